@@ -1,0 +1,1 @@
+//! Opens a backup location: S3 client, owner marker, probe.

@@ -1,0 +1,1 @@
+//! Backup upload and restore.

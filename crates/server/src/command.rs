@@ -1,0 +1,1 @@
+//! Commands: table and families.

@@ -1,0 +1,1 @@
+//! Configuration: file < arguments -> one validated struct.

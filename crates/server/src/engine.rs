@@ -1,0 +1,3 @@
+//! The engine: pure, single-owner, the only door to the data.
+
+pub mod value;

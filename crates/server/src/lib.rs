@@ -1,0 +1,30 @@
+//! holdfast-server: a store that speaks the Redis protocol, with persistence as its speciality.
+//!
+//! ```text
+//!  clients ── network ──▶ executor (one thread) ──▶ command ──▶ engine          pure: execute(now, request) → reply + effects
+//!                            │        ▲                            │ cut, pre-images
+//!                            │        └─ replies leave after ──┐   ▼
+//!                            └──▶ persistence: log append, sync┘  snapshot writer (own thread)
+//!  admin (tokio): health and control ports ── inbox ──▶ executor
+//! ```
+//!
+//! Life of a request: bytes are read and decoded by `network`, executed by `executor` against `engine` together with all
+//! other requests of the same turn; the effects of the turn are framed and appended to the log, synced as the strategy
+//! asks, and only then do the replies of the turn leave. Arrows point one way:
+//! `network → executor → {engine, persistence}`, `command → protocol`; recovery feeds the engine through the same door.
+
+#![deny(unsafe_code)]
+
+pub mod admin;
+pub mod backup;
+pub mod command;
+pub mod config;
+pub mod engine;
+pub mod executor;
+pub mod limits;
+pub mod metrics;
+pub mod network;
+pub mod persistence;
+pub mod protocol;
+pub mod storage;
+pub mod telemetry;

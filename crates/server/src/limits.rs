@@ -1,0 +1,1 @@
+//! Hard upper bounds and the relations between them.

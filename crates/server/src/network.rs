@@ -1,0 +1,1 @@
+//! Listener and connections: bytes and back-pressure.

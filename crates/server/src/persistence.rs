@@ -1,0 +1,4 @@
+//! Log, snapshot, manifest, identity, recovery.
+
+pub mod directives;
+pub mod snapshot;

@@ -1,0 +1,1 @@
+//! The persist-* grid and the warning ladder.

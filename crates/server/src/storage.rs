@@ -1,0 +1,1 @@
+//! The storage seam: a real and a simulated disk.
