@@ -143,9 +143,10 @@ impl Session {
 
     /// Appends this client's line of CLIENT LIST, with the fields of Redis 7.0, and a line feed.
     pub fn write_client_line(&self, facts: &ClientFacts, out: &mut String) {
-        let multi = self.transaction.as_ref().map_or(-1, |transaction| {
-            i64::try_from(transaction.queue.len()).unwrap_or(i64::MAX)
-        });
+        let multi = self
+            .transaction
+            .as_ref()
+            .map_or(-1, |transaction| i64::try_from(transaction.queue.len()).unwrap_or(i64::MAX));
         let mut kind = String::new();
         if self.transaction.is_some() {
             kind.push('x');
