@@ -132,6 +132,11 @@ impl<'a> ReplyWriter<'a> {
         self.length(if self.is_resp3() { b'>' } else { b'*' }, len);
     }
 
+    /// The head of attributes of the value behind them; `len` pairs follow. Only RESP3 has them.
+    pub fn attribute(&mut self, len: usize) {
+        self.length(b'|', len);
+    }
+
     /// A truth value.
     pub fn boolean(&mut self, value: bool) {
         self.out.extend_from_slice(match (self.is_resp3(), value) {
