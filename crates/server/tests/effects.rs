@@ -1,10 +1,29 @@
 //! What commands leave in the log, and what stands between a command and its execution.
 
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/store.rs"]
 mod store;
 
-use holdfast_server::command::Outcome;
+use holdfast_server::command::{Outcome, Session};
 use store::{START_MS, Store};
+
+impl Store {
+    /// Executes one command, given in words, on connection 1; gives the reply as text.
+    fn run(&mut self, command: &str) -> String {
+        let args: Vec<&str> = command.split(' ').collect();
+        String::from_utf8(self.run_on(1, &args).0).expect("the reply is text")
+    }
+
+    /// The recorded effects as words, one command after the other, and forgets them.
+    fn take_effects(&mut self) -> Vec<String> {
+        let bytes = self.effects.take();
+        let text = |args: &Vec<Vec<u8>>| {
+            args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ")
+        };
+        log::decode(&bytes).iter().map(text).collect()
+    }
+}
 
 /// Runs commands, separated by `;`, and compares the effects of the last one. `@` stands for the time of the start.
 fn check(commands: &str, expected: &str) {
@@ -248,8 +267,8 @@ fn debug_is_refused_unless_it_is_enabled() {
 fn sessions_give_watches_back() {
     let mut store = Store::new();
     store.run("WATCH a b c");
-    assert!(store.session(1).memory_bytes() > 0);
-    let mut session = std::mem::replace(store.session(1), holdfast_server::command::Session::new(1, true));
+    let mut session: Session = store.sessions.remove(&1).expect("it has run a command");
+    assert!(session.memory_bytes() > 0);
     session.close(&mut store.engine);
     assert_eq!(session.memory_bytes(), 0);
     assert_eq!(store.run("SET a 1"), "+OK\r\n");

@@ -1,5 +1,7 @@
 //! Random commands against a plain map, and what must hold of their effects and of snapshots taken meanwhile.
 
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/store.rs"]
 mod store;
 
@@ -9,8 +11,9 @@ use holdfast_server::command::Replayer;
 use holdfast_server::engine::value::{Entry, Value};
 use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
 use holdfast_server::protocol::OwnedRequest;
+use log::decode;
 use proptest::prelude::*;
-use store::{START_MS, Store, decode};
+use store::{START_MS, Store};
 
 /// Databases that random commands use.
 const DATABASES: u32 = 3;
@@ -40,7 +43,7 @@ enum Step {
     /// Time passes, in milliseconds.
     Wait(i64),
     ExpireCycle(usize),
-    SnapshotStep(usize),
+    Save(usize),
 }
 
 fn key() -> impl Strategy<Value = String> {
@@ -107,7 +110,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => rare_command().prop_map(Step::Command),
         3 => (0..30i64).prop_map(Step::Wait),
         1 => (0..4usize).prop_map(Step::ExpireCycle),
-        3 => (0..6usize).prop_map(Step::SnapshotStep),
+        3 => (0..6usize).prop_map(Step::Save),
     ]
 }
 
@@ -120,7 +123,7 @@ fn run(store: &mut Store, step: &Step) {
         Step::ExpireCycle(budget) => {
             store.engine.expire_cycle(store.now_ms, *budget, &mut store.effects);
         }
-        Step::SnapshotStep(_) => {}
+        Step::Save(_) => {}
     }
 }
 
@@ -171,7 +174,7 @@ proptest! {
         let mut done = false;
         for step in &during {
             run(&mut store, step);
-            if let Step::SnapshotStep(budget) = step {
+            if let Step::Save(budget) = step {
                 done |= store.engine.snapshot_step(*budget, &mut saved);
             }
         }
@@ -199,7 +202,7 @@ proptest! {
         let mut saved = Vec::new();
         for step in &during {
             run(&mut store, step);
-            if let Step::SnapshotStep(budget) = step {
+            if let Step::Save(budget) = step {
                 store.engine.snapshot_step(*budget, &mut saved);
             }
         }

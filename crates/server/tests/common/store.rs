@@ -8,7 +8,7 @@ use holdfast_server::command::{
 };
 use holdfast_server::engine::effects::EffectBuffer;
 use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
-use holdfast_server::protocol::{DecodeLimits, Decoder, OwnedRequest};
+use holdfast_server::protocol::OwnedRequest;
 
 /// Where the clock of a store begins, in milliseconds since the Unix epoch.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -121,7 +121,7 @@ pub(crate) struct Store {
     pub(crate) host: FakeHost,
     pub(crate) settings: Settings<'static>,
     pub(crate) now_ms: i64,
-    sessions: BTreeMap<u64, Session>,
+    pub(crate) sessions: BTreeMap<u64, Session>,
 }
 
 impl Store {
@@ -166,37 +166,4 @@ impl Store {
         }
         (reply, outcome)
     }
-
-    /// Executes one command, given in words, on connection 1; gives the reply as text.
-    pub(crate) fn run(&mut self, command: &str) -> String {
-        let args: Vec<&str> = command.split(' ').collect();
-        String::from_utf8(self.run_on(1, &args).0).expect("the reply is text")
-    }
-
-    pub(crate) fn session(&mut self, connection: u64) -> &mut Session {
-        self.sessions.entry(connection).or_insert_with(|| Session::new(connection, true))
-    }
-
-    /// The recorded effects as words, one command after the other, and forgets them.
-    pub(crate) fn take_effects(&mut self) -> Vec<String> {
-        let bytes = self.effects.take();
-        decode(&bytes)
-            .into_iter()
-            .map(|args| args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" "))
-            .collect()
-    }
-}
-
-/// Commands as a log holds them.
-pub(crate) fn decode(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
-    let mut decoder = Decoder::new();
-    let mut commands = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let step = decoder.decode(rest, &DecodeLimits::LOG).expect("effects are well-formed");
-        let request = step.request.expect("effects are whole");
-        commands.push(request.args_from(0).map(<[u8]>::to_vec).collect());
-        rest = &rest[step.consumed..];
-    }
-    commands
 }
