@@ -1,4 +1,7 @@
 //! Log, snapshot, manifest, identity, recovery.
 
 pub mod directives;
+pub mod log;
+pub mod manifest;
+pub mod policy;
 pub mod snapshot;
