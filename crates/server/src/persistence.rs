@@ -1,4 +1,5 @@
 //! Log, snapshot, manifest, identity, recovery.
 
+pub mod digest;
 pub mod directives;
 pub mod snapshot;
