@@ -1,5 +1,6 @@
 //! Log, snapshot, manifest, identity, recovery.
 
+pub mod digest;
 pub mod directives;
 pub mod log;
 pub mod manifest;
