@@ -5,4 +5,5 @@ pub mod directives;
 pub mod log;
 pub mod manifest;
 pub mod policy;
+pub mod recovery;
 pub mod snapshot;

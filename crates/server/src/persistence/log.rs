@@ -9,5 +9,6 @@
 
 pub mod reader;
 pub mod record;
+pub mod segments;
 pub mod writer;
 pub mod segments;

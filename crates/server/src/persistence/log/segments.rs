@@ -153,9 +153,9 @@ impl Log {
         let last_seq = |kind: fn(&Manifest) -> Option<u64>| previous.and_then(kind).unwrap_or(0);
         let base_seq = last_seq(|manifest| manifest.base.as_ref().map(|base| base.seq)) + 1;
         let segment_seq = last_seq(|manifest| manifest.incrementals.last().map(|file| file.seq)) + 1;
-        let rewrite =
-            Rewrite { segment_seq, base_seq, offset: start.offset, temp_path: paths.temp_base() };
-        let segment = LiveFile { name: paths.segment_name(segment_seq), seq: segment_seq, kind: FileKind::Incremental };
+        let rewrite = Rewrite { segment_seq, base_seq, offset: start.offset, temp_path: paths.temp_base() };
+        let segment =
+            LiveFile { name: paths.segment_name(segment_seq), seq: segment_seq, kind: FileKind::Incremental };
         let writer = create_segment(storage, &paths, &owner, &segment, start)?;
         let old = previous.cloned().unwrap_or_default();
         let mut log = Self {
@@ -261,8 +261,11 @@ impl Log {
         rewrite: &Rewrite,
         base_len: u64,
     ) -> Result<(), LogFilesError> {
-        let base =
-            LiveFile { name: self.paths.base_name(rewrite.base_seq), seq: rewrite.base_seq, kind: FileKind::Base };
+        let base = LiveFile {
+            name: self.paths.base_name(rewrite.base_seq),
+            seq: rewrite.base_seq,
+            kind: FileKind::Base,
+        };
         let path = self.paths.file(&base);
         storage
             .rename(&rewrite.temp_path, &path)
@@ -384,7 +387,8 @@ fn create_segment(
 
 fn write_manifest(storage: &dyn Storage, paths: &LogPaths, manifest: &Manifest) -> Result<(), LogFilesError> {
     let path = paths.manifest();
-    replace_file(storage, &path, &manifest.encode()).map_err(|source| LogFilesError::WriteManifest { path, source })
+    replace_file(storage, &path, &manifest.encode())
+        .map_err(|source| LogFilesError::WriteManifest { path, source })
 }
 
 fn file_len(storage: &dyn Storage, paths: &LogPaths, file: &LiveFile) -> u64 {
