@@ -11,4 +11,3 @@ pub mod reader;
 pub mod record;
 pub mod segments;
 pub mod writer;
-pub mod segments;
