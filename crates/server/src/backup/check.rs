@@ -114,7 +114,8 @@ pub(crate) mod tests {
             offset: Some(offset),
             ..SnapshotAux::default()
         };
-        let mut writer = RdbWriter::new(Vec::new(), RdbOptions { aux: aux.fields(), ..RdbOptions::default() }).unwrap();
+        let mut writer =
+            RdbWriter::new(Vec::new(), RdbOptions { aux: aux.fields(), ..RdbOptions::default() }).unwrap();
         for number in 0..keys {
             let key = format!("key:{number}").into_bytes().into();
             let value = Value::Bytes(format!("{number:0200}").into_bytes());

@@ -12,8 +12,8 @@ use super::decide::VolumeState;
 use crate::persistence::identity::read_identity;
 use crate::storage::{DirectoryEntry, Storage, TEMP_PREFIX};
 
-/// Names that a file system, a storage driver or an interrupted start of ours leaves in a volume without data.
-const NO_DATA_NAMES: [&str; 3] = ["lost+found", ".snapshot", LOCK_FILE];
+/// Names that a file system or a storage driver puts into a volume by itself.
+pub(super) const FILE_SYSTEM_NAMES: [&str; 2] = ["lost+found", ".snapshot"];
 /// Name of the file whose lock makes a process the owner of a data directory. Holds no data.
 pub const LOCK_FILE: &str = "holdfast.lock";
 /// Prefix of side directories and temporary files of backup and restore. Never data of record.
@@ -64,7 +64,7 @@ fn data_in(storage: &dyn Storage, place: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for DirectoryEntry { name, is_directory, .. } in entries {
         let ours = name.starts_with(SIDE_PREFIX) || (!is_directory && name.starts_with(TEMP_PREFIX));
-        if ours || NO_DATA_NAMES.contains(&name.as_str()) {
+        if ours || name == LOCK_FILE || FILE_SYSTEM_NAMES.contains(&name.as_str()) {
             continue;
         }
         if is_directory && storage.list(&place.join(&name))?.is_empty() {
