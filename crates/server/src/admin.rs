@@ -1,1 +1,3 @@
 //! Health and control ports.
+
+pub mod bridge;

@@ -10,6 +10,7 @@
 //! Invariant: between two commits no byte of a reply leaves. A commit that fails ends the executor: its clients are cut
 //! off unanswered, because memory is ahead of what the disk holds.
 
+pub mod admin;
 mod client;
 mod host;
 pub mod inbox;
@@ -22,13 +23,16 @@ pub mod stats;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use holdfast_contract::identity::Identity;
+use holdfast_contract::record::DecisionReport;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 
+use admin::{Bridge, Desk};
 use client::{Client, Clients, WaitKind, Waiting};
 use inbox::InboxSender;
 use journal::{JobRequest, Journal, JournalError};
@@ -92,6 +96,8 @@ pub struct Loaded {
     pub engine: Engine,
     /// The journal behind it; absent when nothing is persisted.
     pub journal: Option<Journal>,
+    /// The identity as it was written; absent when nothing is persisted.
+    pub identity: Option<Identity>,
 }
 
 /// The dataset could not be loaded.
@@ -118,6 +124,16 @@ pub struct LoadProgress {
     pub stop: AtomicBool,
 }
 
+impl LoadProgress {
+    /// Part of the bytes that have been read, 0 to 1.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a fraction for people needs no more than 53 bits")]
+    pub fn fraction(&self) -> f64 {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        if total == 0 { 0.0 } else { done as f64 / total as f64 }
+    }
+}
+
 /// Why the executor ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecutorError {
@@ -136,14 +152,14 @@ pub enum ExecutorError {
 }
 
 /// How the executor ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// Stream offset after the last write; none when nothing is persisted.
-    pub offset: Option<u64>,
+    /// The identity as it is on the volume; none when nothing was loaded, or nothing is persisted.
+    pub identity: Option<Identity>,
+    /// Stream offset after the last write.
+    pub offset: u64,
     /// Everything up to here is on stable storage.
     pub durable_offset: u64,
-    /// False when the stop came before the data was loaded: nothing on disk has changed.
-    pub was_loaded: bool,
 }
 
 /// What an executor is made with.
@@ -158,6 +174,10 @@ pub struct ExecutorOptions {
     pub progress: Arc<LoadProgress>,
     /// Where counters are published.
     pub metrics: Arc<Metrics>,
+    /// The way to the control port.
+    pub bridge: Bridge,
+    /// What was decided about the volume.
+    pub decision: Option<DecisionReport>,
 }
 
 enum Phase {
@@ -173,6 +193,7 @@ pub struct Executor {
     engine: Engine,
     effects: EffectBuffer,
     core: Core,
+    desk: Desk,
     scratch: Vec<u8>,
     /// Slots of clients with output to send after the commit.
     with_output: Vec<usize>,
@@ -225,7 +246,7 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError::Poll`], [`ExecutorError::Listen`].
     pub fn new(options: ExecutorOptions) -> Result<(Self, InboxSender<Event>), ExecutorError> {
-        let ExecutorOptions { config, password, listeners, progress, metrics } = options;
+        let ExecutorOptions { config, password, listeners, progress, metrics, bridge, decision } = options;
         let poll = Poll::new().map_err(ExecutorError::Poll)?;
         let (sender, events) = inbox::inbox(poll.registry(), WAKER).map_err(ExecutorError::Poll)?;
         let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
@@ -271,6 +292,7 @@ impl Executor {
             engine,
             effects: EffectBuffer::new(),
             core,
+            desk: Desk::new(bridge, decision),
             scratch: vec![0; SCRATCH_LEN],
             with_output: Vec::new(),
             to_serve: Vec::new(),
@@ -282,9 +304,17 @@ impl Executor {
 
     /// Serves until a stop.
     ///
+    /// The identity is as it was last written, if data was loaded; the bridge goes on to the next owner.
+    ///
     /// # Errors
     /// [`ExecutorError`]; all clients are cut off then.
-    pub fn run(mut self) -> Result<Ended, ExecutorError> {
+    pub fn run(mut self) -> (Result<Ended, ExecutorError>, Bridge) {
+        let result = self.turns();
+        (result, self.desk.bridge)
+    }
+
+    fn turns(&mut self) -> Result<Ended, ExecutorError> {
+        self.publish();
         let mut events = Events::with_capacity(1024);
         loop {
             let timeout = self.timeout();
@@ -317,12 +347,14 @@ impl Executor {
                     return Ok(ended);
                 }
             }
+            self.serve_admin()?;
             if turn_started.duration_since(self.last_tick) >= TICK {
                 self.tick(turn_started)?;
+                self.publish();
             }
             self.finish_turn()?;
             if self.core.stopping {
-                return Ok(self.ended(true));
+                return Ok(self.ended());
             }
             self.core.stats.longest_turn = self.core.stats.longest_turn.max(turn_started.elapsed());
         }

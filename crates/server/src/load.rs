@@ -136,7 +136,7 @@ pub fn load(
     }
     identity.clean_shutdown = false;
     stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset()).map_err(prepare)?;
-    Ok(Loaded { engine, journal: Some(journal) })
+    Ok(Loaded { engine, journal: Some(journal), identity: Some(identity) })
 }
 
 fn recover_into(

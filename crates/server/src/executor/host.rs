@@ -142,7 +142,7 @@ impl Core {
         running || self.job_requests.contains(request)
     }
 
-    fn request_job(&mut self, request: JobRequest) -> JobStart {
+    pub(super) fn request_job(&mut self, request: JobRequest) -> JobStart {
         let busy = self.journal.as_ref().is_some_and(|journal| {
             journal.running_job().is_some() || journal.files_are_held()
         });

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::{Client, WaitKind};
-use super::journal::{EndedJob, JobKind, JobRequest};
+use super::journal::{EndedJob, JobKind, JobRequest, Journal};
 use super::stats::Stats;
 use super::{EXPIRE_BUDGET, Ended, Event, Executor, ExecutorError, Phase, TICK, unix_ms};
 use crate::command::{DebugRequest, ShutdownOptions};
@@ -228,7 +228,7 @@ impl Executor {
             }
             Event::Loaded(loaded) => match *loaded {
                 Ok(loaded) => self.start_serving(loaded),
-                Err(_) if self.core.is_stopping_before_load() => return Ok(Some(self.ended(false))),
+                Err(_) if self.core.is_stopping_before_load() => return Ok(Some(self.ended())),
                 Err(error) => return Err(ExecutorError::Load(error)),
             },
             Event::Stop(options) => {
@@ -238,7 +238,7 @@ impl Executor {
                     return Ok(None);
                 }
                 match self.prepare_stop(options)? {
-                    Ok(()) => return Ok(Some(self.ended(true))),
+                    Ok(()) => return Ok(Some(self.ended())),
                     Err(error) => {
                         tracing::error!(%error, "Error trying to save the DB, can't exit");
                     }
@@ -249,17 +249,22 @@ impl Executor {
     }
 
     fn start_serving(&mut self, loaded: super::Loaded) {
-        self.engine = loaded.engine;
-        self.core.journal = loaded.journal;
+        let super::Loaded { engine, journal, identity } = loaded;
+        self.engine = engine;
+        self.core.journal = journal;
+        self.desk.identity = identity;
         self.core.phase = Phase::Serving;
         let keys = self.engine.len();
         let elapsed_ms = u64::try_from(self.core.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(keys, elapsed_ms, "data loaded");
         tracing::info!("Ready to accept connections");
+        self.publish();
     }
 
     pub(super) fn job_ended(&mut self, ended: Option<EndedJob>) {
-        let Some(EndedJob { kind, offset, took, result, .. }) = ended else { return };
+        let Some(ended) = ended else { return };
+        self.cut_ended(&ended);
+        let EndedJob { kind, offset, took, result, .. } = ended;
         let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let job = match kind {
             JobKind::Save => "snapshot",
@@ -291,6 +296,7 @@ impl Executor {
         self.engine.expire_cycle(i64::try_from(unix_ms()).unwrap_or(i64::MAX), EXPIRE_BUDGET, &mut self.effects);
         self.core.sample(&self.engine, now);
         self.core.watch_volume(now);
+        self.expire_barrier()?;
         self.close_idle(now);
         self.end_pause();
         self.start_due_jobs()?;
@@ -386,12 +392,12 @@ impl Executor {
         Ok(Ok(()))
     }
 
-    pub(super) fn ended(&self, was_loaded: bool) -> Ended {
+    pub(super) fn ended(&self) -> Ended {
         let journal = self.core.journal.as_ref();
         Ended {
-            offset: journal.map(|journal| journal.offset()),
-            durable_offset: journal.map_or(0, |journal| journal.durable_offset()),
-            was_loaded,
+            identity: self.desk.identity.clone(),
+            offset: journal.map_or(0, Journal::offset),
+            durable_offset: journal.map_or(0, Journal::durable_offset),
         }
     }
 
@@ -416,6 +422,9 @@ impl Executor {
                     client.session.close(&mut self.engine);
                 }
                 self.engine = engine;
+                if let Some(journal) = &mut self.core.journal {
+                    journal.engine_replaced(&self.engine);
+                }
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(error)),
