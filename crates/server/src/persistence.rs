@@ -2,4 +2,7 @@
 
 pub mod digest;
 pub mod directives;
+pub mod log;
+pub mod manifest;
+pub mod policy;
 pub mod snapshot;
