@@ -38,7 +38,7 @@ fn storm(seconds: impl IntoIterator<Item = u64>) -> Vec<(u64, WarningKind)> {
 
 #[test]
 fn nothing_is_taken_unless_switched_on() {
-    assert_eq!(points(&LadderSettings::default(), &storm(0..10), 20), []);
+    assert_eq!(points(&LadderSettings::default(), &storm(0..10), 20), [0; 0]);
     assert_eq!(points(&settings(&[]), &storm([3, 5]), 20), [3, 5]);
 }
 
