@@ -7,5 +7,7 @@
 //!
 //! Redis 7 skips lines that begin with `#`, so what it reads is the plain stream of commands. Format: `docs/format.md`.
 
+pub mod reader;
 pub mod record;
+pub mod segments;
 pub mod writer;

@@ -11,6 +11,7 @@
 
 pub mod aux;
 pub mod format;
+pub mod job;
 pub mod lzf;
 pub mod reader;
 pub mod writer;
