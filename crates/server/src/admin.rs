@@ -1,4 +1,4 @@
-//! Health and control ports, on a small runtime in threads of their own.
+//! Health and control ports, on the threads of a small runtime.
 //!
 //! ```text
 //!   kubelet, Prometheus ─▶ health port   /livez /readyz /metrics     no authentication, read only, no data
@@ -16,124 +16,142 @@ mod health;
 mod listener;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::runtime::{Builder, Runtime};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use self::bridge::ServerHandle;
 use self::listener::BoundedListener;
 use crate::backup::upload::{BackupSettings, Backups};
+use crate::config::{BindAddress, Config};
 use crate::metrics::Metrics;
+use crate::network::listener::{ListenError, listen};
 
-/// Threads of the runtime: one may wait for a slow credentials file while the other answers probes.
-const THREADS: usize = 2;
-/// Connections per port. Kubelet, Prometheus and one operator need a handful.
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 64;
+/// Connections per listening socket. Kubelet, Prometheus and one operator need a handful.
 const CONNECTIONS_MAX: usize = 64;
 /// Longest wait for requests that are being answered when the server stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Where the ports listen.
+/// Where the ports listen, and what they hand on.
 #[derive(Debug, Clone)]
 pub struct AdminOptions {
-    /// Address of the health port; `None`: no such port.
-    pub health: Option<SocketAddr>,
-    /// Address of the control port; `None`: no such port.
-    pub control: Option<SocketAddr>,
+    /// Addresses of the health port; empty: no such port.
+    pub health: Vec<BindAddress>,
+    /// Its number.
+    pub health_port: u16,
+    /// Addresses of the control port; empty: no such port.
+    pub control: Vec<BindAddress>,
+    /// Its number.
+    pub control_port: u16,
     /// File with the bearer token of the control port. Read for every request, so that a rotated token works at once.
     /// `None`, missing or empty: every request is refused.
     pub control_token_file: Option<PathBuf>,
+    /// For backups.
+    pub backup: BackupSettings,
+}
+
+impl AdminOptions {
+    /// What a configuration says. The control port opens only when a token file is configured.
+    #[must_use]
+    pub fn new(config: &Config, credentials_root: PathBuf, instance: String) -> Self {
+        let when = |open: bool| if open { config.bind.clone() } else { Vec::new() };
+        Self {
+            health: when(config.health_port != 0),
+            health_port: config.health_port,
+            control: when(config.control_port != 0 && config.control_token_file.is_some()),
+            control_port: config.control_port,
+            control_token_file: config.control_token_file.clone(),
+            backup: BackupSettings { temp_dir: config.dir.clone(), credentials_root, instance },
+        }
+    }
 }
 
 /// Why the ports did not open.
 #[derive(Debug, thiserror::Error)]
 pub enum StartAdminError {
     /// An address cannot be listened on.
-    #[error("failed to listen on {address} for the {port} port; is another process using it?")]
+    #[error("failed to open the {name} port; set {name}-port to another number, or to 0 to do without it")]
     Listen {
         /// `health` or `control`.
-        port: &'static str,
-        /// The address.
-        address: SocketAddr,
+        name: &'static str,
+        /// The cause.
+        source: ListenError,
+    },
+    /// A listening socket cannot be handed to the runtime.
+    #[error("failed to watch the {name} port")]
+    Watch {
+        /// `health` or `control`.
+        name: &'static str,
         /// The cause.
         source: io::Error,
     },
-    /// The threads cannot be started.
-    #[error("failed to start the threads of the health and control ports")]
-    Threads(#[source] io::Error),
 }
 
-/// The running ports. Dropping it stops them without waiting.
+/// The open ports. Dropping it leaves them open until their runtime ends.
 #[derive(Debug)]
 pub struct Admin {
-    runtime: Runtime,
+    runtime: Handle,
     stop: watch::Sender<bool>,
     backups: Backups,
     health: Option<SocketAddr>,
     control: Option<SocketAddr>,
-    servers: Vec<tokio::task::JoinHandle<()>>,
+    servers: Vec<JoinHandle<()>>,
 }
 
 impl Admin {
-    /// Opens the ports of `options`; they answer from now on.
+    /// Opens the ports of `options` on `runtime`; they answer from now on, also while its other threads are busy, as long
+    /// as one is not.
     ///
     /// # Errors
-    /// [`StartAdminError`] naming the address.
+    /// [`StartAdminError`] naming the port.
     pub fn start(
-        options: &AdminOptions,
+        runtime: &Handle,
+        options: AdminOptions,
         handle: &ServerHandle,
         metrics: &Arc<Metrics>,
-        backups: BackupSettings,
     ) -> Result<Self, StartAdminError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("admin")
-            .enable_all()
-            .build()
-            .map_err(StartAdminError::Threads)?;
-        let backups = Backups::new(Arc::new(handle.clone()), backups, Arc::clone(metrics));
+        let AdminOptions { health, health_port, control, control_port, control_token_file, backup } = options;
+        let backups = Backups::new(Arc::new(handle.clone()), backup, Arc::clone(metrics));
         let mut admin = Self {
-            runtime,
+            runtime: runtime.clone(),
             stop: watch::Sender::new(false),
             backups: backups.clone(),
             health: None,
             control: None,
             servers: Vec::new(),
         };
-        if let Some(address) = options.health {
-            let router = health::router(handle.clone(), Arc::clone(metrics));
-            admin.health = Some(admin.serve("health", address, router)?);
-        }
-        if let Some(address) = options.control {
-            let router = control::router(handle.clone(), backups, options.control_token_file.clone());
-            admin.control = Some(admin.serve("control", address, router)?);
-        }
+        let router = health::router(handle.clone(), Arc::clone(metrics));
+        admin.health = admin.serve("health", &health, health_port, &router)?;
+        let router = control::router(handle.clone(), backups, control_token_file);
+        admin.control = admin.serve("control", &control, control_port, &router)?;
         Ok(admin)
     }
 
-    /// Address of the health port, as bound.
+    /// First address of the health port, as bound.
     #[must_use]
     pub fn health_address(&self) -> Option<SocketAddr> {
         self.health
     }
 
-    /// Address of the control port, as bound.
+    /// First address of the control port, as bound.
     #[must_use]
     pub fn control_address(&self) -> Option<SocketAddr> {
         self.control
     }
 
-    /// Runs something of the same kind, such as a restore, on the threads of the ports, and waits for it.
-    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
-        self.runtime.block_on(work)
-    }
-
     /// Cancels running backups (aborting their uploads), answers what is being asked, closes the ports; bounded in time.
-    /// Call it while the owner of the data still drains its inbox, or after it has dropped it.
+    ///
+    /// Order matters: the owner of the data still drains its inbox, or has dropped it; else backups that wait for a
+    /// snapshot are waited for in vain. Not to be called on a thread of the runtime.
     pub fn stop(self) {
         let Self { runtime, stop, backups, health: _, control: _, servers } = self;
         runtime.block_on(async {
@@ -149,34 +167,41 @@ impl Admin {
                 tracing::warn!("requests to the health or control port were cut off");
             }
         });
-        runtime.shutdown_timeout(Duration::from_secs(1));
     }
 
     fn serve(
         &mut self,
-        port: &'static str,
-        address: SocketAddr,
-        router: Router,
-    ) -> Result<SocketAddr, StartAdminError> {
-        let listen = |source| StartAdminError::Listen { port, address, source };
-        let listener = TcpListener::bind(address).map_err(listen)?;
-        listener.set_nonblocking(true).map_err(listen)?;
-        let bound = listener.local_addr().map_err(listen)?;
+        name: &'static str,
+        bind: &[BindAddress],
+        port: u16,
+        router: &Router,
+    ) -> Result<Option<SocketAddr>, StartAdminError> {
+        let listeners =
+            listen(bind, port, BACKLOG).map_err(|source| StartAdminError::Listen { name, source })?;
         let _context = self.runtime.enter();
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(listen)?;
-        let mut stop = self.stop.subscribe();
-        let stopped = async move {
-            // A dropped sender stops as well.
-            let _ = stop.wait_for(|stop| *stop).await;
-        };
-        let serving = axum::serve(BoundedListener::new(listener, CONNECTIONS_MAX), router)
-            .with_graceful_shutdown(stopped);
-        self.servers.push(tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(port, %error, "the port has stopped answering");
-            }
-        }));
-        Ok(bound)
+        let mut first = None;
+        for listener in listeners {
+            let watch = |source| StartAdminError::Watch { name, source };
+            let bound = listener.local_addr().map_err(watch)?;
+            let listener = TcpListener::from_std(listener).map_err(watch)?;
+            let stopped = wait_for_stop(self.stop.subscribe());
+            let serving = axum::serve(BoundedListener::new(listener, CONNECTIONS_MAX), router.clone())
+                .with_graceful_shutdown(stopped);
+            self.servers.push(self.runtime.spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(name, %error, "the port has stopped answering");
+                }
+            }));
+            first.get_or_insert(bound);
+        }
+        Ok(first)
+    }
+}
+
+async fn wait_for_stop(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody can ask any more; the runtime's end closes the ports.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,11 +1,12 @@
-//! Prometheus metrics: one struct of counters and gauges, updated where things happen, rendered at `/metrics`.
+//! Prometheus metrics: what happens is counted where it happens, running totals are taken over, all is rendered at
+//! `/metrics`.
 //!
 //! Names are `holdfast_…` with the unit at the end. Labels are few and their values fixed in this program, so that the
-//! number of series never depends on data or clients: the one exception, the version, has one value per process.
-//!
-//! Everything is an atomic: updating costs the executor a few nanoseconds and never waits.
+//! number of series never depends on data or clients. Everything is an atomic or a short lock: telling costs the executor
+//! a few nanoseconds and never waits for a reader.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use holdfast_contract::control::ServerState;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,45 +15,31 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+use crate::storage::Space;
 
 /// Content type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// A gauge that takes sizes and times without a cast.
-pub type Amount = Gauge<u64, AtomicU64>;
-/// A gauge of seconds.
-pub type Seconds = Gauge<f64, AtomicU64>;
 
 /// Shortest sync that is told apart, in seconds: an NVMe device with a volatile cache takes about this long.
 const SYNC_BUCKET_FIRST: f64 = 0.000_1;
 /// Each bucket is twice the one before: 18 of them reach 13 s, and a sync that takes longer is a stalled disk.
 const SYNC_BUCKETS: u16 = 18;
 
-/// How a job ended.
+/// A gauge that takes sizes and counts without a cast.
+type Amount = Gauge<u64, AtomicU64>;
+/// A gauge of seconds.
+type Seconds = Gauge<f64, AtomicU64>;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Outcome {
+struct Outcome {
     result: &'static str,
 }
 
-impl Outcome {
-    /// It did what it should.
-    pub const SUCCESS: Self = Self { result: "success" };
-    /// It failed or was cancelled.
-    pub const FAILURE: Self = Self { result: "failure" };
-
-    /// One of the two.
-    #[must_use]
-    pub fn of<T, E>(result: &Result<T, E>) -> Self {
-        if result.is_ok() { Self::SUCCESS } else { Self::FAILURE }
-    }
-}
-
-/// Which warning was raised. `kind` is a name in this program, never data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct WarningKind {
-    /// Such as `slow_sync`.
-    pub kind: &'static str,
+struct Kind {
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,61 +52,102 @@ struct BuildLabels {
     version: &'static str,
 }
 
-/// All metrics of a server. The fields are the series; see the help texts in [`Metrics::new`].
+impl Outcome {
+    const ALL: [Self; 2] = [Self::of(true), Self::of(false)];
+
+    const fn of(succeeded: bool) -> Self {
+        Self { result: if succeeded { "success" } else { "failure" } }
+    }
+}
+
+/// Running totals of the owner of the data, handed over as they are; see [`Metrics::publish`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Totals<'a> {
+    /// Executed commands, refused ones included.
+    pub commands: u64,
+    /// Error replies.
+    pub error_replies: u64,
+    /// Keys removed because their time had come.
+    pub expired_keys: u64,
+    /// Open client connections.
+    pub connections: u64,
+    /// Client connections accepted.
+    pub connections_accepted: u64,
+    /// Client connections refused because of a limit.
+    pub connections_refused: u64,
+    /// Bytes received from clients.
+    pub input_bytes: u64,
+    /// Bytes sent to clients.
+    pub output_bytes: u64,
+    /// Keys in all databases.
+    pub keys: u64,
+    /// Memory as `maxmemory` counts it.
+    pub used_memory_bytes: u64,
+    /// Stream offset after the last write.
+    pub last_offset: u64,
+    /// Stream offset up to which everything is on stable storage.
+    pub durable_offset: u64,
+    /// Age of the oldest write that is not: what a power cut would lose now.
+    pub unsynced_age: Duration,
+    /// Size of the log's live files; 0 without a log.
+    pub log_bytes: u64,
+    /// True while writes are refused.
+    pub writes_refused: bool,
+    /// True while a persistence barrier is held.
+    pub barrier_held: bool,
+    /// Persistence points taken, by what asked for them; names are constants of this program.
+    pub points: &'a [(&'static str, u64)],
+    /// Warnings raised, by kind; names are constants of this program.
+    pub warnings: &'a [(&'static str, u64)],
+}
+
+/// Background jobs that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// A snapshot (RDB file).
+    Snapshot,
+    /// A log rewrite.
+    Rotation,
+}
+
+/// All metrics of a server.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Executed commands.
-    pub commands: Counter,
-    /// Bytes in keys and values, as `maxmemory` counts them.
-    pub used_memory_bytes: Amount,
-    /// Keys in all databases.
-    pub keys: Amount,
-    /// Open client connections.
-    pub connections: Amount,
-    /// Accepted client connections.
-    pub connections_accepted: Counter,
-    /// Connections refused because of a limit.
-    pub connections_refused: Counter,
-    /// Writes refused because the log failed, the disk is full or memory is.
-    pub writes_refused: Counter,
-    /// Size of the log's live files.
-    pub log_bytes: Amount,
-    /// Bytes appended to the log.
-    pub log_written_bytes: Counter,
-    /// Bytes acknowledged and not yet synced.
-    pub unsynced_bytes: Amount,
-    /// Age of the oldest of them: what a power cut would lose now.
-    pub unsynced_age_seconds: Seconds,
-    /// Finished syncs of the log.
-    pub syncs: Family<Outcome, Counter>,
-    /// Duration of syncs of the log.
-    pub sync_duration_seconds: Histogram,
-    /// Finished snapshots.
-    pub snapshots: Family<Outcome, Counter>,
-    /// When the last snapshot succeeded.
-    pub snapshot_last_success_timestamp_seconds: Seconds,
-    /// Duration of the last snapshot.
-    pub snapshot_last_duration_seconds: Seconds,
-    /// Finished log rotations.
-    pub rotations: Family<Outcome, Counter>,
-    /// Durability points taken by the `persist-*` triggers.
-    pub points: Counter,
-    /// Warnings raised, by kind.
-    pub warnings: Family<WarningKind, Counter>,
-    /// Bytes of a torn tail that the recovery at start cut off.
-    pub recovery_truncated_bytes: Amount,
-    /// Duration of the load at start.
-    pub recovery_duration_seconds: Seconds,
-    /// Finished backups to a bucket.
-    pub backups: Family<Outcome, Counter>,
-    /// When the last backup succeeded; 0 when none has since start.
-    pub backup_last_success_timestamp_seconds: Seconds,
-    /// Bytes sent to buckets.
-    pub backup_uploaded_bytes: Counter,
-    /// 1 while a persistence barrier is held.
-    pub barrier_held: Amount,
-    /// Barriers that ended by their time-out.
-    pub barriers_expired: Counter,
+    commands: Counter,
+    error_replies: Counter,
+    expired_keys: Counter,
+    connections: Amount,
+    connections_accepted: Counter,
+    connections_refused: Counter,
+    input_bytes: Counter,
+    output_bytes: Counter,
+    keys: Amount,
+    used_memory: Amount,
+    last_offset: Amount,
+    durable_offset: Amount,
+    unsynced: Amount,
+    unsynced_age: Seconds,
+    log: Amount,
+    writes_refused: Amount,
+    syncs: Family<Outcome, Counter>,
+    sync_duration: Histogram,
+    snapshots: Family<Outcome, Counter>,
+    snapshot_last_success: Seconds,
+    snapshot_last_duration: Seconds,
+    rotations: Family<Outcome, Counter>,
+    rotation_last_success: Seconds,
+    rotation_last_duration: Seconds,
+    points: Family<Kind, Counter>,
+    warnings: Family<Kind, Counter>,
+    volume_size: Amount,
+    volume_available: Amount,
+    recovery_truncated: Amount,
+    recovery_duration: Seconds,
+    backups: Family<Outcome, Counter>,
+    backup_last_success: Seconds,
+    backup_uploaded: Counter,
+    barrier_held: Amount,
+    barriers_expired: Counter,
     states: Family<StateLabel, Amount>,
     registry: Registry,
 }
@@ -134,120 +162,180 @@ impl Metrics {
     /// All metrics at zero, registered under their names.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("holdfast");
+        let mut names = Names(Registry::with_prefix("holdfast"));
         let metrics = Self {
-            commands: register(&mut registry, "commands", "Executed commands"),
-            used_memory_bytes: bytes(
-                &mut registry,
-                "used_memory",
-                "Memory of keys and values, as maxmemory counts it",
-            ),
-            keys: register(&mut registry, "keys", "Keys in all databases"),
-            connections: register(&mut registry, "connections", "Open client connections"),
-            connections_accepted: register(
-                &mut registry,
-                "connections_accepted",
-                "Accepted client connections",
-            ),
-            connections_refused: register(
-                &mut registry,
-                "connections_refused",
-                "Client connections refused because of a limit",
-            ),
-            writes_refused: register(
-                &mut registry,
-                "writes_refused",
-                "Writes refused because the log failed or there was no room",
-            ),
-            log_bytes: bytes(&mut registry, "log", "Size of the live files of the log"),
-            log_written_bytes: bytes(&mut registry, "log_written", "Bytes appended to the log"),
-            unsynced_bytes: bytes(
-                &mut registry,
-                "unsynced",
-                "Bytes acknowledged and not yet on stable storage",
-            ),
-            unsynced_age_seconds: seconds(
-                &mut registry,
-                "unsynced_age",
-                "Age of the oldest acknowledged byte that is not on stable storage",
-            ),
-            syncs: register(&mut registry, "syncs", "Finished syncs of the log"),
-            sync_duration_seconds: {
-                let buckets = exponential_buckets(SYNC_BUCKET_FIRST, 2.0, SYNC_BUCKETS);
-                let histogram = Histogram::new(buckets);
-                registry.register_with_unit(
-                    "sync_duration",
-                    "Duration of syncs of the log",
-                    Unit::Seconds,
-                    histogram.clone(),
-                );
-                histogram
-            },
-            snapshots: register(&mut registry, "snapshots", "Finished snapshots"),
-            snapshot_last_success_timestamp_seconds: seconds(
-                &mut registry,
+            commands: names.plain("commands", "Executed commands, refused ones included"),
+            error_replies: names.plain("error_replies", "Error replies"),
+            expired_keys: names.plain("expired_keys", "Keys removed because their time had come"),
+            connections: names.plain("connections", "Open client connections"),
+            connections_accepted: names.plain("connections_accepted", "Accepted client connections"),
+            connections_refused: names.plain("connections_refused", "Client connections refused because of a limit"),
+            input_bytes: names.bytes("input", "Bytes received from clients"),
+            output_bytes: names.bytes("output", "Bytes sent to clients"),
+            keys: names.plain("keys", "Keys in all databases"),
+            used_memory: names.bytes("used_memory", "Memory of keys and values, as maxmemory counts it"),
+            last_offset: names.bytes("last_offset", "Stream offset after the last write"),
+            durable_offset: names.bytes("durable_offset", "Stream offset up to which all is on stable storage"),
+            unsynced: names.bytes("unsynced", "Bytes written and not yet on stable storage"),
+            unsynced_age: names.seconds("unsynced_age", "Age of the oldest write that a power cut would lose now"),
+            log: names.bytes("log", "Size of the live files of the log"),
+            writes_refused: names.plain("writes_refused", "1 while writes are refused"),
+            syncs: names.plain("syncs", "Finished syncs of the log"),
+            sync_duration: names.histogram("sync_duration", "Duration of syncs of the log"),
+            snapshots: names.plain("snapshots", "Finished snapshots"),
+            snapshot_last_success: names.seconds(
                 "snapshot_last_success_timestamp",
-                "When the last snapshot succeeded, as Unix time",
+                "When the last snapshot succeeded, as Unix time; 0 when none has since start",
             ),
-            snapshot_last_duration_seconds: seconds(
-                &mut registry,
-                "snapshot_last_duration",
-                "Duration of the last snapshot",
+            snapshot_last_duration: names.seconds("snapshot_last_duration", "Duration of the last snapshot"),
+            rotations: names.plain("rotations", "Finished log rewrites"),
+            rotation_last_success: names.seconds(
+                "rotation_last_success_timestamp",
+                "When the last log rewrite succeeded, as Unix time; 0 when none has since start",
             ),
-            rotations: register(&mut registry, "rotations", "Finished log rotations"),
-            points: register(&mut registry, "points", "Durability points taken by triggers"),
-            warnings: register(&mut registry, "warnings", "Warnings raised"),
-            recovery_truncated_bytes: bytes(
-                &mut registry,
-                "recovery_truncated",
-                "Bytes of a torn tail that recovery cut off at start",
-            ),
-            recovery_duration_seconds: seconds(
-                &mut registry,
-                "recovery_duration",
-                "Duration of the load at start",
-            ),
-            backups: register(&mut registry, "backups", "Finished backups to a bucket"),
-            backup_last_success_timestamp_seconds: seconds(
-                &mut registry,
+            rotation_last_duration: names.seconds("rotation_last_duration", "Duration of the last log rewrite"),
+            points: names.plain("points", "Persistence points taken, by what asked for them"),
+            warnings: names.plain("warnings", "Warnings raised, by kind"),
+            volume_size: names.bytes("volume_size", "Size of the volume"),
+            volume_available: names.bytes("volume_available", "Free space of the volume"),
+            recovery_truncated: names.bytes("recovery_truncated", "Bytes of a torn tail that were cut off at start"),
+            recovery_duration: names.seconds("recovery_duration", "Duration of the load at start"),
+            backups: names.plain("backups", "Finished backups to a bucket"),
+            backup_last_success: names.seconds(
                 "backup_last_success_timestamp",
                 "When the last backup succeeded, as Unix time; 0 when none has since start",
             ),
-            backup_uploaded_bytes: bytes(&mut registry, "backup_uploaded", "Bytes sent to buckets"),
-            barrier_held: register(&mut registry, "barrier_held", "1 while a persistence barrier is held"),
-            barriers_expired: register(
-                &mut registry,
-                "barriers_expired",
-                "Persistence barriers that ended by their time-out",
-            ),
-            states: register(&mut registry, "state", "1 for what the server is doing, 0 for everything else"),
+            backup_uploaded: names.bytes("backup_uploaded", "Bytes sent to buckets"),
+            barrier_held: names.plain("barrier_held", "1 while a persistence barrier is held"),
+            barriers_expired: names.plain("barriers_expired", "Persistence barriers that ended by their time-out"),
+            states: names.plain("state", "1 for what the server is doing, 0 for everything else"),
             registry: Registry::default(),
         };
-        let build: Family<BuildLabels, Amount> =
-            register(&mut registry, "build_info", "Version of the server");
+        let build: Family<BuildLabels, Amount> = names.plain("build_info", "Version of the server");
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
         // A series that appears only with its first event cannot be alerted on: a rate needs a zero before.
-        for outcome in [Outcome::SUCCESS, Outcome::FAILURE] {
+        for outcome in Outcome::ALL {
             for family in [&metrics.syncs, &metrics.snapshots, &metrics.rotations, &metrics.backups] {
                 drop(family.get_or_create(&outcome));
             }
         }
-        Self { registry, ..metrics }
+        Self { registry: names.0, ..metrics }
+    }
+
+    /// Takes over the running totals. Cheap enough for every publication of the status.
+    pub fn publish(&self, totals: &Totals<'_>) {
+        let Totals {
+            commands,
+            error_replies,
+            expired_keys,
+            connections,
+            connections_accepted,
+            connections_refused,
+            input_bytes,
+            output_bytes,
+            keys,
+            used_memory_bytes,
+            last_offset,
+            durable_offset,
+            unsynced_age,
+            log_bytes,
+            writes_refused,
+            barrier_held,
+            points,
+            warnings,
+        } = totals;
+        for (counter, total) in [
+            (&self.commands, commands),
+            (&self.error_replies, error_replies),
+            (&self.expired_keys, expired_keys),
+            (&self.connections_accepted, connections_accepted),
+            (&self.connections_refused, connections_refused),
+            (&self.input_bytes, input_bytes),
+            (&self.output_bytes, output_bytes),
+        ] {
+            take_over(counter, *total);
+        }
+        for (gauge, amount) in [
+            (&self.connections, *connections),
+            (&self.keys, *keys),
+            (&self.used_memory, *used_memory_bytes),
+            (&self.last_offset, *last_offset),
+            (&self.durable_offset, *durable_offset),
+            (&self.unsynced, last_offset.saturating_sub(*durable_offset)),
+            (&self.log, *log_bytes),
+            (&self.writes_refused, u64::from(*writes_refused)),
+            (&self.barrier_held, u64::from(*barrier_held)),
+        ] {
+            gauge.set(amount);
+        }
+        self.unsynced_age.set(unsynced_age.as_secs_f64());
+        for (family, counts) in [(&self.points, points), (&self.warnings, warnings)] {
+            for (kind, total) in counts.iter() {
+                take_over(&family.get_or_create(&Kind { kind }), *total);
+            }
+        }
+    }
+
+    /// A sync of the log succeeded after this time.
+    pub fn sync_took(&self, took: Duration) {
+        self.syncs.get_or_create(&Outcome::of(true)).inc();
+        self.sync_duration.observe(took.as_secs_f64());
+    }
+
+    /// A sync of the log failed.
+    pub fn sync_failed(&self) {
+        self.syncs.get_or_create(&Outcome::of(false)).inc();
+    }
+
+    /// A background job ended after this time; `succeeded_ms` is the wall time when it succeeded.
+    pub fn job_ended(&self, job: Job, took: Duration, succeeded_ms: Option<u64>) {
+        let (ends, last_success, last_duration) = match job {
+            Job::Snapshot => (&self.snapshots, &self.snapshot_last_success, &self.snapshot_last_duration),
+            Job::Rotation => (&self.rotations, &self.rotation_last_success, &self.rotation_last_duration),
+        };
+        ends.get_or_create(&Outcome::of(succeeded_ms.is_some())).inc();
+        last_duration.set(took.as_secs_f64());
+        if let Some(succeeded_ms) = succeeded_ms {
+            last_success.set(unix_seconds(succeeded_ms));
+        }
+    }
+
+    /// The volume was measured.
+    pub fn volume(&self, space: Space) {
+        self.volume_size.set(space.total);
+        self.volume_available.set(space.available);
+    }
+
+    /// The data was loaded, after a torn tail of this length was cut off.
+    pub fn recovered(&self, took: Duration, truncated_bytes: u64) {
+        self.recovery_duration.set(took.as_secs_f64());
+        self.recovery_truncated.set(truncated_bytes);
+    }
+
+    /// A persistence barrier ended by its time-out.
+    pub fn barrier_expired(&self) {
+        self.barriers_expired.inc();
+    }
+
+    /// Bytes have arrived in a bucket.
+    pub fn uploaded(&self, bytes: u64) {
+        self.backup_uploaded.inc_by(bytes);
+    }
+
+    /// A backup ended; `succeeded_ms` is the wall time when it succeeded.
+    pub fn backup_ended(&self, succeeded_ms: Option<u64>) {
+        self.backups.get_or_create(&Outcome::of(succeeded_ms.is_some())).inc();
+        if let Some(succeeded_ms) = succeeded_ms {
+            self.backup_last_success.set(unix_seconds(succeeded_ms));
+        }
     }
 
     /// Sets which of the states is the current one.
     pub fn set_state(&self, current: ServerState) {
         for state in STATES {
-            self.states
-                .get_or_create(&StateLabel { state: state_name(state) })
-                .set(u64::from(state == current));
+            let label = StateLabel { state: state_name(state) };
+            self.states.get_or_create(&label).set(u64::from(state == current));
         }
-    }
-
-    /// Counts one sync of the log.
-    pub fn synced(&self, outcome: Outcome, duration: std::time::Duration) {
-        self.syncs.get_or_create(&outcome).inc();
-        self.sync_duration_seconds.observe(duration.as_secs_f64());
     }
 
     /// Everything as text of type [`CONTENT_TYPE`].
@@ -283,43 +371,49 @@ pub fn state_name(state: ServerState) -> &'static str {
     }
 }
 
-fn register<M: prometheus_client::registry::Metric + Clone + Default>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-) -> M {
-    let metric = M::default();
-    registry.register(name, help, metric.clone());
-    metric
+/// Registers metrics under their names.
+struct Names(Registry);
+
+impl Names {
+    fn plain<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn bytes<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register_with_unit(name, help, Unit::Bytes, metric.clone());
+        metric
+    }
+
+    fn seconds(&mut self, name: &str, help: &str) -> Seconds {
+        let metric = Seconds::default();
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
+
+    fn histogram(&mut self, name: &str, help: &str) -> Histogram {
+        let metric = Histogram::new(exponential_buckets(SYNC_BUCKET_FIRST, 2.0, SYNC_BUCKETS));
+        self.0.register_with_unit(name, help, Unit::Seconds, metric.clone());
+        metric
+    }
 }
 
-fn bytes<M: prometheus_client::registry::Metric + Clone + Default>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-) -> M {
-    let metric = M::default();
-    registry.register_with_unit(name, help, Unit::Bytes, metric.clone());
-    metric
-}
-
-fn seconds(registry: &mut Registry, name: &str, help: &str) -> Seconds {
-    let metric = Seconds::default();
-    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
-    metric
+/// A total that went back (`CONFIG RESETSTAT`) is what monitors take for a restart.
+fn take_over(counter: &Counter, total: u64) {
+    counter.inner().store(total, Ordering::Relaxed);
 }
 
 /// Milliseconds since the Unix epoch as the seconds that Prometheus wants.
-#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "53 bits of milliseconds last 285,000 years")]
-pub fn unix_seconds(unix_ms: u64) -> f64 {
+fn unix_seconds(unix_ms: u64) -> f64 {
     unix_ms as f64 / 1_000.0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn every_name_has_the_prefix_and_every_series_a_help_text() {
@@ -331,32 +425,50 @@ mod tests {
         }
         let names = text.lines().filter(|line| line.starts_with("# TYPE")).count();
         let helps = text.lines().filter(|line| line.starts_with("# HELP")).count();
-        assert!(names > 25 && names == helps);
+        assert!(names > 30 && names == helps);
         assert!(text.ends_with("# EOF\n"));
     }
 
     #[test]
     fn what_happened_can_be_read() {
         let metrics = Metrics::new();
-        metrics.commands.inc_by(3);
-        metrics.synced(Outcome::SUCCESS, Duration::from_millis(3));
-        metrics.warnings.get_or_create(&WarningKind { kind: "slow_sync" }).inc();
-        metrics.backup_last_success_timestamp_seconds.set(unix_seconds(1_700_000_000_500));
-        metrics.used_memory_bytes.set(1 << 40);
+        metrics.publish(&Totals { commands: 9, ..Totals::default() });
+        metrics.publish(&Totals {
+            commands: 3,
+            used_memory_bytes: 1 << 40,
+            last_offset: 100,
+            durable_offset: 40,
+            unsynced_age: Duration::from_millis(250),
+            warnings: &[("slow_sync", 2)],
+            ..Totals::default()
+        });
+        metrics.sync_took(Duration::from_millis(3));
+        metrics.job_ended(Job::Snapshot, Duration::from_secs(2), Some(1_700_000_000_500));
+        metrics.job_ended(Job::Rotation, Duration::from_secs(1), None);
+        metrics.backup_ended(Some(1_700_000_000_500));
+        metrics.uploaded(7);
+        metrics.volume(Space { total: 10, available: 4 });
         metrics.set_state(ServerState::Loading);
         metrics.set_state(ServerState::Ready);
         let text = metrics.render();
         for line in [
             "holdfast_commands_total 3",
+            "holdfast_unsynced_bytes 60",
+            "holdfast_unsynced_age_seconds 0.25",
             "holdfast_syncs_total{result=\"success\"} 1",
             "holdfast_syncs_total{result=\"failure\"} 0",
             "holdfast_sync_duration_seconds_count 1",
-            "holdfast_warnings_total{kind=\"slow_sync\"} 1",
+            "holdfast_snapshots_total{result=\"success\"} 1",
+            "holdfast_snapshot_last_success_timestamp_seconds 1700000000.5",
+            "holdfast_rotations_total{result=\"failure\"} 1",
+            "holdfast_rotation_last_success_timestamp_seconds 0.0",
+            "holdfast_warnings_total{kind=\"slow_sync\"} 2",
             "holdfast_backup_last_success_timestamp_seconds 1700000000.5",
+            "holdfast_backup_uploaded_bytes_total 7",
             "holdfast_used_memory_bytes 1099511627776",
+            "holdfast_volume_available_bytes 4",
             "holdfast_state{state=\"ready\"} 1",
             "holdfast_state{state=\"loading\"} 0",
-            "holdfast_log_written_bytes_total 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
         }

@@ -8,11 +8,28 @@ use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, StoreRecor
 use std::time::Instant;
 
 struct World {
+    runtime: tokio::runtime::Runtime,
     admin: Option<Admin>,
     publisher: StatusPublisher,
     handle: ServerHandle,
     token_file: PathBuf,
     directory: tempfile::TempDir,
+}
+
+fn options(health_port: u16, control_token_file: Option<PathBuf>, directory: &std::path::Path) -> AdminOptions {
+    let loopback = vec![BindAddress::parse("127.0.0.1").unwrap()];
+    AdminOptions {
+        health: loopback.clone(),
+        health_port,
+        control: loopback,
+        control_port: 0,
+        control_token_file,
+        backup: BackupSettings {
+            temp_dir: directory.to_owned(),
+            credentials_root: directory.to_owned(),
+            instance: "i".to_owned(),
+        },
+    }
 }
 
 impl World {
@@ -21,19 +38,11 @@ impl World {
         let token_file = directory.path().join("token");
         std::fs::write(&token_file, "correct-token\n").unwrap();
         let (handle, inbox, publisher) = bridge(status(state));
-        let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let options = AdminOptions {
-            health: Some(loopback),
-            control: Some(loopback),
-            control_token_file: Some(token_file.clone()),
-        };
-        let settings = BackupSettings {
-            temp_dir: directory.path().to_owned(),
-            credentials_root: directory.path().to_owned(),
-            instance: "i".to_owned(),
-        };
-        let admin = Admin::start(&options, &handle, &Arc::new(Metrics::new()), settings).unwrap();
-        (Self { admin: Some(admin), publisher, handle, token_file, directory }, inbox)
+        let options = options(0, Some(token_file.clone()), directory.path());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let admin = Admin::start(runtime.handle(), options, &handle, &Arc::new(Metrics::new())).unwrap();
+        (Self { runtime, admin: Some(admin), publisher, handle, token_file, directory }, inbox)
     }
 
     fn admin(&self) -> &Admin {
@@ -42,7 +51,7 @@ impl World {
 
     fn health(&self, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.admin().health_address().unwrap());
-        self.admin().block_on(async {
+        self.runtime.block_on(async {
             let answer = plain_client().get(url).send().await.unwrap();
             (answer.status().as_u16(), answer.text().await.unwrap())
         })
@@ -54,7 +63,7 @@ impl World {
         if let Some(token) = token {
             request = request.header("authorization", token);
         }
-        self.admin().block_on(async {
+        self.runtime.block_on(async {
             let answer = request.send().await.unwrap();
             (answer.status().as_u16(), answer.text().await.unwrap())
         })
@@ -257,15 +266,28 @@ fn connections_that_send_nothing_are_bounded() {
 }
 
 #[test]
-fn an_address_in_use_is_named() {
+fn a_port_in_use_is_named() {
     let (world, _inbox) = World::start(ServerState::Ready);
-    let taken = world.admin().health_address().unwrap();
-    let options = AdminOptions { health: Some(taken), control: None, control_token_file: None };
-    let settings = BackupSettings {
-        temp_dir: PathBuf::from("."),
-        credentials_root: PathBuf::from("."),
-        instance: String::new(),
-    };
-    let error = Admin::start(&options, &world.handle, &Arc::new(Metrics::new()), settings).unwrap_err();
-    assert!(error.to_string().contains(&taken.to_string()), "{error}");
+    let taken = world.admin().health_address().unwrap().port();
+    let options = options(taken, None, world.directory.path());
+    let error =
+        Admin::start(world.runtime.handle(), options, &world.handle, &Arc::new(Metrics::new())).unwrap_err();
+    assert!(error.to_string().contains("health-port"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains(&taken.to_string()), "{cause}");
+}
+
+#[test]
+fn the_configuration_opens_the_control_port_only_with_a_token() {
+    let new = |config: &Config| AdminOptions::new(config, PathBuf::from("/c"), "i".to_owned());
+    let mut config = Config::default();
+    let options = new(&config);
+    assert_eq!((options.health_port, options.control_port), (9180, 9181));
+    assert!(options.health == config.bind && options.control.is_empty());
+    config.control_token_file = Some(PathBuf::from("/token"));
+    assert_eq!(new(&config).control, config.bind);
+    config.health_port = 0;
+    config.control_port = 0;
+    let options = new(&config);
+    assert!(options.health.is_empty() && options.control.is_empty());
 }

@@ -33,7 +33,7 @@ use super::check::{check_rdb, chunk_pipe};
 use super::restore::credentials_below;
 use super::volume::SIDE_PREFIX;
 use crate::admin::bridge::{AdminRequest, CutFile, Refusal, ServerHandle};
-use crate::metrics::{Metrics, Outcome, unix_seconds};
+use crate::metrics::Metrics;
 use crate::storage::Storage;
 
 /// Backups that are remembered; the oldest ended one makes room.
@@ -301,20 +301,17 @@ impl Shared {
     ) {
         let id = request.id.clone();
         let result = self.back_up(&request, &publish, &cancel).await;
-        self.metrics.backups.get_or_create(&Outcome::of(&result)).inc();
+        self.metrics.backup_ended(result.as_ref().ok().copied());
         let completed_ms = match &result {
-            Ok(completed_ms) => *completed_ms,
-            Err(_) => now_ms(),
-        };
-        match &result {
-            Ok(_) => {
-                self.metrics.backup_last_success_timestamp_seconds.set(unix_seconds(completed_ms));
+            Ok(completed_ms) => {
                 tracing::info!(%id, path = publish.borrow().backup_path, "backup completed");
+                *completed_ms
             }
             Err(failure) => {
                 tracing::warn!(%id, reason = failure.reason, message = failure.message, "backup failed");
+                now_ms()
             }
-        }
+        };
         publish.send_modify(|progress| {
             progress.completed_ms = Some(completed_ms);
             match result {
@@ -421,7 +418,7 @@ impl Shared {
         })?;
         let progress = |bytes: u64| {
             publish.send_modify(|progress| {
-                self.metrics.backup_uploaded_bytes.inc_by(bytes.saturating_sub(progress.uploaded_bytes));
+                self.metrics.uploaded(bytes.saturating_sub(progress.uploaded_bytes));
                 progress.uploaded_bytes = bytes;
             });
         };
