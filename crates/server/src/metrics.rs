@@ -169,15 +169,18 @@ impl Metrics {
             expired_keys: names.plain("expired_keys", "Keys removed because their time had come"),
             connections: names.plain("connections", "Open client connections"),
             connections_accepted: names.plain("connections_accepted", "Accepted client connections"),
-            connections_refused: names.plain("connections_refused", "Client connections refused because of a limit"),
+            connections_refused: names
+                .plain("connections_refused", "Client connections refused because of a limit"),
             input_bytes: names.bytes("input", "Bytes received from clients"),
             output_bytes: names.bytes("output", "Bytes sent to clients"),
             keys: names.plain("keys", "Keys in all databases"),
             used_memory: names.bytes("used_memory", "Memory of keys and values, as maxmemory counts it"),
             last_offset: names.bytes("last_offset", "Stream offset after the last write"),
-            durable_offset: names.bytes("durable_offset", "Stream offset up to which all is on stable storage"),
+            durable_offset: names
+                .bytes("durable_offset", "Stream offset up to which all is on stable storage"),
             unsynced: names.bytes("unsynced", "Bytes written and not yet on stable storage"),
-            unsynced_age: names.seconds("unsynced_age", "Age of the oldest write that a power cut would lose now"),
+            unsynced_age: names
+                .seconds("unsynced_age", "Age of the oldest write that a power cut would lose now"),
             log: names.bytes("log", "Size of the live files of the log"),
             writes_refused: names.plain("writes_refused", "1 while writes are refused"),
             syncs: names.plain("syncs", "Finished syncs of the log"),
@@ -193,12 +196,14 @@ impl Metrics {
                 "rotation_last_success_timestamp",
                 "When the last log rewrite succeeded, as Unix time; 0 when none has since start",
             ),
-            rotation_last_duration: names.seconds("rotation_last_duration", "Duration of the last log rewrite"),
+            rotation_last_duration: names
+                .seconds("rotation_last_duration", "Duration of the last log rewrite"),
             points: names.plain("points", "Persistence points taken, by what asked for them"),
             warnings: names.plain("warnings", "Warnings raised, by kind"),
             volume_size: names.bytes("volume_size", "Size of the volume"),
             volume_available: names.bytes("volume_available", "Free space of the volume"),
-            recovery_truncated: names.bytes("recovery_truncated", "Bytes of a torn tail that were cut off at start"),
+            recovery_truncated: names
+                .bytes("recovery_truncated", "Bytes of a torn tail that were cut off at start"),
             recovery_duration: names.seconds("recovery_duration", "Duration of the load at start"),
             backups: names.plain("backups", "Finished backups to a bucket"),
             backup_last_success: names.seconds(
@@ -207,7 +212,8 @@ impl Metrics {
             ),
             backup_uploaded: names.bytes("backup_uploaded", "Bytes sent to buckets"),
             barrier_held: names.plain("barrier_held", "1 while a persistence barrier is held"),
-            barriers_expired: names.plain("barriers_expired", "Persistence barriers that ended by their time-out"),
+            barriers_expired: names
+                .plain("barriers_expired", "Persistence barriers that ended by their time-out"),
             states: names.plain("state", "1 for what the server is doing, 0 for everything else"),
             registry: Registry::default(),
         };

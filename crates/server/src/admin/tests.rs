@@ -16,7 +16,11 @@ struct World {
     directory: tempfile::TempDir,
 }
 
-fn options(health_port: u16, control_token_file: Option<PathBuf>, directory: &std::path::Path) -> AdminOptions {
+fn options(
+    health_port: u16,
+    control_token_file: Option<PathBuf>,
+    directory: &std::path::Path,
+) -> AdminOptions {
     let loopback = vec![BindAddress::parse("127.0.0.1").unwrap()];
     AdminOptions {
         health: loopback.clone(),
