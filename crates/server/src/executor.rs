@@ -244,17 +244,13 @@ impl Executor {
     /// An executor that answers `LOADING` until [`Event::Loaded`] comes.
     ///
     /// # Errors
-    /// [`ExecutorError::Poll`], [`ExecutorError::Listen`].
-    pub fn new(options: ExecutorOptions) -> Result<(Self, InboxSender<Event>), ExecutorError> {
-        let ExecutorOptions { config, password, listeners, progress, metrics, bridge, decision } = options;
-        let poll = Poll::new().map_err(ExecutorError::Poll)?;
-        let (sender, events) = inbox::inbox(poll.registry(), WAKER).map_err(ExecutorError::Poll)?;
-        let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
-        for (number, listener) in listeners.iter_mut().enumerate() {
-            poll.registry()
-                .register(listener, Token(number), Interest::READABLE)
-                .map_err(ExecutorError::Listen)?;
-        }
+    /// [`ExecutorError::Poll`], [`ExecutorError::Listen`]; the bridge comes back.
+    pub fn new(mut options: ExecutorOptions) -> Result<(Self, InboxSender<Event>), (ExecutorError, Bridge)> {
+        let (poll, sender, events, listeners) = match open_poll(std::mem::take(&mut options.listeners)) {
+            Ok(opened) => opened,
+            Err(error) => return Err((error, options.bridge)),
+        };
+        let ExecutorOptions { config, password, progress, metrics, bridge, decision, .. } = options;
         let now = Instant::now();
         let engine = Engine::new(engine_options(&config));
         let points = Points::new(&config);
@@ -311,6 +307,12 @@ impl Executor {
     pub fn run(mut self) -> (Result<Ended, ExecutorError>, Bridge) {
         let result = self.turns();
         (result, self.desk.bridge)
+    }
+
+    /// Ends without having served, and gives the bridge back.
+    #[must_use]
+    pub fn give_up(self) -> Bridge {
+        self.desk.bridge
     }
 
     fn turns(&mut self) -> Result<Ended, ExecutorError> {
@@ -430,7 +432,7 @@ impl Executor {
                 .with_time(keepalive)
                 .with_interval((keepalive / 3).max(Duration::from_secs(1)))
                 .with_retries(3);
-            let _ = socket2::SockRef::from(connection.stream()).set_tcp_keepalive(&settings);
+            let _ = socket2::SockRef::from(&*connection.stream()).set_tcp_keepalive(&settings);
         }
         let slot = core.clients.reserve_slot();
         let id = core.clients.next_id();
@@ -513,7 +515,7 @@ impl Executor {
             };
             if self.core.is_paused(&client.session, &request) {
                 // Executed again from the same bytes when the pause is over.
-                client.decoder = crate::protocol::Decoder::new();
+                client.decoder = Decoder::new();
                 break;
             }
             consumed += step.consumed;
@@ -626,8 +628,26 @@ impl Executor {
     }
 
     fn point_before_wait(&mut self) -> Result<(), ExecutorError> {
-        if self.core.points.before(PointEvent::Wait) { self.commit_point("persist-before-wait") } else { Ok(()) }
+        if self.core.points.before(PointEvent::Wait) {
+            self.commit_point("persist-before-wait")
+        } else {
+            Ok(())
+        }
     }
+}
+
+type Opened = (Poll, InboxSender<Event>, Receiver<Event>, Vec<TcpListener>);
+
+fn open_poll(listeners: Vec<StdListener>) -> Result<Opened, ExecutorError> {
+    let poll = Poll::new().map_err(ExecutorError::Poll)?;
+    let (sender, events) = inbox::inbox(poll.registry(), WAKER).map_err(ExecutorError::Poll)?;
+    let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        poll.registry()
+            .register(listener, Token(number), Interest::READABLE)
+            .map_err(ExecutorError::Listen)?;
+    }
+    Ok((poll, sender, events, listeners))
 }
 
 /// An engine for this configuration, with a seed of its own: clients choose keys.

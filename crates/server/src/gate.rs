@@ -107,7 +107,9 @@ impl Gate {
         Some(
             read_all(&*self.storage, path, RECORD_LEN_MAX)
                 .map_err(|error| format!("{path:?}: {error}"))
-                .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| format!("{path:?}: {error}"))),
+                .and_then(|bytes| {
+                    serde_json::from_slice(&bytes).map_err(|error| format!("{path:?}: {error}"))
+                }),
         )
     }
 
@@ -116,7 +118,9 @@ impl Gate {
         let mounted = self.mounted_record()?;
         Some(match (mounted, sent) {
             // The mount follows with a delay, so at the same epoch what was sent is the newer one.
-            (Ok(mounted), Some(sent)) if mounted.store_id == sent.store_id && mounted.epoch > sent.epoch => Ok(mounted),
+            (Ok(mounted), Some(sent)) if mounted.store_id == sent.store_id && mounted.epoch > sent.epoch => {
+                Ok(mounted)
+            }
             (_, Some(sent)) => Ok(sent.clone()),
             (mounted, None) => mounted,
         })
@@ -145,7 +149,12 @@ impl Gate {
             Action::Hold => return Err(decision.report),
             Action::Keep => match volume {
                 VolumeState::Identity(identity) => (identity, None),
-                _ => return Err(hold(reason::DAMAGED_IDENTITY, "The identity of the volume vanished.".to_owned())),
+                _ => {
+                    return Err(hold(
+                        reason::DAMAGED_IDENTITY,
+                        "The identity of the volume vanished.".to_owned(),
+                    ));
+                }
             },
             Action::Initialise { store_id, epoch } => {
                 let identity = self.new_identity(store_id, epoch, false);
@@ -236,8 +245,10 @@ impl Gate {
             .and_then(|()| parent.map_or(Ok(()), |parent| self.storage.sync_dir(parent)))
             .and_then(|()| write_identity(&*self.storage, &self.dir, identity))
             .map_err(|error| {
-                let message =
-                    format!("The identity in {:?} cannot be written: {error}. Check the volume and its space.", self.dir);
+                let message = format!(
+                    "The identity in {:?} cannot be written: {error}. Check the volume and its space.",
+                    self.dir
+                );
                 hold("DirectoryUnusable", message)
             })
     }

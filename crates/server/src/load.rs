@@ -28,8 +28,10 @@ use crate::storage::Storage;
 /// Feeds what recovery reads to the engine, through the same door as clients.
 struct Target<'a> {
     engine: &'a mut Engine,
-    replayer: Replayer,
+    /// Reads the file that is open; a new one for each.
+    replayer: Option<Replayer>,
     progress: &'a LoadProgress,
+    now_ms: i64,
 }
 
 impl RecoveryTarget for Target<'_> {
@@ -39,11 +41,12 @@ impl RecoveryTarget for Target<'_> {
     }
 
     fn command(&mut self, request: &Request<'_>) -> Result<(), ApplyError> {
-        Ok(self.replayer.apply(self.engine, request)?)
+        let replayer = self.replayer.get_or_insert_with(|| Replayer::begin(self.engine));
+        Ok(replayer.apply(self.engine, request, self.now_ms)?)
     }
 
     fn file_ended(&mut self) {
-        self.replayer = Replayer::new();
+        self.replayer = None;
     }
 
     fn progress(&mut self, done: u64, total: u64) -> Result<(), ApplyError> {
@@ -102,23 +105,20 @@ pub fn load(
         // Another server has written here: what others remember of this epoch no longer describes it.
         identity.epoch += 1;
         settings.owner.epoch = identity.epoch;
-        tracing::warn!(epoch = identity.epoch, "another server has written to the directory: stamping a new epoch");
+        tracing::warn!(
+            epoch = identity.epoch,
+            "another server has written to the directory: stamping a new epoch"
+        );
     }
     report(&recovered, unclean);
     let prepare = |error: String| LoadFailure::Prepare(error);
     let fresh_base = unclean && points.after(PointEvent::SysCrash).is_some();
-    let log = open_log(&**storage, config, &settings, &recovered, &mut engine, fresh_base || stop_at.is_some())?;
+    let log =
+        open_log(&**storage, config, &settings, &recovered, &mut engine, fresh_base || stop_at.is_some())?;
     let now_ms = unix_ms();
-    let mut journal = Journal::new(
-        Arc::clone(storage),
-        settings,
-        config.sync_mode,
-        log,
-        recovered.offset,
-        now_ms,
-        events,
-    )
-    .map_err(|error| prepare(format!("failed to start the log's sync thread: {error}")))?;
+    let mut journal =
+        Journal::new(Arc::clone(storage), settings, config.sync_mode, log, recovered.offset, now_ms, events)
+            .map_err(|error| prepare(format!("failed to start the log's sync thread: {error}")))?;
     if config.strategy() == Strategy::Never && (recovered.source == Source::Log || fresh_base) {
         // The strategy has no log: what was in it must be in the snapshot before the log is left behind.
         journal.save_now(&mut engine, now_ms).map_err(prepare)?;
@@ -135,7 +135,8 @@ pub fn load(
         }));
     }
     identity.clean_shutdown = false;
-    stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset()).map_err(prepare)?;
+    stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
+        .map_err(prepare)?;
     Ok(Loaded { engine, journal: Some(journal), identity: Some(identity) })
 }
 
@@ -147,7 +148,8 @@ fn recover_into(
 ) -> Result<(Engine, Recovered), LoadFailure> {
     let mut engine = Engine::new(engine_options(config));
     engine.set_replaying(true);
-    let mut target = Target { engine: &mut engine, replayer: Replayer::new(), progress };
+    let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
+    let mut target = Target { engine: &mut engine, replayer: None, progress, now_ms };
     let recovered = recover(storage, options, &mut target)?;
     engine.set_replaying(false);
     Ok((engine, recovered))
@@ -172,7 +174,9 @@ fn open_log(
             .map_err(LoadFailure::Prepare)
     };
     match &recovered.log {
-        Some(position) if recovered.source == Source::Log && !fresh_base && has_live_log(storage, settings) => {
+        Some(position)
+            if recovered.source == Source::Log && !fresh_base && has_live_log(storage, settings) =>
+        {
             let start = SegmentStart { offset: recovered.offset, seed: rand::random(), now_ms };
             Log::resume(storage, settings.log.clone(), settings.owner.clone(), position.clone(), start)
                 .map(Some)
@@ -190,9 +194,13 @@ fn has_live_log(storage: &dyn Storage, settings: &JournalSettings) -> bool {
 /// Removes a log whose data is in the snapshot, the manifest first: without it, the rest is not live.
 fn retire_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
     let directory = &settings.log.directory;
-    let failed = |path: &Path, error: std::io::Error| format!("failed to remove the log file {path:?}: {error}");
+    let failed =
+        |path: &Path, error: std::io::Error| format!("failed to remove the log file {path:?}: {error}");
     let manifest = settings.log.manifest();
-    storage.remove(&manifest).and_then(|()| storage.sync_dir(directory)).map_err(|error| failed(&manifest, error))?;
+    storage
+        .remove(&manifest)
+        .and_then(|()| storage.sync_dir(directory))
+        .map_err(|error| failed(&manifest, error))?;
     for entry in storage.list(directory).map_err(|error| failed(directory, error))? {
         let is_part = entry.name.contains(".base.") || entry.name.contains(".incr.");
         if is_part && entry.name.starts_with(&format!("{}.", settings.log.name)) {
@@ -205,7 +213,8 @@ fn retire_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), S
 }
 
 fn report(recovered: &Recovered, unclean: bool) {
-    let Recovered { source, offset, foreign, cut, keys_loaded, commands_replayed, bytes_read, .. } = recovered;
+    let Recovered { source, offset, foreign, cut, keys_loaded, commands_replayed, bytes_read, .. } =
+        recovered;
     tracing::info!(
         ?source,
         offset,
@@ -236,7 +245,8 @@ pub fn stamp(
     identity.last_offset = last_offset;
     identity.durable_offset = durable_offset;
     identity.written_ms = unix_ms();
-    write_identity(storage, dir, identity).map_err(|error| format!("failed to write the identity in {dir:?}: {error}"))
+    write_identity(storage, dir, identity)
+        .map_err(|error| format!("failed to write the identity in {dir:?}: {error}"))
 }
 
 /// Reads the dataset again from the files, for DEBUG RELOAD (the snapshot) and DEBUG LOADAOF (the log).

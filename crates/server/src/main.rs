@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     if is_restore {
         arguments.remove(0);
     }
-    let config = match config::parse_arguments(arguments) {
+    let config = match config::parse_arguments(&arguments) {
         Ok(Invocation::Help) => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

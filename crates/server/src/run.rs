@@ -20,11 +20,13 @@ use crate::admin::bridge::{AdminRequest, Refusal, bridge};
 use crate::backup::restore::RestoreProgress;
 use crate::command::ShutdownOptions;
 use crate::config::{Config, OnRefusal, Strategy};
+use crate::engine::Engine;
 use crate::executor::admin::Bridge;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::error_chain;
-use crate::executor::{Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, engine_options};
-use crate::engine::Engine;
+use crate::executor::{
+    Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, engine_options,
+};
 use crate::gate::{Gate, Passed, hold};
 use crate::load::{load, stamp};
 use crate::metrics::Metrics;
@@ -148,7 +150,7 @@ pub fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let waker = Arc::clone(&stop);
     handle.set_waker(Arc::new(move || waker.wake_executor()));
     let metrics = Arc::new(Metrics::default());
-    crate::admin::start(&runtime, &config, &handle, &metrics)?;
+
     let gate = Gate::new(Arc::clone(&storage), &config);
     let mut process =
         Process { config, storage, gate, stop, metrics, runtime, sent: None, status, lock: None };
@@ -197,7 +199,8 @@ impl Process {
         let password = match self.config.read_password() {
             Ok(password) => password,
             Err(error) => {
-                let message = format!("{}. Without it every client would be let in, so none is.", error_chain(&error));
+                let message =
+                    format!("{}. Without it every client would be let in, so none is.", error_chain(&error));
                 return (Err(Trouble::Refused(hold("PasswordMissing", message), EXIT_CONFIG)), bridge);
             }
         };
@@ -226,8 +229,7 @@ impl Process {
             Err((error, bridge)) => return (Err(Trouble::Fatal(error.into())), bridge),
         };
         if let Err(error) = self.start_loading(passed, progress, sender.clone()) {
-            let (_, bridge) = executor.give_up();
-            return (Err(Trouble::Fatal(error.into())), bridge);
+            return (Err(Trouble::Fatal(error.into())), executor.give_up());
         }
         self.stop.attach(Some(sender));
         let (result, bridge) = executor.run();
@@ -268,9 +270,10 @@ impl Process {
         self.publish(bridge, ServerState::AwaitingRecord, None);
         loop {
             let mounted = self.gate.mounted_record().and_then(Result::ok);
-            let recorded = [mounted.as_ref(), self.sent.as_ref()].into_iter().flatten().any(|record| {
-                record.store_id == identity.store_id && record.epoch >= identity.epoch
-            });
+            let recorded = [mounted.as_ref(), self.sent.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|record| record.store_id == identity.store_id && record.epoch >= identity.epoch);
             if recorded {
                 return true;
             }
@@ -364,8 +367,9 @@ impl Process {
     fn wait_for_change(&mut self, bridge: &mut Bridge, report: DecisionReport) -> bool {
         self.publish(bridge, ServerState::Holding, Some(report.clone()));
         let before = self.gate.mounted_record();
-        let may_pass = [reason::RESTORE_FAILED, "DirectoryUnusable", "PasswordMissing", reason::RECORD_UNREADABLE]
-            .contains(&report.reason.as_str());
+        let may_pass =
+            [reason::RESTORE_FAILED, "DirectoryUnusable", "PasswordMissing", reason::RECORD_UNREADABLE]
+                .contains(&report.reason.as_str());
         let retry_at = may_pass.then(|| Instant::now() + HOLD_RETRY_INTERVAL);
         loop {
             if self.stop.is_requested() {

@@ -21,6 +21,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
+use crate::config::LogLevel;
+
 /// Writes events in Redis's line form.
 struct RedisLines;
 
@@ -48,17 +50,16 @@ where
     }
 }
 
-/// Starts logging to `logfile`, or to standard output when it is empty, at Redis's `loglevel` (`debug`, `verbose`,
-/// `notice`, `warning`).
+/// Starts logging to `logfile`, or to standard output when there is none, at Redis's `loglevel`.
 ///
 /// # Errors
 /// The file cannot be opened for appending.
-pub fn start(level: &str, logfile: &str) -> io::Result<()> {
+pub fn start(level: LogLevel, logfile: Option<&Path>) -> io::Result<()> {
     let level = match level {
-        "debug" => LevelFilter::TRACE,
-        "verbose" => LevelFilter::DEBUG,
-        "warning" => LevelFilter::WARN,
-        _ => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::TRACE,
+        LogLevel::Verbose => LevelFilter::DEBUG,
+        LogLevel::Notice => LevelFilter::INFO,
+        LogLevel::Warning => LevelFilter::WARN,
     };
     // The libraries below us speak at debug level of every packet.
     let targets = tracing_subscriber::filter::Targets::new()
@@ -67,11 +68,12 @@ pub fn start(level: &str, logfile: &str) -> io::Result<()> {
         .with_target("holdfast_bucket", level);
     let lines = tracing_subscriber::fmt::layer().event_format(RedisLines).with_ansi(false);
     let registry = Registry::default();
-    let started = if logfile.is_empty() {
-        registry.with(lines.with_filter(targets)).try_init()
-    } else {
-        let file = OpenOptions::new().append(true).create(true).open(Path::new(logfile))?;
-        registry.with(lines.with_writer(Mutex::new(file)).with_filter(targets)).try_init()
+    let started = match logfile {
+        None => registry.with(lines.with_filter(targets)).try_init(),
+        Some(path) => {
+            let file = OpenOptions::new().append(true).create(true).open(path)?;
+            registry.with(lines.with_writer(Mutex::new(file)).with_filter(targets)).try_init()
+        }
     };
     // Only a test can have started a subscriber before.
     started.map_err(io::Error::other)

@@ -47,7 +47,8 @@ enum Op {
 
 impl Op {
     fn random(rng: &mut StdRng, writer: usize, number: u64) -> Self {
-        let mut key = |kind: &str| format!("{writer}:{kind}:{}", rng.random_range(0..KEYS_PER_WRITER)).into_bytes();
+        let mut key =
+            |kind: &str| format!("{writer}:{kind}:{}", rng.random_range(0..KEYS_PER_WRITER)).into_bytes();
         let (a, b, counter) = (key("k"), key("k"), key("n"));
         let value = match rng.random_range(0..20) {
             0 => vec![b'x'; rng.random_range(0..20_000)],
@@ -221,7 +222,11 @@ fn difference(expected: &Model, found: &Model) -> String {
     let show = |entry: Option<&(Vec<u8>, Option<i64>)>| match entry {
         None => "nothing".to_owned(),
         Some((value, until)) => {
-            format!("{} bytes {:?} until {until:?}", value.len(), String::from_utf8_lossy(&value[..value.len().min(40)]))
+            format!(
+                "{} bytes {:?} until {until:?}",
+                value.len(),
+                String::from_utf8_lossy(&value[..value.len().min(40)])
+            )
         }
     };
     let keys: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
@@ -327,7 +332,8 @@ impl Cycle<'_> {
                 while Instant::now() < early {
                     std::thread::sleep(Duration::from_micros(500));
                 }
-                let loading = Client::connect(server.port).and_then(|mut client| client.try_command(&["PING"]));
+                let loading =
+                    Client::connect(server.port).and_then(|mut client| client.try_command(&["PING"]));
                 if matches!(loading, Ok(Reply::Error(text)) if text.starts_with("LOADING")) {
                     met = Moment::Recovery;
                 }
@@ -358,7 +364,8 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, seed)).collect();
         let share = cycles / STRATEGIES.len() + usize::from(lane < cycles % STRATEGIES.len());
         for number in 0..share {
-            let cycle = Cycle { dir: &dir, strategy, moment: MOMENTS[number % MOMENTS.len()], environment: &[] };
+            let cycle =
+                Cycle { dir: &dir, strategy, moment: MOMENTS[number % MOMENTS.len()], environment: &[] };
             let (acknowledged, moment) = cycle.run(&mut rng, &mut writers);
             total_acknowledged += acknowledged;
             *met.entry((strategy, moment)).or_default() += 1;
@@ -369,7 +376,9 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
                     Ok(applied) => applied_unacknowledged += applied,
                     Err(error) => {
                         let kept = root.keep();
-                        panic!("{strategy}, kill {number} at {moment:?}, seed {seed}, files in {kept:?}: {error}")
+                        panic!(
+                            "{strategy}, kill {number} at {moment:?}, seed {seed}, files in {kept:?}: {error}"
+                        )
                     }
                 }
             }
@@ -399,7 +408,8 @@ fn the_oracle_notices_a_server_that_replies_before_it_writes() {
         let dir = root.path().join(number.to_string());
         let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, seed)).collect();
         let environment = [("HOLDFAST_FAULT", "reply-before-write")];
-        let cycle = Cycle { dir: &dir, strategy: "everysec", moment: Moment::Load, environment: &environment };
+        let cycle =
+            Cycle { dir: &dir, strategy: "everysec", moment: Moment::Load, environment: &environment };
         cycle.run(&mut rng, &mut writers);
         let server = Server::spawn(&dir, &["--save", ""]);
         let mut client = server.client();

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use super::Config;
 use super::words::{quote, split};
 use crate::persistence::directives::PersistDirective;
-use crate::persistence::snapshot::format::canonical_int;
+use crate::protocol::decode::parse_i64;
 
 /// One directive.
 pub(super) struct Directive {
@@ -91,7 +91,7 @@ impl Directive {
                 _ => return Err("argument must be 'yes' or 'no'".to_owned()),
             },
             Kind::Number { min, max, set, .. } => {
-                let number = canonical_int(value.as_bytes())
+                let number = parse_i64(value.as_bytes())
                     .ok_or_else(|| "argument couldn't be parsed into an integer".to_owned())?;
                 let number = u64::try_from(number).ok().filter(|number| (*min..=*max).contains(number));
                 set(config, number.ok_or_else(|| between(*min, *max))?);

@@ -84,7 +84,11 @@ impl Executor {
         }
         if !self.desk.cut_is_running
             && let Some((dest, _)) = self.desk.cuts.front()
-            && self.core.journal.as_ref().is_some_and(|journal| journal.running_job().is_none() && !journal.files_are_held())
+            && self
+                .core
+                .journal
+                .as_ref()
+                .is_some_and(|journal| journal.running_job().is_none() && !journal.files_are_held())
         {
             let request = JobRequest::Cut(dest.clone());
             self.desk.cut_is_running = true;
@@ -101,14 +105,18 @@ impl Executor {
         };
         let has_log = journal.log().is_some();
         if !has_log && journal.running_job().is_some() {
-            return Ok(Err(Refusal::Busy("a snapshot is being written; ask again when it is done".to_owned())));
+            return Ok(Err(Refusal::Busy(
+                "a snapshot is being written; ask again when it is done".to_owned(),
+            )));
         }
         match self.desk.barrier.begin(request, moment()) {
             Begin::Take => {}
             Begin::Known(barrier) => return Ok(Ok(barrier)),
             Begin::InProgress => return Ok(Err(Refusal::Busy("this barrier is being taken".to_owned()))),
             Begin::Busy { token } => {
-                return Ok(Err(Refusal::Busy(format!("barrier {token:?} is held; release it or wait for its end"))));
+                return Ok(Err(Refusal::Busy(format!(
+                    "barrier {token:?} is held; release it or wait for its end"
+                ))));
             }
             Begin::Refused { problem } => return Ok(Err(Refusal::Invalid(problem))),
         }

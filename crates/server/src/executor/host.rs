@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use super::journal::{JobKind, JobRequest, Journal};
 use super::stats::Stats;
 use super::{Core, Phase, info, unix_ms};
-use crate::command::{
-    ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table,
-};
+use crate::command::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table};
 use crate::config::{self, Secret};
 use crate::engine::Engine;
 use crate::persistence::directives::WarningKind;
@@ -42,11 +40,9 @@ impl Core {
         if i64::try_from(unix_ms()).unwrap_or(i64::MAX) >= until_ms {
             return false;
         }
-        let Some(command) = table::lookup(request.arg(0)) else { return false };
+        let Some(command) = table::find(request.arg(0)) else { return false };
         let is_control = command.full_name.starts_with("client") || command.full_name.starts_with("shutdown");
-        let writes = command.has(flags::WRITE)
-            || (command.full_name == "exec" && session.transaction_writes())
-            || command.has(flags::MAY_REPLICATE);
+        let writes = command.has(flags::WRITE) || (command.has(flags::EXEC) && session.transaction_writes());
         let held = !is_control && (mode == PauseMode::All || writes);
         self.was_paused |= held;
         held
@@ -138,14 +134,16 @@ impl Core {
 
     /// Whether a job of this kind runs or is about to.
     fn has_job(&self, is_kind: impl Fn(&JobKind) -> bool, request: &JobRequest) -> bool {
-        let running = self.journal.as_ref().and_then(Journal::running_job).is_some_and(|(kind, _)| is_kind(kind));
+        let running =
+            self.journal.as_ref().and_then(Journal::running_job).is_some_and(|(kind, _)| is_kind(kind));
         running || self.job_requests.contains(request)
     }
 
     pub(super) fn request_job(&mut self, request: JobRequest) -> JobStart {
-        let busy = self.journal.as_ref().is_some_and(|journal| {
-            journal.running_job().is_some() || journal.files_are_held()
-        });
+        let busy = self
+            .journal
+            .as_ref()
+            .is_some_and(|journal| journal.running_job().is_some() || journal.files_are_held());
         if busy || !self.job_requests.is_empty() {
             self.scheduled_job = Some(request);
             JobStart::Scheduled
@@ -173,8 +171,7 @@ impl Host for Core {
     fn set_config(&mut self, settings: &[(&[u8], &[u8])]) -> Result<(), String> {
         let changed = config::config_set(&mut self.config, settings)?;
         if changed.iter().any(|name| name == "requirepass") {
-            self.password =
-                (!self.config.requirepass.is_empty()).then(|| self.config.requirepass.clone());
+            self.password = (!self.config.requirepass.is_empty()).then(|| self.config.requirepass.clone());
         }
         if let Some(journal) = &mut self.journal {
             journal.set_mode(self.config.sync_mode);
@@ -262,9 +259,9 @@ impl Host for Core {
     }
 
     fn is_durable(&mut self, session: &Session) -> bool {
-        self.journal
-            .as_ref()
-            .is_some_and(|journal| journal.log().is_some() && session.last_write_offset <= journal.durable_offset())
+        self.journal.as_ref().is_some_and(|journal| {
+            journal.log().is_some() && session.last_write_offset <= journal.durable_offset()
+        })
     }
 
     fn replication_offset(&mut self) -> u64 {

@@ -17,10 +17,17 @@ impl<T> Clone for InboxSender<T> {
 }
 
 impl<T> InboxSender<T> {
+    /// Makes the executor take a turn.
+    pub fn wake(&self) {
+        // A waker that fails leaves the message to the executor's next turn, at most one tick later.
+        let _ = self.waker.wake();
+    }
+
     /// Sends; false when the executor has ended.
     pub fn send(&self, message: T) -> bool {
-        // A waker that fails leaves the message to the executor's next turn, at most one tick later.
-        self.sender.send(message).is_ok() && self.waker.wake().is_ok()
+        let sent = self.sender.send(message).is_ok();
+        self.wake();
+        sent
     }
 }
 

@@ -101,8 +101,11 @@ fn resident() -> u64 {
 
 fn memory(core: &Core, engine: &Engine, out: &mut String) {
     let used = engine.used_memory();
-    let buffers: usize =
-        core.clients.iter().map(|client| client.connection.input.capacity() + client.connection.output.capacity()).sum();
+    let buffers: usize = core
+        .clients
+        .iter()
+        .map(|client| client.connection.input.capacity() + client.connection.output.capacity())
+        .sum();
     let resident = resident();
     line(out, "used_memory", used);
     line(out, "used_memory_human", human(used));

@@ -34,7 +34,7 @@ use crate::storage::{FileSync, Storage, TEMP_PREFIX};
 /// Entries taken from the engine in one slice of a snapshot: about 0.1 ms of small keys.
 const SLICE_ENTRIES: usize = 256;
 /// Pre-images that may wait for the snapshot thread, in bytes, before writers wait for it.
-const PRE_IMAGES_LEN_MAX: u64 = 64 << 20;
+const PRE_IMAGES_LEN_MAX: usize = 64 << 20;
 
 /// Why nothing may be acknowledged any more.
 #[derive(Debug, thiserror::Error)]
@@ -196,8 +196,12 @@ impl Journal {
         events: InboxSender<Event>,
     ) -> io::Result<Self> {
         let sync_thread = log.is_some().then(|| SyncThread::start(events.clone())).transpose()?;
-        let facts =
-            JournalFacts { last_save_ms: now_ms, last_save_ok: true, last_rewrite_ok: true, ..Default::default() };
+        let facts = JournalFacts {
+            last_save_ms: now_ms,
+            last_save_ok: true,
+            last_rewrite_ok: true,
+            ..Default::default()
+        };
         Ok(Self {
             storage,
             settings,
@@ -228,7 +232,12 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`]: no reply of this turn may leave, and none after it.
-    pub fn commit(&mut self, effects: &mut EffectBuffer, now_ms: u64, point: bool) -> Result<(), JournalError> {
+    pub fn commit(
+        &mut self,
+        effects: &mut EffectBuffer,
+        now_ms: u64,
+        point: bool,
+    ) -> Result<(), JournalError> {
         let now = self.now();
         let Some(log) = &mut self.log else {
             self.offset += effects.len() as u64;
@@ -337,7 +346,9 @@ impl Journal {
         }
         let offset = self.offset();
         let (kind, temp_path, digest) = match request {
-            JobRequest::Save => (JobKind::Save, self.settings.dir.join(format!("{TEMP_PREFIX}save.rdb")), false),
+            JobRequest::Save => {
+                (JobKind::Save, self.settings.dir.join(format!("{TEMP_PREFIX}save.rdb")), false)
+            }
             JobRequest::Cut(path) => (JobKind::Cut(path.clone()), path, true),
             JobRequest::Rewrite => {
                 let Some(log) = &mut self.log else { return Ok(Err("there is no log".to_owned())) };
@@ -394,7 +405,11 @@ impl Journal {
             epoch: Some(self.settings.owner.epoch),
             offset: Some(offset),
         };
-        RdbOptions { compression: self.settings.compression, checksum: self.settings.checksum, aux: aux.fields() }
+        RdbOptions {
+            compression: self.settings.compression,
+            checksum: self.settings.checksum,
+            aux: aux.fields(),
+        }
     }
 
     /// Does one slice of the running job. Gives true when it wants to be called again without waiting.
@@ -469,7 +484,7 @@ impl Journal {
         }
         let took = job.started.elapsed();
         let result = match result {
-            Ok(written) => self.place(&job, &written).map(|()| written)?,
+            Ok(written) => self.place(&job, &written)?.map(|()| written),
             Err(error) => Err(error_chain(&error)),
         };
         let now = self.now();
@@ -536,8 +551,10 @@ impl Journal {
             JobKind::Save => {
                 let temp = self.settings.dir.join(format!("{TEMP_PREFIX}save.rdb"));
                 let path = self.snapshot_path();
-                let placed =
-                    self.storage.rename(&temp, &path).and_then(|()| self.storage.sync_dir(&self.settings.dir));
+                let placed = self
+                    .storage
+                    .rename(&temp, &path)
+                    .and_then(|()| self.storage.sync_dir(&self.settings.dir));
                 Ok(placed.map_err(|error| format!("failed to move the snapshot to {path:?}: {error}")))
             }
             JobKind::Rewrite(rewrite) => {
@@ -580,8 +597,12 @@ impl Journal {
             Ok(written) => {
                 let took = started.elapsed();
                 let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                let report =
-                    JobReport { completed_ms: now_ms + duration_ms, bytes: written.bytes, duration_ms, offset };
+                let report = JobReport {
+                    completed_ms: now_ms + duration_ms,
+                    bytes: written.bytes,
+                    duration_ms,
+                    offset,
+                };
                 self.saved(report, took, engine.dirty());
                 Ok(())
             }

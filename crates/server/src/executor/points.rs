@@ -50,7 +50,8 @@ impl Points {
     /// Whether a point has to be taken before `event`; one that is young enough counts.
     pub(crate) fn before(&self, event: Event) -> bool {
         let Some(age_max) = self.grid.before(event) else { return false };
-        let young_enough = |taken: Duration| age_max > Duration::ZERO && self.clock.elapsed() - taken <= age_max;
+        let young_enough =
+            |taken: Duration| age_max > Duration::ZERO && self.clock.elapsed() - taken <= age_max;
         !self.last_taken.is_some_and(young_enough)
     }
 

@@ -98,12 +98,17 @@ impl Executor {
     fn start_jobs(&mut self) -> Result<(), ExecutorError> {
         let requests = std::mem::take(&mut self.core.job_requests);
         for request in requests {
-            self.start_job(request)?;
+            self.try_job(request)?;
         }
         Ok(())
     }
 
-    /// Starts a background job between two turns; a failure is logged and counted.
+    /// Starts a background job on the server's own account: a failure is logged and counted, and tried again later.
+    fn try_job(&mut self, request: JobRequest) -> Result<(), ExecutorError> {
+        self.start_job(request).map(|started| drop(started))
+    }
+
+    /// Starts a background job between two turns. The inner error is why it did not start; it is logged and counted.
     pub(super) fn start_job(&mut self, request: JobRequest) -> Result<Result<(), String>, ExecutorError> {
         let before = self.core.points.before(PointEvent::Fork);
         let Some(journal) = &self.core.journal else { return Ok(Err("nothing is persisted".to_owned())) };
@@ -273,7 +278,14 @@ impl Executor {
         };
         match result {
             Ok(written) => {
-                tracing::info!(job, bytes = written.bytes, keys = written.keys, offset, elapsed_ms, "background job done");
+                tracing::info!(
+                    job,
+                    bytes = written.bytes,
+                    keys = written.keys,
+                    offset,
+                    elapsed_ms,
+                    "background job done"
+                );
             }
             Err(error) => {
                 tracing::error!(job, %error, elapsed_ms, "background job failed");
@@ -293,7 +305,11 @@ impl Executor {
         if matches!(self.core.phase, Phase::Loading) {
             return Ok(());
         }
-        self.engine.expire_cycle(i64::try_from(unix_ms()).unwrap_or(i64::MAX), EXPIRE_BUDGET, &mut self.effects);
+        self.engine.expire_cycle(
+            i64::try_from(unix_ms()).unwrap_or(i64::MAX),
+            EXPIRE_BUDGET,
+            &mut self.effects,
+        );
         self.core.sample(&self.engine, now);
         self.core.watch_volume(now);
         self.expire_barrier()?;
@@ -336,20 +352,20 @@ impl Executor {
             return Ok(());
         }
         if let Some(request) = self.core.scheduled_job.take() {
-            self.start_job(request)?;
+            self.try_job(request)?;
             return Ok(());
         }
         let rules = self.core.config.auto_aof_rewrite;
         if journal.rewrite_allowed() && journal.log_sizes().is_some_and(|sizes| rules.due(sizes)) {
             tracing::info!(sizes = ?journal.log_sizes(), "the log has grown: rewriting it");
-            self.start_job(JobRequest::Rewrite)?;
+            self.try_job(JobRequest::Rewrite)?;
             return Ok(());
         }
         let changes = journal.changes_since_save(&self.engine);
         let since_save = Duration::from_millis(unix_ms().saturating_sub(journal.facts().last_save_ms));
         if journal.save_allowed() && save_due(self.core.save_rules(), changes, since_save) {
             tracing::info!(changes, "a save rule is met: saving");
-            self.start_job(JobRequest::Save)?;
+            self.try_job(JobRequest::Save)?;
         }
         Ok(())
     }
@@ -364,13 +380,18 @@ impl Executor {
             return Ok(Err("Background save already in progress".to_owned()));
         }
         if journal.files_are_held() {
-            return Ok(Err("a persistence barrier holds the files; try again when it is released".to_owned()));
+            return Ok(
+                Err("a persistence barrier holds the files; try again when it is released".to_owned()),
+            );
         }
         Ok(journal.save_now(&mut self.engine, unix_ms()))
     }
 
     /// Makes everything durable as the strategy asks, for a clean stop. The inner error is why the stop was refused.
-    pub(super) fn prepare_stop(&mut self, options: ShutdownOptions) -> Result<Result<(), String>, ExecutorError> {
+    pub(super) fn prepare_stop(
+        &mut self,
+        options: ShutdownOptions,
+    ) -> Result<Result<(), String>, ExecutorError> {
         tracing::info!("User requested shutdown...");
         let strategy = self.core.config.strategy();
         let has_rules = !self.core.config.save.is_empty();
@@ -379,7 +400,8 @@ impl Executor {
         journal.abort_job(&mut self.engine);
         journal.sync().map_err(ExecutorError::Storage)?;
         let wants_save = options.save.unwrap_or(strategy == Strategy::Never || has_rules);
-        let is_dirty = journal.log().is_some() || journal.offset() != journal.durable_offset() || options.save.is_some();
+        let is_dirty =
+            journal.log().is_some() || journal.offset() != journal.durable_offset() || options.save.is_some();
         if wants_save && is_dirty {
             tracing::info!("Saving the final RDB snapshot before exiting.");
             if let Err(error) = journal.save_now(&mut self.engine, unix_ms())

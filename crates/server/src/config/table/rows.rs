@@ -9,7 +9,7 @@ use super::super::{Config, Secret};
 use super::{Directive, Kind, one_of};
 use crate::persistence::directives::PersistDirective;
 use crate::persistence::policy::{SaveRule, SyncMode};
-use crate::persistence::snapshot::format::canonical_int;
+use crate::protocol::decode::parse_i64;
 
 /// One rule of `save`, as it is written.
 pub(super) fn render_rule(rule: &SaveRule) -> String {
@@ -168,7 +168,7 @@ fn set_save(config: &mut Config, words: &[String]) -> Result<(), String> {
     }
     for [seconds, changes] in pairs {
         let number = |word: &String, min: u32| {
-            canonical_int(word.as_bytes())
+            parse_i64(word.as_bytes())
                 .and_then(|number| u32::try_from(number).ok())
                 .filter(|number| *number >= min)
                 .ok_or_else(invalid)

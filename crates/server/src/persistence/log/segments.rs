@@ -205,7 +205,16 @@ impl Log {
                 .map_err(|source| LogFilesError::OpenSegment { path, source })?;
             let closed_len = (base_len + segments_len).saturating_sub(writer.file_len());
             let len_at_rewrite = base_len + segments_len;
-            return Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite, next_base_seq });
+            return Ok(Self {
+                paths,
+                owner,
+                manifest,
+                writer,
+                closed_len,
+                base_len,
+                len_at_rewrite,
+                next_base_seq,
+            });
         }
         let seq = last.map_or(0, |last| last.seq) + 1;
         let segment = LiveFile { name: paths.segment_name(seq), seq, kind: FileKind::Incremental };
