@@ -137,7 +137,7 @@ pub enum RestoreError {
         backup: String,
         /// The cause.
         #[source]
-        source: BucketError,
+        source: Box<BucketError>,
     },
     /// The plan would not move the epoch forward.
     #[error(
@@ -273,7 +273,7 @@ pub async fn restore_into(restore: Restore<'_>) -> Result<Restored, RestoreError
     }
 
     let backup = plan.backup_path.clone();
-    let in_bucket = |source| RestoreError::Bucket { backup: backup.clone(), source };
+    let in_bucket = |source| RestoreError::Bucket { backup: backup.clone(), source: Box::new(source) };
     let manifest = bucket.read_manifest(&plan.backup_path).await.map_err(in_bucket)?;
     if manifest.store_id == store_id && manifest.epoch >= plan.epoch {
         return Err(RestoreError::EpochNotAbove {
@@ -378,7 +378,7 @@ async fn download(
     path: &Path,
     progress: &RestoreProgress,
 ) -> Result<(), RestoreError> {
-    let in_bucket = |source| RestoreError::Bucket { backup: backup.to_owned(), source };
+    let in_bucket = |source| RestoreError::Bucket { backup: backup.to_owned(), source: Box::new(source) };
     let damaged = |problem| RestoreError::Damaged { backup: backup.to_owned(), problem };
     let mut stream = bucket.get_stream(&format!("{backup}/{}", file.name)).await.map_err(in_bucket)?;
     if stream.bytes() != file.bytes {

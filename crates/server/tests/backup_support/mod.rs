@@ -1,7 +1,13 @@
 //! Backups to restore from, in a real object store.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(dead_code, reason = "each test uses its part")]
 
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::response::Response;
 use holdfast_bucket::{Bucket, cancel_pair};
 use holdfast_contract::bucket::{BASE_FILE, BackupFile, BackupManifest, backup_path};
 use holdfast_contract::record::RestorePlan;
@@ -69,4 +75,45 @@ pub(crate) fn plan(bucket: holdfast_contract::bucket::Location, path: &str, epoc
         credentials_dir: "location".to_owned(),
         backup_path: path.to_owned(),
     }
+}
+
+/// An answer of the object store, on its way back.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Stands before the object store at `behind` and hands everything on; `alter` may change an answer, given the method
+/// and the path of its request.
+pub(crate) async fn front(behind: SocketAddr, alter: fn(&str, &str, &mut Answer)) -> SocketAddr {
+    let client = holdfast_bucket::testing::plain_client();
+    let app = axum::Router::new().fallback(move |request: Request| {
+        let client = client.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let path = head.uri.path().to_owned();
+            let method = head.method.to_string();
+            let answered = client
+                .request(head.method, format!("http://{behind}{}", head.uri))
+                .headers(head.headers)
+                .body(to_bytes(body, usize::MAX).await.unwrap())
+                .send()
+                .await
+                .unwrap();
+            let mut response = Response::builder();
+            for (name, value) in answered.headers() {
+                if name != "content-length" {
+                    response = response.header(name, value);
+                }
+            }
+            let mut answer =
+                Answer { status: answered.status().as_u16(), body: answered.bytes().await.unwrap().to_vec() };
+            alter(&method, &path, &mut answer);
+            response.status(answer.status).body(Body::from(answer.body)).unwrap()
+        }
+    });
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
 }
