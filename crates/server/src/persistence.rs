@@ -1,4 +1,11 @@
 //! Log, snapshot, manifest, identity, recovery.
 
+pub mod barrier;
+pub mod digest;
 pub mod directives;
+pub mod identity;
+pub mod log;
+pub mod manifest;
+pub mod policy;
+pub mod recovery;
 pub mod snapshot;

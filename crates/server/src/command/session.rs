@@ -107,6 +107,13 @@ impl Session {
         self.reply_suppressed
     }
 
+    /// Whether a command that writes is queued.
+    pub fn transaction_writes(&self) -> bool {
+        self.transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.flags & crate::command::flags::WRITE != 0)
+    }
+
     /// Bytes held by a queued transaction and watches, for memory accounting.
     pub fn memory_bytes(&self) -> usize {
         self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
