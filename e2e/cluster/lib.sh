@@ -76,6 +76,7 @@ docker_answers() { timeout 20 docker info > /dev/null 2>&1; }
 
 docker_is_ours() { [ "$(docker info -f '{{.DockerRootDir}}' 2>/dev/null)" = "$DOCKER_ROOT" ]; }
 
+DOCKER_STARTED=
 # Uses the daemon that is there, else starts one whose data lies in the cache.
 docker_up() {
   docker_answers && return
@@ -106,6 +107,10 @@ JSON
   # The system's PATH, so that it finds the containerd shim of its own distribution. Without our locks (8, 9).
   nohup setsid env -u DOCKER_HOST PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     dockerd --config-file "$CACHE/host/daemon.json" > "$LOGS/dockerd.log" 2>&1 < /dev/null 8>&- 9>&- &
+  # The cluster must not inherit the niceness of whoever called this, and starve beside a compiler.
+  renice -n 0 -p $! > /dev/null 2>&1 || true
+  # shellcheck disable=SC2034 # read by `up`
+  DOCKER_STARTED=yes
   local i
   for ((i = 0; i < 120; i++)); do
     docker_answers && return
@@ -145,4 +150,5 @@ image_build() {
   "$3" "$folder"
   docker_build --label "holdfast.fingerprint=$print" -t "$name" "$folder"
   rm -rf "$folder"
+  docker image prune -f --filter label=holdfast.fingerprint > /dev/null # what had the name before
 }

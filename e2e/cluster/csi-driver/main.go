@@ -429,7 +429,9 @@ func (d *driver) NodeGetVolumeStats(_ context.Context, q *csi.NodeGetVolumeStats
 
 // --- registration with the kubelet (what node-driver-registrar does) ---------
 
-type registration struct{ reg.UnimplementedRegistrationServer }
+type registration struct {
+	reg.UnimplementedRegistrationServer
+}
 
 func (registration) GetInfo(context.Context, *reg.InfoRequest) (*reg.PluginInfo, error) {
 	return &reg.PluginInfo{Type: "CSIPlugin", Name: *name, Endpoint: *kubePath, SupportedVersions: []string{"1.0.0"}}, nil
