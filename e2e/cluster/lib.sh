@@ -121,10 +121,11 @@ JSON
     "If its data is damaged (a machine that lost power): '$CLUSTER_DIR/down --all', remove $DOCKER_ROOT, and run 'up' again."
 }
 
-# The process id of the daemon that `up` started, if it lives. Ids are reused, hence the look at the name.
+# The process id of the daemon that `up` started, if it lives. Ids are reused, and another
+# cache may have a daemon too, hence the look at its arguments.
 docker_pid() {
   local pid; pid=$(cat "$DOCKER_PID" 2>/dev/null) || return 1
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] && echo "$pid"
+  tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "dockerd --config-file $CACHE/host/" && echo "$pid"
 }
 
 # --- recipes -----------------------------------------------------------------
