@@ -17,6 +17,7 @@ use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionReport, StoreRecord, reason};
 
 use crate::admin::bridge::{AdminRequest, Refusal, bridge};
+use crate::admin::{Admin, AdminOptions};
 use crate::backup::restore::RestoreProgress;
 use crate::command::ShutdownOptions;
 use crate::config::{Config, OnRefusal, Strategy};
@@ -27,7 +28,7 @@ use crate::executor::journal::error_chain;
 use crate::executor::{
     Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, engine_options,
 };
-use crate::gate::{Gate, Passed, hold};
+use crate::gate::{CREDENTIALS_ROOT, Gate, Passed, hold};
 use crate::load::{load, stamp};
 use crate::metrics::Metrics;
 use crate::network::listener::listen;
@@ -150,28 +151,15 @@ pub fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let waker = Arc::clone(&stop);
     handle.set_waker(Arc::new(move || waker.wake_executor()));
     let metrics = Arc::new(Metrics::default());
-
     let gate = Gate::new(Arc::clone(&storage), &config);
+    let options = AdminOptions::new(&config, CREDENTIALS_ROOT.into(), gate.instance.clone());
+    let admin = Admin::start(runtime.handle(), options, &handle, &metrics)?;
     let mut process =
         Process { config, storage, gate, stop, metrics, runtime, sent: None, status, lock: None };
-    let mut bridge = Bridge { inbox, publisher };
-    loop {
-        let (result, returned) = process.live(bridge);
-        bridge = returned;
-        match result {
-            Ok(()) => return Ok(ExitCode::SUCCESS),
-            Err(Trouble::Fatal(error)) => return Err(error),
-            Err(Trouble::Refused(report, code)) => {
-                tracing::error!(reason = report.reason, "refused: {}", report.message);
-                if process.config.on_refusal == OnRefusal::Exit {
-                    return Ok(ExitCode::from(code));
-                }
-                if !process.wait_for_change(&mut bridge, report) {
-                    return Ok(ExitCode::SUCCESS);
-                }
-            }
-        }
-    }
+    let result = process.lives(Bridge { inbox, publisher });
+    // The bridge is gone, so that backups that wait for a snapshot end as well.
+    admin.stop();
+    result
 }
 
 fn first_status(config: &Config) -> ServerStatus {
@@ -194,6 +182,27 @@ fn first_status(config: &Config) -> ServerStatus {
 }
 
 impl Process {
+    /// Walks from the gate to the end until there is nothing to wait for any more.
+    fn lives(&mut self, mut bridge: Bridge) -> anyhow::Result<ExitCode> {
+        loop {
+            let (result, returned) = self.live(bridge);
+            bridge = returned;
+            match result {
+                Ok(()) => return Ok(ExitCode::SUCCESS),
+                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Refused(report, code)) => {
+                    tracing::error!(reason = report.reason, "refused: {}", report.message);
+                    if self.config.on_refusal == OnRefusal::Exit {
+                        return Ok(ExitCode::from(code));
+                    }
+                    if !self.wait_for_change(&mut bridge, report) {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
+            }
+        }
+    }
+
     /// One walk from the gate to the end.
     fn live(&mut self, mut bridge: Bridge) -> (Result<(), Trouble>, Bridge) {
         let password = match self.config.read_password() {
@@ -246,10 +255,17 @@ impl Process {
         if self.lock.is_none() {
             self.lock = Some(self.gate.lock().map_err(refused)?);
         }
-        let progress = RestoreProgress::default();
         self.publish(bridge, ServerState::Restoring, None);
-        let mut passed =
-            self.runtime.block_on(self.gate.pass(self.sent.as_ref(), &progress)).map_err(refused)?;
+        let progress = RestoreProgress::default();
+        let passing = async {
+            tokio::select! {
+                passed = self.gate.pass(self.sent.as_ref(), &progress) => Some(passed),
+                () = self.watch_restore(bridge, &progress) => None,
+            }
+        };
+        // A restore that is given up has changed nothing that anybody reads.
+        let Some(passed) = self.runtime.block_on(passing) else { return Ok(None) };
+        let mut passed = passed.map_err(refused)?;
         self.status.identity = Some(passed.identity.clone());
         self.status.decision.clone_from(&passed.report);
         if passed.awaits_record && !self.await_record(bridge, &passed.identity) {
@@ -262,6 +278,14 @@ impl Process {
             }
         }
         Ok(Some(Some(passed)))
+    }
+
+    /// Tells how far a restore is; ends when a stop was asked for.
+    async fn watch_restore(&self, bridge: &Bridge, progress: &RestoreProgress) {
+        while !self.stop.is_requested() {
+            bridge.publisher.update(|status| status.progress = progress.fraction());
+            tokio::time::sleep(HOLD_LOOK_INTERVAL).await;
+        }
     }
 
     /// Waits until the epoch of `identity` is recorded; false when a stop came first.
@@ -324,6 +348,7 @@ impl Process {
         sender: InboxSender<Event>,
     ) -> std::io::Result<()> {
         let (config, storage) = (self.config.clone(), Arc::clone(&self.storage));
+        let metrics = Arc::clone(&self.metrics);
         std::thread::Builder::new().name("loader".to_owned()).spawn(move || {
             let result = match passed {
                 None => {
@@ -331,7 +356,7 @@ impl Process {
                     Ok(Loaded { engine, journal: None, identity: None })
                 }
                 Some(Passed { identity, stamp, .. }) => {
-                    load(&storage, &config, identity, stamp, &progress, sender.clone())
+                    load(&storage, &config, identity, stamp, &progress, &metrics, sender.clone())
                 }
             };
             // An executor that has ended needs no data.
@@ -353,6 +378,7 @@ impl Process {
                 Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), EXIT_REFUSED))
             }
             Err(error @ ExecutorError::Storage(_)) => {
+                self.metrics.storage_failed();
                 let message = format!(
                     "{}. What is on disk is what was acknowledged; check the volume, then restart the server.",
                     error_chain(&error)

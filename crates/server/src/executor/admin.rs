@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast_contract::control::{Barrier, BarrierRequest, ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
@@ -11,6 +11,7 @@ use holdfast_contract::record::DecisionReport;
 use super::journal::{EndedJob, JobKind, JobRequest, Journal};
 use super::{Executor, ExecutorError, Phase, unix_ms};
 use crate::admin::bridge::{AdminRequest, CutFile, Inbox, Refusal, Reply, StatusPublisher};
+use crate::metrics::Totals;
 use crate::persistence::barrier::{BarrierDesk, Begin, Moment};
 
 /// The executor's end of the bridge, handed on to whoever owns the data next.
@@ -154,6 +155,7 @@ impl Executor {
     pub(super) fn expire_barrier(&mut self) -> Result<(), ExecutorError> {
         if let Some(barrier) = self.desk.barrier.expire(moment()) {
             tracing::warn!(token = barrier.token, "persistence barrier ended by its time-out");
+            self.core.metrics.barrier_expired();
         }
         self.let_go_of_files()
     }
@@ -223,6 +225,28 @@ impl Executor {
     /// Publishes how the server is.
     pub(super) fn publish(&self) {
         self.desk.bridge.publisher.publish(self.status());
+        let core = &self.core;
+        let journal = core.journal.as_ref();
+        core.metrics.publish(&Totals {
+            commands: self.engine.stats.commands,
+            error_replies: self.engine.stats.error_replies,
+            expired_keys: self.engine.stats.expired_keys,
+            connections: core.clients.len() as u64,
+            connections_accepted: core.stats.connections_received,
+            connections_refused: core.stats.connections_rejected,
+            input_bytes: core.stats.input_bytes,
+            output_bytes: core.stats.output_bytes,
+            keys: self.engine.len() as u64,
+            used_memory_bytes: self.engine.used_memory(),
+            last_offset: core.offset(),
+            durable_offset: journal.map_or(0, Journal::durable_offset),
+            unsynced_age: journal.map_or(Duration::ZERO, Journal::unsynced_age),
+            log_bytes: journal.and_then(Journal::log_sizes).map_or(0, |sizes| sizes.current),
+            writes_refused: core.write_block.is_some(),
+            barrier_held: self.desk.barrier.blocks_files(),
+            points: &core.stats.points,
+            warnings: &core.stats.warnings,
+        });
     }
 
     fn status(&self) -> ServerStatus {

@@ -8,6 +8,7 @@ use super::stats::Stats;
 use super::{EXPIRE_BUDGET, Ended, Event, Executor, ExecutorError, Phase, TICK, unix_ms};
 use crate::command::{DebugRequest, ShutdownOptions};
 use crate::config::Strategy;
+use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
 use crate::persistence::policy::save_due;
 use crate::protocol::ReplyWriter;
@@ -276,6 +277,15 @@ impl Executor {
             JobKind::Rewrite(_) => "log rewrite",
             JobKind::Cut(_) => "backup snapshot",
         };
+        let counted = match kind {
+            JobKind::Save => Some(Job::Snapshot),
+            JobKind::Rewrite(_) => Some(Job::Rotation),
+            // Counted with the backup it is for.
+            JobKind::Cut(_) => None,
+        };
+        if let Some(counted) = counted {
+            self.core.metrics.job_ended(counted, took, result.is_ok().then(unix_ms));
+        }
         match result {
             Ok(written) => {
                 tracing::info!(
