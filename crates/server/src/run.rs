@@ -28,7 +28,7 @@ use crate::executor::journal::error_chain;
 use crate::executor::{
     Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, engine_options,
 };
-use crate::gate::{CREDENTIALS_ROOT, Gate, Passed, hold};
+use crate::gate::{Gate, Passed, hold};
 use crate::load::{load, stamp};
 use crate::metrics::Metrics;
 use crate::network::listener::listen;
@@ -152,7 +152,7 @@ pub fn serve(config: Config) -> anyhow::Result<ExitCode> {
     handle.set_waker(Arc::new(move || waker.wake_executor()));
     let metrics = Arc::new(Metrics::default());
     let gate = Gate::new(Arc::clone(&storage), &config);
-    let options = AdminOptions::new(&config, CREDENTIALS_ROOT.into(), gate.instance.clone());
+    let options = AdminOptions::new(&config, gate.instance.clone());
     let admin = Admin::start(runtime.handle(), options, &handle, &metrics)?;
     let mut process =
         Process { config, storage, gate, stop, metrics, runtime, sent: None, status, lock: None };
