@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use holdfast_contract::control::JobReport;
 use holdfast_contract::identity::{IDENTITY_VERSION, Identity};
@@ -15,7 +14,6 @@ use crate::engine::value::Entry;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::{Journal, JournalSettings, create_log, error_chain};
 use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options, unix_ms};
-use crate::metrics::Metrics;
 use crate::persistence::directives::Event as PointEvent;
 use crate::persistence::identity::write_identity;
 use crate::persistence::log::reader::ApplyError;
@@ -87,10 +85,8 @@ pub fn load(
     mut identity: Identity,
     stop_at: Option<u64>,
     progress: &LoadProgress,
-    metrics: &Metrics,
     events: InboxSender<Event>,
 ) -> Result<Loaded, LoadFailure> {
-    let begun = Instant::now();
     let owner = Owner { store_id: identity.store_id.clone(), epoch: identity.epoch };
     let mut settings = journal_settings(config, owner);
     let points = &config.persist.points;
@@ -115,7 +111,6 @@ pub fn load(
         );
     }
     report(&recovered, unclean);
-    metrics.recovered(begun.elapsed(), recovered.cut.as_ref().map_or(0, |cut| cut.len));
     let prepare = |error: String| LoadFailure::Prepare(error);
     let fresh_base = unclean && points.after(PointEvent::SysCrash).is_some();
     let log =
@@ -142,7 +137,8 @@ pub fn load(
     identity.clean_shutdown = false;
     stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
         .map_err(prepare)?;
-    Ok(Loaded { engine, journal: Some(journal), identity: Some(identity) })
+    let cut_bytes = recovered.cut.as_ref().map_or(0, |cut| cut.len);
+    Ok(Loaded { engine, journal: Some(journal), identity: Some(identity), cut_bytes })
 }
 
 fn recover_into(

@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use holdfast_contract::control::{ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
+use holdfast_contract::ports;
 use holdfast_contract::record::{DecisionReport, StoreRecord, reason};
 
-use crate::admin::bridge::{AdminRequest, Refusal, bridge};
-use crate::admin::{Admin, AdminOptions};
+use crate::admin::bridge::{AdminRequest, Refusal, ServerHandle, bridge};
+use crate::admin::{Admin, AdminOptions, StartAdminError};
 use crate::backup::restore::RestoreProgress;
+use crate::backup::upload::remove_leftovers;
 use crate::command::ShutdownOptions;
 use crate::config::{Config, OnRefusal, Strategy};
 use crate::engine::Engine;
@@ -144,22 +146,43 @@ struct Process {
 /// What ended the process, when it is not a refusal: those are told and become exit codes.
 pub fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let stop = stop_on_signals(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let status = first_status(&config);
     let (handle, inbox, publisher) = bridge(status.clone());
     let waker = Arc::clone(&stop);
     handle.set_waker(Arc::new(move || waker.wake_executor()));
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new());
     let gate = Gate::new(Arc::clone(&storage), &config);
-    let options = AdminOptions::new(&config, gate.instance.clone());
-    let admin = Admin::start(runtime.handle(), options, &handle, &metrics)?;
+    let admin = start_admin(&runtime, &config, &gate.instance, &handle, &metrics)?;
     let mut process =
         Process { config, storage, gate, stop, metrics, runtime, sent: None, status, lock: None };
-    let result = process.lives(Bridge { inbox, publisher });
-    // The bridge is gone, so that backups that wait for a snapshot end as well.
+    let result = process.run(Bridge { inbox, publisher });
+    // Order matters: the bridge is gone, so nobody waits for an answer that cannot come.
     admin.stop();
     result
+}
+
+/// Opens the health and control ports. The default health port may be taken by another server on this machine: outside
+/// Kubernetes, where nobody probes it, that is no reason not to start.
+fn start_admin(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+    instance: &str,
+    handle: &ServerHandle,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Admin> {
+    let options = || AdminOptions::new(config, instance.to_owned());
+    match Admin::start(runtime.handle(), options(), handle, metrics) {
+        Err(error @ StartAdminError::Listen { name: "health", .. })
+            if config.health_port == ports::HEALTH && config.store_record_file.is_none() =>
+        {
+            tracing::warn!("{}; going on without it", error_chain(&error));
+            let without = AdminOptions { health: Vec::new(), ..options() };
+            Ok(Admin::start(runtime.handle(), without, handle, metrics)?)
+        }
+        started => Ok(started?),
+    }
 }
 
 fn first_status(config: &Config) -> ServerStatus {
@@ -182,8 +205,8 @@ fn first_status(config: &Config) -> ServerStatus {
 }
 
 impl Process {
-    /// Walks from the gate to the end until there is nothing to wait for any more.
-    fn lives(&mut self, mut bridge: Bridge) -> anyhow::Result<ExitCode> {
+    /// Walks until a stop, or until a refusal ends the process.
+    fn run(&mut self, mut bridge: Bridge) -> anyhow::Result<ExitCode> {
         loop {
             let (result, returned) = self.live(bridge);
             bridge = returned;
@@ -254,6 +277,11 @@ impl Process {
         let refused = |report| Trouble::Refused(report, EXIT_REFUSED);
         if self.lock.is_none() {
             self.lock = Some(self.gate.lock().map_err(refused)?);
+            if let Err(error) = remove_leftovers(&*self.storage, &self.config.dir)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "failed to remove what an earlier backup left");
+            }
         }
         self.publish(bridge, ServerState::Restoring, None);
         let progress = RestoreProgress::default();
@@ -338,6 +366,7 @@ impl Process {
         if report.is_some() {
             self.status.decision = report;
         }
+        self.metrics.set_state(state);
         bridge.publisher.publish(self.status.clone());
     }
 
@@ -348,15 +377,14 @@ impl Process {
         sender: InboxSender<Event>,
     ) -> std::io::Result<()> {
         let (config, storage) = (self.config.clone(), Arc::clone(&self.storage));
-        let metrics = Arc::clone(&self.metrics);
         std::thread::Builder::new().name("loader".to_owned()).spawn(move || {
             let result = match passed {
                 None => {
                     let engine = Engine::new(engine_options(&config));
-                    Ok(Loaded { engine, journal: None, identity: None })
+                    Ok(Loaded { engine, journal: None, identity: None, cut_bytes: 0 })
                 }
                 Some(Passed { identity, stamp, .. }) => {
-                    load(&storage, &config, identity, stamp, &progress, &metrics, sender.clone())
+                    load(&storage, &config, identity, stamp, &progress, sender.clone())
                 }
             };
             // An executor that has ended needs no data.

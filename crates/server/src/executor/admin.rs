@@ -13,6 +13,7 @@ use super::{Executor, ExecutorError, Phase, unix_ms};
 use crate::admin::bridge::{AdminRequest, CutFile, Inbox, Refusal, Reply, StatusPublisher};
 use crate::metrics::Totals;
 use crate::persistence::barrier::{BarrierDesk, Begin, Moment};
+use crate::persistence::log::segments::Log;
 
 /// The executor's end of the bridge, handed on to whoever owns the data next.
 #[derive(Debug)]
@@ -224,29 +225,31 @@ impl Executor {
 
     /// Publishes how the server is.
     pub(super) fn publish(&self) {
-        self.desk.bridge.publisher.publish(self.status());
-        let core = &self.core;
-        let journal = core.journal.as_ref();
-        core.metrics.publish(&Totals {
-            commands: self.engine.stats.commands,
-            error_replies: self.engine.stats.error_replies,
-            expired_keys: self.engine.stats.expired_keys,
-            connections: core.clients.len() as u64,
-            connections_accepted: core.stats.connections_received,
-            connections_refused: core.stats.connections_rejected,
-            input_bytes: core.stats.input_bytes,
-            output_bytes: core.stats.output_bytes,
-            keys: self.engine.len() as u64,
+        let status = self.status();
+        let journal = self.core.journal.as_ref();
+        let (engine, stats) = (&self.engine.stats, &self.core.stats);
+        self.core.metrics.set_state(status.state);
+        self.core.metrics.publish(&Totals {
+            commands: engine.commands,
+            error_replies: engine.error_replies,
+            expired_keys: engine.expired_keys,
+            connections: self.core.clients.len() as u64,
+            connections_accepted: stats.connections_received,
+            connections_refused: stats.connections_rejected,
+            input_bytes: stats.input_bytes,
+            output_bytes: stats.output_bytes,
+            keys: status.keys,
             used_memory_bytes: self.engine.used_memory(),
-            last_offset: core.offset(),
-            durable_offset: journal.map_or(0, Journal::durable_offset),
+            last_offset: status.last_offset,
+            durable_offset: status.durable_offset,
             unsynced_age: journal.map_or(Duration::ZERO, Journal::unsynced_age),
-            log_bytes: journal.and_then(Journal::log_sizes).map_or(0, |sizes| sizes.current),
-            writes_refused: core.write_block.is_some(),
+            log_bytes: journal.and_then(Journal::log).map_or(0, Log::current_len),
+            writes_refused: status.state == ServerState::WritesRefused,
             barrier_held: self.desk.barrier.blocks_files(),
-            points: &core.stats.points,
-            warnings: &core.stats.warnings,
+            points: &stats.points,
+            warnings: &stats.warnings,
         });
+        self.desk.bridge.publisher.publish(status);
     }
 
     fn status(&self) -> ServerStatus {

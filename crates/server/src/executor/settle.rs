@@ -26,6 +26,12 @@ impl Executor {
     /// Commits the effects of the turn and lets its replies leave.
     pub(super) fn finish_turn(&mut self) -> Result<(), ExecutorError> {
         self.close_killed();
+        if crate::faults::replies_before_writing() {
+            self.send_replies();
+            if self.last_tick.elapsed() < TICK / 2 {
+                return Ok(());
+            }
+        }
         self.commit_turn()?;
         self.start_jobs()?;
         self.answer_waits()?;
@@ -255,7 +261,8 @@ impl Executor {
     }
 
     fn start_serving(&mut self, loaded: super::Loaded) {
-        let super::Loaded { engine, journal, identity } = loaded;
+        let super::Loaded { engine, journal, identity, cut_bytes } = loaded;
+        self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
         self.engine = engine;
         self.core.journal = journal;
         self.desk.identity = identity;
@@ -277,14 +284,13 @@ impl Executor {
             JobKind::Rewrite(_) => "log rewrite",
             JobKind::Cut(_) => "backup snapshot",
         };
-        let counted = match kind {
+        let metrics = match kind {
             JobKind::Save => Some(Job::Snapshot),
             JobKind::Rewrite(_) => Some(Job::Rotation),
-            // Counted with the backup it is for.
             JobKind::Cut(_) => None,
         };
-        if let Some(counted) = counted {
-            self.core.metrics.job_ended(counted, took, result.is_ok().then(unix_ms));
+        if let Some(metrics) = metrics {
+            self.core.metrics.job_ended(metrics, took, result.is_ok().then(unix_ms));
         }
         match result {
             Ok(written) => {
