@@ -29,7 +29,7 @@ use crate::executor::journal::error_chain;
 use crate::executor::{
     Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, StopCause, engine_options,
 };
-use crate::gate::{CREDENTIALS_ROOT, Gate, Passed, hold};
+use crate::gate::{Gate, Passed, hold};
 use crate::load::{load, stamp};
 use crate::metrics::Metrics;
 use crate::network::listener::listen;
@@ -78,13 +78,6 @@ impl StopLine {
     #[must_use]
     pub fn is_requested(&self) -> bool {
         self.state().requested.is_some()
-    }
-
-    /// Returns when a stop was asked for.
-    async fn requested(&self) {
-        while !self.is_requested() {
-            tokio::time::sleep(HOLD_LOOK_INTERVAL).await;
-        }
     }
 
     /// Routes a stop, also one that has come already, to this executor.
@@ -179,7 +172,7 @@ fn start_admin(
     handle: &ServerHandle,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<Admin> {
-    let options = || AdminOptions::new(config, CREDENTIALS_ROOT.into(), instance.to_owned());
+    let options = || AdminOptions::new(config, instance.to_owned());
     match Admin::start(runtime.handle(), options(), handle, metrics) {
         Err(error @ StartAdminError::Listen { name: "health", .. })
             if config.health_port == ports::HEALTH && config.store_record_file.is_none() =>
@@ -290,18 +283,17 @@ impl Process {
                 tracing::warn!(%error, "failed to remove what an earlier backup left");
             }
         }
-        let progress = RestoreProgress::default();
         self.publish(bridge, ServerState::Restoring, None);
-        let stop = Arc::clone(&self.stop);
-        let decided = self.runtime.block_on(async {
+        let progress = RestoreProgress::default();
+        let passing = async {
             tokio::select! {
-                decided = self.gate.pass(self.sent.as_ref(), &progress) => Some(decided),
-                // A restore can be cut off anywhere and begins again.
-                () = stop.requested() => None,
+                passed = self.gate.pass(self.sent.as_ref(), &progress) => Some(passed),
+                () = self.watch_restore(bridge, &progress) => None,
             }
-        });
-        let Some(decided) = decided else { return Ok(None) };
-        let mut passed = decided.map_err(refused)?;
+        };
+        // A restore that is given up has changed nothing that anybody reads.
+        let Some(passed) = self.runtime.block_on(passing) else { return Ok(None) };
+        let mut passed = passed.map_err(refused)?;
         self.status.identity = Some(passed.identity.clone());
         self.status.decision.clone_from(&passed.report);
         if passed.awaits_record && !self.await_record(bridge, &passed.identity) {
@@ -314,6 +306,14 @@ impl Process {
             }
         }
         Ok(Some(Some(passed)))
+    }
+
+    /// Tells how far a restore is; ends when a stop was asked for.
+    async fn watch_restore(&self, bridge: &Bridge, progress: &RestoreProgress) {
+        while !self.stop.is_requested() {
+            bridge.publisher.update(|status| status.progress = progress.fraction());
+            tokio::time::sleep(HOLD_LOOK_INTERVAL).await;
+        }
     }
 
     /// Waits until the epoch of `identity` is recorded; false when a stop came first.
@@ -406,6 +406,7 @@ impl Process {
                 Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), EXIT_REFUSED))
             }
             Err(error @ ExecutorError::Storage(_)) => {
+                self.metrics.storage_failed();
                 let message = format!(
                     "{}. What is on disk is what was acknowledged; check the volume, then restart the server.",
                     error_chain(&error)
