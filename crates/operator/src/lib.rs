@@ -1,1 +1,5 @@
-//! Kubernetes operator of Holdfast stores.
+//! holdfast-operator: reconciles Stores into running servers and keeps their data.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
