@@ -22,6 +22,9 @@ pub use store_status::{
     BackupSummary, ClaimStatus, JobStatus, PersistenceStatus, RestoreStatus, StoreStatus,
 };
 
+#[cfg(test)]
+pub(crate) use store::CONFIG_RULE;
+
 /// API group of all kinds.
 pub const GROUP: &str = "holdfast.dev";
 /// Version of all kinds.
