@@ -1,1 +1,1 @@
-//! Commands: table and families.
+//! Commands.

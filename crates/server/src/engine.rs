@@ -1,3 +1,435 @@
 //! The engine: pure, single-owner, the only door to the data.
+//!
+//! It knows databases, keys, expiry, watches and snapshots, and no command: [`crate::command`] turns requests into calls
+//! of [`Keyspace`], which also records in the effects what expiry removes. Time is passed in; nothing here waits.
+//!
+//! - **Expiry.** An expired key is invisible at once. Whoever meets it removes it and records a `DEL` before its own
+//!   effects; [`Engine::expire_cycle`] removes the others, a bounded number per call. While a log is replayed nothing
+//!   expires: the log says what did.
+//! - **Snapshot.** [`Engine::snapshot_begin`] takes the cut in constant time per database; [`Engine::snapshot_step`] gives
+//!   out exactly the content at the cut, whatever is executed in between. See [`table`].
 
+pub mod effects;
+mod keyspace;
+mod stats;
+pub(crate) mod table;
 pub mod value;
+mod watch;
+
+pub(crate) use keyspace::{Expiry, Found, Keyspace};
+pub use stats::Stats;
+pub use table::HashSeed;
+pub use watch::WatchToken;
+
+use effects::EffectBuffer;
+use table::{Record, Table};
+use value::{Entry, Value};
+
+use watch::Watches;
+
+/// What an engine is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineOptions {
+    /// Number of databases, at least 1.
+    pub databases: u32,
+    /// Secret key of the hash tables, and seed of RANDOMKEY; random per process.
+    pub seed: HashSeed,
+}
+
+/// The data set.
+#[derive(Debug)]
+pub struct Engine {
+    databases: Vec<Database>,
+    seed: HashSeed,
+    /// Number of the last snapshot's cut.
+    epoch: u32,
+    snapshot: Option<Snapshot>,
+    /// Tables nobody needs any more, waiting to be freed.
+    garbage: Vec<Table>,
+    watches: Watches,
+    replaying: bool,
+    active_expiry: bool,
+    /// Database with which the next expiry cycle begins.
+    expire_next: usize,
+    random: u64,
+    /// Changes since the engine was made, counted as Redis counts `rdb_changes_since_last_save`.
+    dirty: u64,
+    /// Counters.
+    pub stats: Stats,
+}
+
+#[derive(Debug)]
+struct Database {
+    table: Table,
+}
+
+#[derive(Debug, Default)]
+struct Snapshot {
+    /// Tables that were flushed after the cut.
+    detached: Vec<Table>,
+}
+
+/// Tables that were flushed and are still to be freed; dropping it frees them.
+#[derive(Debug)]
+pub struct Garbage {
+    _tables: Vec<Table>,
+}
+
+/// A key could not be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The key is already there: the source holds it twice, or the engine was not empty.
+    #[error("failed to load key {:?} of database {db}: it is already there", String::from_utf8_lossy(.key))]
+    DuplicateKey {
+        /// Database index.
+        db: u32,
+        /// Key.
+        key: Box<[u8]>,
+    },
+    /// The store has fewer databases than the source.
+    #[error("failed to load key {:?}: database {db} does not exist, there are {databases}; raise `databases`", String::from_utf8_lossy(.key))]
+    NoSuchDatabase {
+        /// Database index.
+        db: u32,
+        /// Key.
+        key: Box<[u8]>,
+        /// Number of databases.
+        databases: u32,
+    },
+}
+
+/// One line of INFO keyspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabaseSummary {
+    /// Database index.
+    pub db: u32,
+    /// Keys, expired ones that were not collected yet included.
+    pub keys: usize,
+    /// Keys that have an expiry.
+    pub expires: usize,
+    /// Mean time to live of those in milliseconds; 0 when there are none.
+    pub ttl_mean_ms: i64,
+}
+
+/// A key as it is stored, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct EntryRef<'a> {
+    /// Database index.
+    pub db: u32,
+    /// Key.
+    pub key: &'a [u8],
+    /// Value.
+    pub value: &'a Value,
+    /// Absolute expiry in milliseconds since the Unix epoch.
+    pub expires_at_ms: Option<i64>,
+}
+
+impl Engine {
+    /// An empty data set.
+    pub fn new(options: EngineOptions) -> Engine {
+        let EngineOptions { databases, seed } = options;
+        Engine {
+            databases: (0..databases.max(1)).map(|_| Database { table: Table::new(seed, 0) }).collect(),
+            seed,
+            epoch: 0,
+            snapshot: None,
+            garbage: Vec::new(),
+            watches: Watches::default(),
+            replaying: false,
+            active_expiry: true,
+            expire_next: 0,
+            random: seed.0[0] ^ seed.0[1].rotate_left(32),
+            dirty: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> u32 {
+        u32::try_from(self.databases.len()).expect("made from a u32")
+    }
+
+    /// Keys of all databases, expired ones that were not collected yet included.
+    pub fn len(&self) -> usize {
+        self.databases.iter().map(|it| it.table.len()).sum()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of keys, values, tables and saved entries, as estimated; what `maxmemory` is compared with.
+    pub fn used_memory(&self) -> u64 {
+        let live: usize = self.databases.iter().map(|it| it.table.memory_bytes()).sum();
+        let detached: usize = self.snapshot.iter().flat_map(|it| &it.detached).map(Table::memory_bytes).sum();
+        (live + detached) as u64
+    }
+
+    /// Changes so far, counted as Redis does: one per key set or removed, one per other write. Never goes back; what
+    /// has changed since a save is a difference.
+    pub fn dirty(&self) -> u64 {
+        self.dirty
+    }
+
+    pub(crate) fn add_dirty(&mut self, changes: usize) {
+        self.dirty += changes as u64;
+    }
+
+    /// Databases that hold keys, in order.
+    pub fn summaries(&self, now_ms: i64) -> Vec<DatabaseSummary> {
+        (0..)
+            .zip(&self.databases)
+            .filter(|(_, it)| it.table.len() > 0)
+            .map(|(db, it)| DatabaseSummary {
+                db,
+                keys: it.table.len(),
+                expires: it.table.expiring(),
+                ttl_mean_ms: it.table.expiry_mean_ms().map_or(0, |mean| mean.saturating_sub(now_ms).max(0)),
+            })
+            .collect()
+    }
+
+    /// All keys as they are stored, expired ones that were not collected yet included, in no particular order.
+    pub fn entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        (0..).zip(&self.databases).flat_map(|(db, it)| {
+            it.table.records().map(move |record| EntryRef {
+                db,
+                key: &record.key,
+                value: &record.value,
+                expires_at_ms: record.expires_at_ms(),
+            })
+        })
+    }
+
+    /// A digest of all keys that are visible at `now_ms`: databases, keys, values and expiries, in whatever order they
+    /// are stored. Equal data sets have equal digests, on any machine.
+    pub fn digest(&self, now_ms: i64) -> [u8; 20] {
+        let mut digest = [0; 20];
+        for entry in self.entries().filter(|it| !is_expired(it.expires_at_ms, now_ms)) {
+            for (mixed, byte) in digest.iter_mut().zip(entry.digest()) {
+                *mixed ^= byte;
+            }
+        }
+        digest
+    }
+
+    /// Inserts a key that is not there, as a snapshot or another store gave it. Nothing is recorded as an effect.
+    /// # Errors
+    /// [`LoadError`]; the engine is unchanged.
+    pub fn load(&mut self, entry: Entry) -> Result<(), LoadError> {
+        let Entry { db, key, value, expires_at_ms } = entry;
+        let databases = self.databases();
+        let Some(database) = self.databases.get_mut(db as usize) else {
+            return Err(LoadError::NoSuchDatabase { db, key, databases });
+        };
+        let hash = database.table.hash(&key);
+        if database.table.find(hash, &key).is_some() {
+            return Err(LoadError::DuplicateKey { db, key });
+        }
+        database.table.insert(hash, Record::new(key, value, hash, expires_at_ms));
+        Ok(())
+    }
+
+    /// Switches expiry off while a log is replayed, and on again.
+    pub fn set_replaying(&mut self, replaying: bool) {
+        self.replaying = replaying;
+    }
+
+    /// Switches [`Engine::expire_cycle`] off or on (DEBUG SET-ACTIVE-EXPIRE).
+    pub(crate) fn set_active_expiry(&mut self, active: bool) {
+        self.active_expiry = active;
+    }
+
+    /// Removes up to `budget` expired keys and records a `DEL` for each, every one a unit of its own; gives their
+    /// number. Fewer than `budget` means that none is left.
+    pub fn expire_cycle(&mut self, now_ms: i64, budget: usize, effects: &mut EffectBuffer) -> usize {
+        if self.replaying || !self.active_expiry {
+            return 0;
+        }
+        let count = self.databases.len();
+        let mut removed = 0;
+        // Databases take turns, so that a busy one does not starve the others.
+        let mut finished = 0;
+        while removed < budget && finished < count {
+            let db = self.expire_next % count;
+            match self.databases[db].table.first_expired(now_ms) {
+                Some(at) => {
+                    effects.begin_unit(false);
+                    self.collect(u32::try_from(db).expect("fits"), at, effects);
+                    effects.end_unit();
+                    removed += 1;
+                    finished = 0;
+                }
+                None => {
+                    finished += 1;
+                    self.expire_next = (db + 1) % count;
+                }
+            }
+        }
+        removed
+    }
+
+    /// When the next key expires, in milliseconds since the Unix epoch.
+    pub fn next_expiry_ms(&self) -> Option<i64> {
+        self.databases.iter().filter_map(|it| it.table.first_expiry()).min()
+    }
+
+    fn is_expired(&self, expires_at_ms: Option<i64>, now_ms: i64) -> bool {
+        !self.replaying && is_expired(expires_at_ms, now_ms)
+    }
+
+    /// Removes an expired key on behalf of time.
+    fn collect(&mut self, db: u32, at: table::Position, effects: &mut EffectBuffer) {
+        let record = self.table_mut(db).remove(at);
+        effects.push(db, &[b"DEL", &record.key]);
+        self.stats.expired_keys += 1;
+        self.watches.collected(db, &record.key);
+    }
+
+    fn table(&self, db: u32) -> &Table {
+        &self.databases[db as usize].table
+    }
+
+    fn table_mut(&mut self, db: u32) -> &mut Table {
+        &mut self.databases[db as usize].table
+    }
+
+    /// A number that is hard to guess without the seed (splitmix64).
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Empties one database or all; gives the number of keys that were there.
+    ///
+    /// A snapshot in progress keeps what it still needs. With `later` the memory becomes [`Garbage`].
+    pub fn flush(&mut self, db: Option<u32>, now_ms: i64, later: bool) -> usize {
+        let range = match db {
+            Some(db) => db..db + 1,
+            None => 0..self.databases(),
+        };
+        let mut removed = 0;
+        for db in range {
+            let len = self.table(db).len();
+            if len == 0 && self.snapshot.is_none() {
+                continue;
+            }
+            self.touch_watches_of_swap(db, None, now_ms);
+            let fresh = Table::new(self.seed, self.epoch);
+            let old = std::mem::replace(self.table_mut(db), fresh);
+            removed += len;
+            match &mut self.snapshot {
+                Some(snapshot) if old.is_saving() => snapshot.detached.push(old),
+                _ if later => self.garbage.push(old),
+                _ => drop(old),
+            }
+        }
+        removed
+    }
+
+    /// Exchanges the content of two databases.
+    pub(crate) fn swap(&mut self, a: u32, b: u32, now_ms: i64) {
+        if a == b {
+            return;
+        }
+        self.touch_watches_of_swap(a, Some(b), now_ms);
+        self.touch_watches_of_swap(b, Some(a), now_ms);
+        // The tables take with them the index they had at the cut of a snapshot.
+        self.databases.swap(a as usize, b as usize);
+    }
+
+    /// Tables to be freed, for a thread that has time: freeing many keys takes long.
+    pub fn take_garbage(&mut self) -> Option<Garbage> {
+        (!self.garbage.is_empty()).then(|| Garbage { _tables: std::mem::take(&mut self.garbage) })
+    }
+
+    /// Takes the cut of a new snapshot; one in progress is aborted.
+    pub fn snapshot_begin(&mut self) {
+        self.snapshot_abort();
+        self.epoch += 1;
+        for (db, database) in (0..).zip(&mut self.databases) {
+            database.table.begin_saving(self.epoch, db);
+        }
+        self.snapshot = Some(Snapshot::default());
+    }
+
+    /// Moves about `budget` entries of the snapshot to `out`, in no particular order; true when it is complete.
+    ///
+    /// Entries are exactly the content at the cut, each key once, with the database index it had then; keys that had
+    /// expired and were not collected yet are among them. Without a snapshot it is complete at once.
+    pub fn snapshot_step(&mut self, budget: usize, out: &mut Vec<Entry>) -> bool {
+        let Some(mut snapshot) = self.snapshot.take() else { return true };
+        let mut left = budget.max(1);
+        while let Some(table) = snapshot.detached.last_mut() {
+            let (rest, done) = table.save(left, out);
+            left = rest;
+            if !done {
+                self.snapshot = Some(snapshot);
+                return false;
+            }
+            self.garbage.extend(snapshot.detached.pop());
+        }
+        let mut complete = true;
+        for database in &mut self.databases {
+            let (rest, done) = database.table.save(left, out);
+            left = rest;
+            complete &= done;
+        }
+        if !complete {
+            self.snapshot = Some(snapshot);
+        }
+        complete
+    }
+
+    /// Gives the snapshot up.
+    pub fn snapshot_abort(&mut self) {
+        if let Some(snapshot) = self.snapshot.take() {
+            self.garbage.extend(snapshot.detached);
+            for database in &mut self.databases {
+                database.table.abort_saving();
+            }
+        }
+    }
+
+    /// Whether a snapshot is in progress.
+    pub fn snapshot_active(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
+    /// Bytes of entries that were saved because they were about to change and that no step has given out yet. They
+    /// grow with the writes between two steps: step more when they do.
+    pub fn snapshot_pending_bytes(&self) -> usize {
+        let detached = self.snapshot.iter().flat_map(|it| &it.detached);
+        detached.chain(self.databases.iter().map(|it| &it.table)).map(Table::pending_bytes).sum()
+    }
+}
+
+impl EntryRef<'_> {
+    fn digest(&self) -> [u8; 20] {
+        use sha2::{Digest, Sha256};
+        let mut number = itoa::Buffer::new();
+        let value = self.value.as_bytes(&mut number);
+        let mut hasher = Sha256::new();
+        hasher.update(self.db.to_le_bytes());
+        hasher.update((self.key.len() as u64).to_le_bytes());
+        hasher.update(self.key);
+        hasher.update((value.len() as u64).to_le_bytes());
+        hasher.update(value);
+        hasher.update(self.expires_at_ms.map_or([0; 9], |at| {
+            let mut bytes = [1; 9];
+            bytes[1..].copy_from_slice(&at.to_le_bytes());
+            bytes
+        }));
+        let full = hasher.finalize();
+        std::array::from_fn(|at| full[at])
+    }
+}
+
+/// A key lives through its last millisecond, as in Redis.
+fn is_expired(expires_at_ms: Option<i64>, now_ms: i64) -> bool {
+    expires_at_ms.is_some_and(|at| now_ms > at)
+}

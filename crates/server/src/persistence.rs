@@ -1,4 +1,9 @@
 //! Log, snapshot, manifest, identity, recovery.
 
+pub mod digest;
 pub mod directives;
+pub mod log;
+pub mod manifest;
+pub mod policy;
+pub mod recovery;
 pub mod snapshot;

@@ -1,1 +1,184 @@
-//! The storage seam: a real and a simulated disk.
+//! The storage seam: everything that persistence does to files goes through [`Storage`], so that tests can put a
+//! simulated disk below it that forgets what was not synced ([`memory`]).
+//!
+//! The contract is that of a POSIX file system with a volatile cache: bytes are on stable storage after
+//! [`FileSync::sync`] of their file, and a name (created, renamed, removed) only after [`Storage::sync_dir`] of its
+//! directory.
+
+pub mod disk;
+pub mod memory;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A file opened for appending. Dropping it closes it without syncing.
+pub trait StorageFile: Send {
+    /// Appends all of `bytes` and returns when they are with the kernel.
+    ///
+    /// # Errors
+    /// Whatever the file system says. The file may then end in a part of `bytes`.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Length of the file in bytes, appended bytes included.
+    fn len(&self) -> u64;
+
+    /// True when nothing has been written.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The handle that syncs this file, also from another thread.
+    fn syncer(&self) -> Arc<dyn FileSync>;
+
+    /// Hints that the first `len` bytes will not be read soon, so that the page cache can let them go.
+    fn forget_cached(&self, _len: u64) {}
+}
+
+/// A file opened for reading.
+pub trait StorageReader: io::Read + io::Seek + Send {}
+
+impl<T: io::Read + io::Seek + Send> StorageReader for T {}
+
+/// Syncs one open file.
+pub trait FileSync: Send + Sync {
+    /// Returns when every byte appended before the call is on stable storage.
+    ///
+    /// # Errors
+    /// Whatever the file system says. After an error the fate of the unsynced bytes is unknown for good: a later sync
+    /// of the same file proves nothing about them.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryEntry {
+    /// Name without the directory.
+    pub name: String,
+    /// True for a directory.
+    pub is_directory: bool,
+    /// Size in bytes; 0 for a directory.
+    pub len: u64,
+}
+
+/// Size of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the file system in bytes.
+    pub total: u64,
+    /// Bytes that this process may still use.
+    pub available: u64,
+}
+
+/// Keeps a lock until it is dropped.
+pub trait StorageLock: Send + Sync {}
+
+/// A file system, as far as persistence uses one.
+pub trait Storage: Send + Sync {
+    /// Creates (or empties) a file for writing.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+
+    /// Opens an existing file for appending.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; whatever else the file system says.
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+
+    /// Opens an existing file for reading from its start.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; whatever else the file system says.
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn StorageReader>>;
+
+    /// Cuts a file to `len` bytes and syncs it.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+
+    /// Renames a file or directory, replacing a file or an empty directory at `to`.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; whatever else the file system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Creates a directory and those above it; one that exists is no error.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a directory with everything in it; one that does not exist is no error.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such directory; whatever else the file system says.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>>;
+
+    /// Returns when the names in a directory are on stable storage.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock of `path`, which is created when missing.
+    ///
+    /// # Errors
+    /// `WouldBlock` when another process (or another holder in this one) has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>>;
+
+    /// Size of the volume that holds `path`.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+}
+
+/// Reads a whole file of at most `len_max` bytes.
+///
+/// # Errors
+/// `FileTooLarge` when it is longer; whatever else the file system says.
+pub fn read_all(storage: &dyn Storage, path: &Path, len_max: u64) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    storage.open_read(path)?.take(len_max + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > len_max) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {len_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Replaces a small file atomically and durably: write aside, sync, rename, sync the directory.
+///
+/// Order matters: a crash at any point leaves the old or the new contents under the name.
+///
+/// # Errors
+/// Whatever the file system says; the old contents then stay, unless the last step failed, when either may.
+pub fn replace_file(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let aside = directory.join(format!("{TEMP_PREFIX}{name}"));
+    let mut file = storage.create(&aside)?;
+    file.append(bytes)?;
+    file.syncer().sync()?;
+    drop(file);
+    storage.rename(&aside, path)?;
+    storage.sync_dir(directory)
+}
+
+/// Prefix of files that are not finished: removed at start, never read.
+pub const TEMP_PREFIX: &str = "temp-";

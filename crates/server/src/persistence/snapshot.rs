@@ -1,1 +1,30 @@
-//! RDB files: codec, reader, writer.
+//! RDB files: the codec that writes base files, snapshots and backups, and reads them back.
+//!
+//! ```text
+//!   Entry ──▶ RdbWriter ──▶ bytes ──▶ RdbReader ──▶ RdbVisitor (Entry, aux fields, size hints, progress)
+//!                    └──── format, lzf: pure ────┘
+//! ```
+//!
+//! Written is RDB version 10, which Redis 7.0 and everything later loads; read is every version up to
+//! [`format::VERSION_MAX`] as long as the data are strings. Nothing here opens, syncs or renames a file, and nothing
+//! drops an expired key: whether that is right depends on what the file is used for.
+
+pub mod aux;
+pub mod format;
+pub mod job;
+pub mod lzf;
+pub mod reader;
+pub mod writer;
+
+pub use aux::SnapshotAux;
+pub use reader::{BoxError, RdbReader, RdbRest, RdbVisitor, ReadRdbError, read_rdb};
+pub use writer::{RdbOptions, RdbWriter};
+
+/// What was written or read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RdbSummary {
+    /// Length of the RDB in bytes, from its first byte to the last byte of its checksum.
+    pub bytes: u64,
+    /// Number of entries in all databases.
+    pub keys: u64,
+}

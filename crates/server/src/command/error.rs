@@ -1,0 +1,149 @@
+//! Error replies. Codes and wording are Redis 7.0's: clients compare them.
+
+use std::borrow::Cow;
+
+/// The text of an error reply, beginning with its code and without the `-`.
+///
+/// It may quote bytes of the request, so it is not always UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyError(Cow<'static, [u8]>);
+
+impl ReplyError {
+    /// A fixed text.
+    pub const fn fixed(text: &'static str) -> ReplyError {
+        ReplyError(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// The text.
+    pub fn text(&self) -> Cow<'static, [u8]> {
+        self.0.clone()
+    }
+}
+
+impl From<String> for ReplyError {
+    fn from(text: String) -> ReplyError {
+        ReplyError(Cow::Owned(text.into_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for ReplyError {
+    fn from(text: Vec<u8>) -> ReplyError {
+        ReplyError(Cow::Owned(text))
+    }
+}
+
+macro_rules! fixed {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub(crate) const $name: ReplyError = ReplyError::fixed($text);)*
+    };
+}
+
+fixed! {
+    SYNTAX = "ERR syntax error";
+    NOT_INTEGER = "ERR value is not an integer or out of range";
+    NOT_POSITIVE = "ERR value is out of range, must be positive";
+    NOT_FLOAT = "ERR value is not a valid float";
+    OUT_OF_RANGE = "ERR value is out of range";
+    OVERFLOW = "ERR increment or decrement would overflow";
+    DECREMENT_OVERFLOW = "ERR decrement would overflow";
+    NAN_OR_INFINITY = "ERR increment would produce NaN or Infinity";
+    STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    OFFSET_OUT_OF_RANGE = "ERR offset is out of range";
+    NO_SUCH_KEY = "ERR no such key";
+    SAME_OBJECT = "ERR source and destination objects are the same";
+    INDEX_OUT_OF_RANGE = "ERR index out of range";
+    DB_INDEX_OUT_OF_RANGE = "ERR DB index is out of range";
+    INVALID_DB_INDEX = "ERR invalid DB index";
+    INVALID_CURSOR = "ERR invalid cursor";
+    BIT_OFFSET = "ERR bit offset is not an integer or out of range";
+    BIT_VALUE = "ERR bit is not an integer or out of range";
+    BIT_ARGUMENT = "ERR The bit argument must be 1 or 0.";
+    BITFIELD_TYPE = "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.";
+    BITFIELD_OVERFLOW = "ERR Invalid OVERFLOW type specified";
+    BITFIELD_RO = "ERR BITFIELD_RO only supports the GET subcommand";
+    BITOP_NOT = "ERR BITOP NOT must be called with a single source key.";
+    LCS_BOTH = "ERR If you want both the length and indexes, please just use IDX.";
+    LCS_TOO_LONG = "ERR String too long for LCS";
+    LCS_MEMORY = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
+    EXPIRE_NX = "ERR NX and XX, GT or LT options at the same time are not compatible";
+    EXPIRE_GT_LT = "ERR GT and LT options at the same time are not compatible";
+    NO_AUTH = "NOAUTH Authentication required.";
+    WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
+    AUTH_WITHOUT_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
+    HELLO_NO_AUTH = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
+    NO_PROTO = "NOPROTO unsupported protocol version";
+    PROTO_NOT_INTEGER = "ERR Protocol version is not an integer or out of range";
+    CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
+    NO_MULTI = "ERR Command not allowed inside a transaction";
+    NESTED_MULTI = "ERR MULTI calls can not be nested";
+    EXEC_WITHOUT_MULTI = "ERR EXEC without MULTI";
+    DISCARD_WITHOUT_MULTI = "ERR DISCARD without MULTI";
+    WATCH_INSIDE_MULTI = "ERR WATCH inside MULTI is not allowed";
+    EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors.";
+    OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
+    LOADING = "LOADING Redis is loading the dataset in memory";
+    NO_SUCH_CLIENT = "ERR No such client";
+    TIMEOUT_NOT_INTEGER = "ERR timeout is not an integer or out of range";
+    TIMEOUT_NEGATIVE = "ERR timeout is negative";
+    NO_SHUTDOWN = "ERR No shutdown in progress.";
+    WAITAOF_DISABLED = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    NO_FREQUENCY = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    INVALID_COMMAND = "ERR Invalid command specified";
+    NO_KEY_ARGUMENTS = "ERR The command has no key arguments";
+    GETKEYS_ARITY = "ERR Invalid number of arguments specified for command";
+    GETKEYS_ARGUMENTS = "ERR Invalid arguments specified for command";
+}
+
+pub(crate) fn exec_aborted(cause: &[u8]) -> ReplyError {
+    ReplyError::from([&b"EXECABORT Transaction discarded because of: "[..], cause].concat())
+}
+
+pub(crate) fn wrong_arity(full_name: &str) -> ReplyError {
+    ReplyError::from(format!("ERR wrong number of arguments for '{full_name}' command"))
+}
+
+pub(crate) fn invalid_expire(full_name: &str) -> ReplyError {
+    ReplyError::from(format!("ERR invalid expire time in '{full_name}' command"))
+}
+
+/// `setting` allows the command named `name`, which is refused without it.
+pub(crate) fn protected(name: &str) -> ReplyError {
+    let setting = format!("enable-{name}-command");
+    ReplyError::from(format!(
+        "ERR {} command not allowed. If the {setting} option is set to \"local\", you can run it from a local \
+         connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+        name.to_uppercase()
+    ))
+}
+
+pub(crate) fn unknown_command(name: &[u8], args: impl Iterator<Item = impl AsRef<[u8]>>) -> ReplyError {
+    const SHOWN_MAX: usize = 128;
+    let mut shown: Vec<u8> = Vec::new();
+    for arg in args {
+        if shown.len() >= SHOWN_MAX {
+            break;
+        }
+        let room = SHOWN_MAX - shown.len();
+        shown.push(b'\'');
+        shown.extend_from_slice(c_text(arg.as_ref(), room));
+        shown.extend_from_slice(b"' ");
+    }
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(c_text(name, SHOWN_MAX));
+    text.extend_from_slice(b"', with args beginning with: ");
+    text.extend_from_slice(&shown);
+    ReplyError::from(text)
+}
+
+pub(crate) fn unknown_subcommand(subcommand: &[u8], command: &str) -> ReplyError {
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(c_text(subcommand, 128));
+    text.extend_from_slice(format!("'. Try {} HELP.", command.to_uppercase()).as_bytes());
+    ReplyError::from(text)
+}
+
+/// `text` as `%.*s` prints it: at most `max` bytes, and nothing from the first zero byte on.
+pub(crate) fn c_text(text: &[u8], max: usize) -> &[u8] {
+    let text = &text[..text.len().min(max)];
+    text.iter().position(|&byte| byte == 0).map_or(text, |end| &text[..end])
+}

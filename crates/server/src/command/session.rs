@@ -1,0 +1,195 @@
+//! The state of one connection that commands see and change.
+
+use std::fmt::Write;
+
+use crate::command::Command;
+use crate::command::host::ClientFacts;
+use crate::engine::{Engine, WatchToken};
+use crate::protocol::{OwnedRequest, Request, RespVersion};
+
+/// What CLIENT REPLY asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The next command is not answered.
+    SkipNext,
+    /// The current command is not answered.
+    Skip,
+}
+
+/// Commands queued between MULTI and EXEC.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    pub(crate) queue: Vec<(&'static Command, OwnedRequest)>,
+    pub(crate) bytes: usize,
+    /// Union of the flags of all queued commands.
+    pub(crate) flags: u64,
+    /// Whether a queued command lacks the `loading` flag.
+    pub(crate) denied_while_loading: bool,
+    /// Whether a command could not be queued: EXEC is refused.
+    pub(crate) failed: bool,
+}
+
+/// One connection. The executor keeps it and lends it to [`crate::command::execute`].
+///
+/// Before a session is dropped [`Session::close`] must be called, else its watched keys stay in the engine.
+#[derive(Debug)]
+pub struct Session {
+    id: u64,
+    pub(crate) db: u32,
+    pub(crate) name: Vec<u8>,
+    pub(crate) version: RespVersion,
+    pub(crate) authenticated: bool,
+    pub(crate) no_evict: bool,
+    pub(crate) reply_mode: ReplyMode,
+    pub(crate) reply_suppressed: bool,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) watches: Vec<WatchToken>,
+    pub(crate) last_command: Option<&'static Command>,
+    /// Offset in the replication stream behind the last effect of this session: what WAIT and WAITAOF wait for.
+    /// Kept by the executor, which alone knows offsets.
+    pub last_write_offset: u64,
+}
+
+impl Session {
+    /// A new connection in database 0. `authenticated` when no password is asked for.
+    pub fn new(id: u64, authenticated: bool) -> Session {
+        Session {
+            id,
+            db: 0,
+            name: Vec::new(),
+            version: RespVersion::Resp2,
+            authenticated,
+            no_evict: false,
+            reply_mode: ReplyMode::On,
+            reply_suppressed: false,
+            transaction: None,
+            watches: Vec::new(),
+            last_command: None,
+            last_write_offset: 0,
+        }
+    }
+
+    /// Identifier, unique in the life of the process and increasing.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Selected database.
+    pub fn db(&self) -> u32 {
+        self.db
+    }
+
+    /// Dialect of the replies.
+    pub fn version(&self) -> RespVersion {
+        self.version
+    }
+
+    /// Whether the password was given, or none is asked for.
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// The only user there is.
+    pub fn user(&self) -> &'static str {
+        "default"
+    }
+
+    /// Whether commands are being queued.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Whether the reply of the command that just ran must not be sent: for replies that the executor writes later.
+    pub fn is_reply_suppressed(&self) -> bool {
+        self.reply_suppressed
+    }
+
+    /// Bytes held by a queued transaction and watches, for memory accounting.
+    pub fn memory_bytes(&self) -> usize {
+        self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
+            + self.watches.iter().map(WatchToken::memory_bytes).sum::<usize>()
+    }
+
+    /// Gives back what the session holds in the engine. The session can be used on.
+    pub fn close(&mut self, engine: &mut Engine) {
+        self.transaction = None;
+        self.unwatch(engine);
+    }
+
+    pub(crate) fn unwatch(&mut self, engine: &mut Engine) {
+        for token in self.watches.drain(..) {
+            engine.unwatch(token);
+        }
+    }
+
+    pub(crate) fn queue(&mut self, command: &'static Command, request: &Request<'_>) {
+        let Some(transaction) = &mut self.transaction else { return };
+        let request = request.to_owned();
+        transaction.bytes += request.memory_bytes();
+        transaction.flags |= command.flags;
+        transaction.denied_while_loading |= !command.has(crate::command::flags::LOADING);
+        transaction.queue.push((command, request));
+    }
+
+    /// Marks the transaction, if there is one, as not to be executed.
+    pub(crate) fn fail_transaction(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.failed = true;
+        }
+    }
+
+    /// Appends this client's line of CLIENT LIST, with the fields of Redis 7.0, and a line feed.
+    pub fn write_client_line(&self, facts: &ClientFacts, out: &mut String) {
+        let multi = self.transaction.as_ref().map_or(-1, |transaction| {
+            i64::try_from(transaction.queue.len()).unwrap_or(i64::MAX)
+        });
+        let mut kind = String::new();
+        if self.transaction.is_some() {
+            kind.push('x');
+        }
+        if self.no_evict {
+            kind.push('e');
+        }
+        if kind.is_empty() {
+            kind.push('N');
+        }
+        let multi_memory = self.memory_bytes() as u64;
+        let total = facts.query_bytes
+            + facts.query_free_bytes
+            + facts.reply_buffer_bytes
+            + facts.output_bytes
+            + multi_memory;
+        writeln!(
+            out,
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+             qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp=0 obl={} oll=0 omem=0 tot-mem={} events=r cmd={} user={} \
+             redir=-1 resp={}",
+            self.id,
+            facts.address,
+            facts.local_address,
+            facts.fd,
+            String::from_utf8_lossy(&self.name),
+            facts.age_s,
+            facts.idle_s,
+            kind,
+            self.db,
+            multi,
+            facts.query_bytes,
+            facts.query_free_bytes,
+            multi_memory,
+            facts.reply_buffer_bytes,
+            facts.output_bytes,
+            total,
+            self.last_command.map_or("NULL", |command| command.full_name),
+            self.user(),
+            match self.version {
+                RespVersion::Resp2 => 2,
+                RespVersion::Resp3 => 3,
+            },
+        )
+        .expect("writing to a string cannot fail");
+    }
+}

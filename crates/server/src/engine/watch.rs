@@ -1,0 +1,126 @@
+//! WATCH: keys whose changes somebody wants to know of.
+//!
+//! A watched key has a version that grows with every change; a watcher remembers the version it saw. Nothing is kept for
+//! keys that nobody watches.
+
+use std::collections::BTreeMap;
+
+use super::{Engine, table::Table};
+
+/// What one session remembers of one watched key. To be given back with `Engine::unwatch`.
+#[derive(Debug)]
+pub struct WatchToken {
+    db: u32,
+    key: Box<[u8]>,
+    version: u64,
+    /// The key was there and had expired: its removal is no change.
+    expired: bool,
+}
+
+impl WatchToken {
+    pub(crate) fn is_for(&self, db: u32, key: &[u8]) -> bool {
+        self.db == db && *self.key == *key
+    }
+
+    /// Bytes held, for memory accounting.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        // Once here, once in the map.
+        size_of::<WatchToken>() + 2 * self.key.len() + size_of::<Watched>()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    watchers: usize,
+    version: u64,
+    /// Version that the removal of an expired key ended.
+    collected: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    keys: BTreeMap<(u32, Box<[u8]>), Watched>,
+}
+
+impl Watches {
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Notes a change of a key.
+    pub(super) fn changed(&mut self, db: u32, key: &[u8]) {
+        if !self.keys.is_empty()
+            && let Some(watched) = self.keys.get_mut(&(db, Box::from(key)))
+        {
+            watched.version += 1;
+        }
+    }
+
+    /// Notes the removal of a key that had expired.
+    pub(super) fn collected(&mut self, db: u32, key: &[u8]) {
+        if !self.keys.is_empty()
+            && let Some(watched) = self.keys.get_mut(&(db, Box::from(key)))
+        {
+            watched.collected = Some(watched.version);
+            watched.version += 1;
+        }
+    }
+}
+
+impl Engine {
+    /// Begins to watch a key.
+    pub(crate) fn watch(&mut self, db: u32, key: &[u8], now_ms: i64) -> WatchToken {
+        let expired = self.is_present_and_expired(self.table(db), key, now_ms);
+        let watched = self.watches.keys.entry((db, Box::from(key))).or_default();
+        watched.watchers += 1;
+        WatchToken { db, key: Box::from(key), version: watched.version, expired }
+    }
+
+    pub(crate) fn unwatch(&mut self, token: WatchToken) {
+        let name = (token.db, token.key);
+        if let Some(watched) = self.watches.keys.get_mut(&name) {
+            watched.watchers -= 1;
+            if watched.watchers == 0 {
+                self.watches.keys.remove(&name);
+            }
+        }
+    }
+
+    /// Whether the key has changed, or expired, since it is watched.
+    pub(crate) fn has_changed(&self, token: &WatchToken, now_ms: i64) -> bool {
+        let Some(watched) = self.watches.keys.get(&(token.db, token.key.clone())) else { return true };
+        if watched.version == token.version {
+            return !token.expired && self.is_present_and_expired(self.table(token.db), &token.key, now_ms);
+        }
+        let only_collected =
+            token.expired && watched.collected == Some(token.version) && watched.version == token.version + 1;
+        !only_collected
+    }
+
+    /// Notes for the watched keys of `db` that its content is about to be replaced by that of `with`, or by nothing.
+    pub(super) fn touch_watches_of_swap(&mut self, db: u32, with: Option<u32>, now_ms: i64) {
+        if self.watches.is_empty() {
+            return;
+        }
+        let mut watches = std::mem::take(&mut self.watches);
+        for ((_, key), watched) in watches.keys.range_mut((db, Box::default())..(db + 1, Box::default())) {
+            let old = self.table(db);
+            let is_live = |table: &Table| {
+                table.find(table.hash(key), key).is_some() && !self.is_present_and_expired(table, key, now_ms)
+            };
+            if is_live(old) || with.is_some_and(|with| is_live(self.table(with))) {
+                watched.version += 1;
+            } else if self.is_present_and_expired(old, key, now_ms) {
+                watched.collected = Some(watched.version);
+                watched.version += 1;
+            }
+        }
+        self.watches = watches;
+    }
+
+    fn is_present_and_expired(&self, table: &Table, key: &[u8], now_ms: i64) -> bool {
+        table
+            .find(table.hash(key), key)
+            .is_some_and(|at| self.is_expired(table.record(at).expires_at_ms(), now_ms))
+    }
+}

@@ -1,0 +1,410 @@
+//! The live log: the open segment, the manifest that names it, and the steps by which both change.
+//!
+//! ```text
+//! begin_rewrite   sync old segment ─ create new segment, sync it, sync directory ─ manifest (+ new segment) ─ switch
+//! finish_rewrite  base file synced ─ rename ─ sync directory ─ manifest (new base, segments from the cut on) ─ remove old
+//! ```
+//!
+//! Invariant: at every crash point the manifest on disk names only files that are whole and synced, and the names
+//! it names are durable.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::record::SegmentHeader;
+use super::writer::{AppendError, LogWriter, SegmentEnd};
+use crate::persistence::manifest::{FileKind, LiveFile, Manifest, Owner};
+use crate::storage::{Storage, TEMP_PREFIX, replace_file};
+
+/// Where the files of the log lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPaths {
+    /// The log directory (`dir`/`appenddirname`).
+    pub directory: PathBuf,
+    /// `appendfilename`, the first part of every file's name.
+    pub name: String,
+}
+
+impl LogPaths {
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        self.directory.join(format!("{}.manifest", self.name))
+    }
+
+    /// A live file.
+    #[must_use]
+    pub fn file(&self, file: &LiveFile) -> PathBuf {
+        self.directory.join(&file.name)
+    }
+
+    /// Name of the base with this sequence number.
+    #[must_use]
+    pub fn base_name(&self, seq: u64) -> String {
+        format!("{}.{seq}.base.rdb", self.name)
+    }
+
+    /// Name of the segment with this sequence number.
+    #[must_use]
+    pub fn segment_name(&self, seq: u64) -> String {
+        format!("{}.{seq}.incr.aof", self.name)
+    }
+
+    /// Where a base is written before it is whole.
+    #[must_use]
+    pub fn temp_base(&self) -> PathBuf {
+        self.directory.join(format!("{TEMP_PREFIX}rewrite.rdb"))
+    }
+}
+
+/// Why the set of live files could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogFilesError {
+    /// The log directory cannot be made.
+    #[error("failed to create log directory {path:?}")]
+    CreateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// A segment cannot be created or opened.
+    #[error("failed to open log segment {path:?}")]
+    OpenSegment {
+        /// The segment.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The open segment cannot be synced.
+    #[error("failed to close the log segment before a rewrite")]
+    Close(#[source] AppendError),
+    /// The base cannot be put in its place.
+    #[error("failed to move the base file to {path:?}")]
+    PlaceBase {
+        /// Its name.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The manifest cannot be replaced. Which of the two is on disk is unknown.
+    #[error("failed to replace manifest {path:?}")]
+    WriteManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
+
+/// The open log.
+pub struct Log {
+    paths: LogPaths,
+    owner: Owner,
+    manifest: Manifest,
+    writer: LogWriter,
+    /// Bytes of all live files but the open segment.
+    closed_len: u64,
+    base_len: u64,
+    len_at_rewrite: u64,
+}
+
+/// A rewrite that has begun: what its base has to hold, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Sequence number of the first segment that is not in the base.
+    segment_seq: u64,
+    /// Sequence number of the base.
+    base_seq: u64,
+    /// Stream offset of the cut.
+    pub offset: u64,
+    /// Where the base is to be written and synced.
+    pub temp_path: PathBuf,
+}
+
+/// What a starting server needs to go on with a log that recovery has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPosition {
+    /// The manifest as it is on disk.
+    pub manifest: Manifest,
+    /// The end of the last segment, when it is ours and ends with a frame of ours.
+    pub resume: Option<SegmentEnd>,
+    /// Bytes of the base.
+    pub base_len: u64,
+    /// Bytes of all segments.
+    pub segments_len: u64,
+}
+
+impl Log {
+    /// Starts a log over a base that has been written and synced at [`LogPaths::temp_base`].
+    ///
+    /// A log that was there before is replaced; its files are removed once the new manifest is durable.
+    ///
+    /// # Errors
+    /// [`LogFilesError`]; the log that was there before is then still whole, unless the manifest's fate is unknown.
+    pub fn create(
+        storage: &dyn Storage,
+        paths: LogPaths,
+        owner: Owner,
+        previous: Option<&Manifest>,
+        start: SegmentStart,
+        base_len: u64,
+    ) -> Result<Self, LogFilesError> {
+        let last_seq = |kind: fn(&Manifest) -> Option<u64>| previous.and_then(kind).unwrap_or(0);
+        let base_seq = last_seq(|manifest| manifest.base.as_ref().map(|base| base.seq)) + 1;
+        let segment_seq = last_seq(|manifest| manifest.incrementals.last().map(|file| file.seq)) + 1;
+        let rewrite = Rewrite { segment_seq, base_seq, offset: start.offset, temp_path: paths.temp_base() };
+        let segment =
+            LiveFile { name: paths.segment_name(segment_seq), seq: segment_seq, kind: FileKind::Incremental };
+        let writer = create_segment(storage, &paths, &owner, &segment, start)?;
+        let old = previous.cloned().unwrap_or_default();
+        let mut log = Self {
+            paths,
+            manifest: Manifest {
+                owner: Some(owner.clone()),
+                base: None,
+                incrementals: vec![segment],
+                history: Vec::new(),
+            },
+            owner,
+            writer,
+            closed_len: 0,
+            base_len: 0,
+            len_at_rewrite: 0,
+        };
+        log.place_base(storage, &rewrite, base_len)?;
+        log.remove_files(storage, old.base.iter().chain(&old.incrementals).chain(&old.history));
+        Ok(log)
+    }
+
+    /// Goes on with a log that recovery has read.
+    ///
+    /// The last segment is continued when it ends with a frame of ours; otherwise a new one is begun.
+    ///
+    /// # Errors
+    /// [`LogFilesError`].
+    pub fn resume(
+        storage: &dyn Storage,
+        paths: LogPaths,
+        owner: Owner,
+        position: LogPosition,
+        start: SegmentStart,
+    ) -> Result<Self, LogFilesError> {
+        let LogPosition { mut manifest, resume, base_len, segments_len } = position;
+        let is_ours = manifest.owner.as_ref() == Some(&owner);
+        manifest.owner = Some(owner.clone());
+        let last = manifest.incrementals.last().cloned();
+        if let (Some(end), Some(last), true) = (resume, &last, is_ours) {
+            let path = paths.file(last);
+            let writer = LogWriter::resume(storage, &path, end)
+                .map_err(|source| LogFilesError::OpenSegment { path, source })?;
+            let closed_len = (base_len + segments_len).saturating_sub(writer.file_len());
+            let len_at_rewrite = base_len + segments_len;
+            return Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite });
+        }
+        let seq = last.map_or(0, |last| last.seq) + 1;
+        let segment = LiveFile { name: paths.segment_name(seq), seq, kind: FileKind::Incremental };
+        let writer = create_segment(storage, &paths, &owner, &segment, start)?;
+        manifest.incrementals.push(segment);
+        write_manifest(storage, &paths, &manifest)?;
+        let closed_len = base_len + segments_len;
+        Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite: closed_len })
+    }
+
+    /// Closes the open segment and begins a new one at a cut between two batches.
+    ///
+    /// # Errors
+    /// [`LogFilesError`]. Nothing more may be acknowledged then: which segment a restart would expect to grow is unknown.
+    pub fn begin_rewrite(
+        &mut self,
+        storage: &dyn Storage,
+        seed: u32,
+        now_ms: u64,
+    ) -> Result<Rewrite, LogFilesError> {
+        self.writer.sync().map_err(LogFilesError::Close)?;
+        let offset = self.writer.offset();
+        let last_seq = self.manifest.incrementals.last().map_or(0, |file| file.seq);
+        let seq = last_seq + 1;
+        let segment = LiveFile { name: self.paths.segment_name(seq), seq, kind: FileKind::Incremental };
+        let start = SegmentStart { offset, seed, now_ms };
+        let writer = create_segment(storage, &self.paths, &self.owner, &segment, start)?;
+        let mut manifest = self.manifest.clone();
+        manifest.incrementals.push(segment);
+        write_manifest(storage, &self.paths, &manifest)?;
+        self.manifest = manifest;
+        self.closed_len += self.writer.file_len();
+        self.writer = writer;
+        let base_seq = self.manifest.base.as_ref().map_or(0, |base| base.seq) + 1;
+        Ok(Rewrite { segment_seq: seq, base_seq, offset, temp_path: self.paths.temp_base() })
+    }
+
+    /// Makes a written and synced base live, and removes what it replaces.
+    ///
+    /// # Errors
+    /// [`LogFilesError`]; the files before the rewrite are then all still there.
+    pub fn finish_rewrite(
+        &mut self,
+        storage: &dyn Storage,
+        rewrite: &Rewrite,
+        base_len: u64,
+    ) -> Result<(), LogFilesError> {
+        let old = self.manifest.clone();
+        self.place_base(storage, rewrite, base_len)?;
+        let replaced = old.incrementals.iter().filter(|file| file.seq < rewrite.segment_seq);
+        self.remove_files(storage, old.base.iter().chain(replaced).chain(&old.history));
+        Ok(())
+    }
+
+    fn place_base(
+        &mut self,
+        storage: &dyn Storage,
+        rewrite: &Rewrite,
+        base_len: u64,
+    ) -> Result<(), LogFilesError> {
+        let base = LiveFile {
+            name: self.paths.base_name(rewrite.base_seq),
+            seq: rewrite.base_seq,
+            kind: FileKind::Base,
+        };
+        let path = self.paths.file(&base);
+        storage
+            .rename(&rewrite.temp_path, &path)
+            .and_then(|()| storage.sync_dir(&self.paths.directory))
+            .map_err(|source| LogFilesError::PlaceBase { path, source })?;
+        let mut manifest = self.manifest.clone();
+        manifest.base = Some(base);
+        manifest.history.clear();
+        manifest.incrementals.retain(|file| file.seq >= rewrite.segment_seq);
+        write_manifest(storage, &self.paths, &manifest)?;
+        self.manifest = manifest;
+        self.base_len = base_len;
+        let open_seq = self.writer.end().seq;
+        let closed = self.manifest.incrementals.iter().filter(|file| file.seq != open_seq);
+        let closed_len: u64 = closed.map(|file| file_len(storage, &self.paths, file)).sum();
+        self.closed_len = base_len + closed_len;
+        self.len_at_rewrite = self.current_len();
+        Ok(())
+    }
+
+    /// Removes files that no manifest names. A file that stays is only waste: the next start removes it.
+    fn remove_files<'a>(&self, storage: &dyn Storage, files: impl Iterator<Item = &'a LiveFile>) {
+        let live = |name: &str| {
+            self.manifest.base.iter().chain(&self.manifest.incrementals).any(|file| file.name == name)
+        };
+        for file in files.filter(|file| !live(&file.name)) {
+            let path = self.paths.file(file);
+            if let Err(error) = storage.remove(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(?path, %error, "failed to remove a log file that was replaced");
+            }
+        }
+    }
+
+    /// The open segment.
+    pub fn writer(&mut self) -> &mut LogWriter {
+        &mut self.writer
+    }
+
+    /// Stream offset after the last appended byte.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.writer.offset()
+    }
+
+    /// Stream offset up to which everything is durable.
+    #[must_use]
+    pub fn durable_offset(&self) -> u64 {
+        self.writer.durable_offset()
+    }
+
+    /// Bytes of all live files.
+    #[must_use]
+    pub fn current_len(&self) -> u64 {
+        self.closed_len + self.writer.file_len()
+    }
+
+    /// Bytes of the base.
+    #[must_use]
+    pub fn base_len(&self) -> u64 {
+        self.base_len
+    }
+
+    /// Bytes of all live files after the last rewrite, or at start.
+    #[must_use]
+    pub fn len_at_rewrite(&self) -> u64 {
+        self.len_at_rewrite
+    }
+
+    /// Number of live segments.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.manifest.incrementals.len()
+    }
+
+    /// The log directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.paths.directory
+    }
+}
+
+/// Where a new segment begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentStart {
+    /// Stream offset of its first command byte.
+    pub offset: u64,
+    /// Random seed of its checksums.
+    pub seed: u32,
+    /// Wall time in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+fn create_segment(
+    storage: &dyn Storage,
+    paths: &LogPaths,
+    owner: &Owner,
+    segment: &LiveFile,
+    start: SegmentStart,
+) -> Result<LogWriter, LogFilesError> {
+    let header = SegmentHeader {
+        store_id: owner.store_id.clone(),
+        epoch: owner.epoch,
+        seq: segment.seq,
+        offset: start.offset,
+        started_ms: start.now_ms,
+        seed: start.seed,
+    };
+    let path = paths.file(segment);
+    LogWriter::create(storage, &path, &header)
+        .and_then(|writer| {
+            writer.syncer().sync()?;
+            storage.sync_dir(&paths.directory)?;
+            Ok(writer)
+        })
+        .map_err(|source| LogFilesError::OpenSegment { path, source })
+}
+
+fn write_manifest(storage: &dyn Storage, paths: &LogPaths, manifest: &Manifest) -> Result<(), LogFilesError> {
+    let path = paths.manifest();
+    replace_file(storage, &path, &manifest.encode())
+        .map_err(|source| LogFilesError::WriteManifest { path, source })
+}
+
+fn file_len(storage: &dyn Storage, paths: &LogPaths, file: &LiveFile) -> u64 {
+    let entries = storage.list(&paths.directory).unwrap_or_default();
+    entries.iter().find(|entry| entry.name == file.name).map_or(0, |entry| entry.len)
+}
+
+/// Makes the log directory, durably.
+///
+/// # Errors
+/// [`LogFilesError::CreateDirectory`].
+pub fn create_log_directory(storage: &dyn Storage, paths: &LogPaths) -> Result<(), LogFilesError> {
+    let path = &paths.directory;
+    let parent = path.parent().unwrap_or_else(|| Path::new("."));
+    storage
+        .create_dir(path)
+        .and_then(|()| storage.sync_dir(parent))
+        .map_err(|source| LogFilesError::CreateDirectory { path: path.clone(), source })
+}

@@ -1,0 +1,201 @@
+//! Appends batches to the open segment. One owner; knows nothing of strategies, only of bytes and of what is durable.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::record::{FrameHeader, SegmentHeader};
+use crate::storage::{FileSync, Storage, StorageFile};
+
+/// Why an append failed. The segment's end is then unknown, and the writer refuses everything from then on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The write failed; a part of the batch may be in the file.
+    #[error("failed to append {len} bytes to log segment {path:?} at byte {position}")]
+    Append {
+        /// The segment.
+        path: PathBuf,
+        /// Bytes of the frame.
+        len: usize,
+        /// Length of the file before.
+        position: u64,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The sync failed; what was not durable before may never be.
+    #[error("failed to sync log segment {path:?}; bytes after stream offset {durable_offset} may be lost")]
+    Sync {
+        /// The segment.
+        path: PathBuf,
+        /// Everything up to here is durable.
+        durable_offset: u64,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// An earlier write or sync failed.
+    #[error("log segment {path:?} is not written any more since a write or sync failed")]
+    Poisoned {
+        /// The segment.
+        path: PathBuf,
+    },
+}
+
+/// Where a segment ends, so that a later process goes on behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentEnd {
+    /// Sequence number in the manifest.
+    pub seq: u64,
+    /// Seed of its checksums.
+    pub seed: u32,
+    /// CRC of its last line, for the chain.
+    pub last_crc: u32,
+    /// Stream offset after its last command.
+    pub offset: u64,
+}
+
+/// The open segment.
+pub struct LogWriter {
+    path: PathBuf,
+    file: Box<dyn StorageFile>,
+    end: SegmentEnd,
+    durable_offset: u64,
+    poisoned: bool,
+    scratch: Vec<u8>,
+}
+
+impl LogWriter {
+    /// Creates a segment and writes its header. Neither header nor name is synced: the caller does both before the
+    /// manifest names the file.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn create(storage: &dyn Storage, path: &Path, header: &SegmentHeader) -> io::Result<Self> {
+        let mut file = storage.create(path)?;
+        let (line, crc) = header.encode();
+        file.append(&line)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            end: SegmentEnd { seq: header.seq, seed: header.seed, last_crc: crc, offset: header.offset },
+            durable_offset: header.offset,
+            poisoned: false,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Opens a segment that recovery has read to its end (and cut, if its tail was torn).
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn resume(storage: &dyn Storage, path: &Path, end: SegmentEnd) -> io::Result<Self> {
+        let file = storage.open_append(path)?;
+        let durable_offset = end.offset;
+        // What recovery has read may still be only in the cache of the process that died: make it durable once, so
+        // that the offset can be claimed.
+        file.syncer().sync()?;
+        Ok(Self { path: path.to_owned(), file, end, durable_offset, poisoned: false, scratch: Vec::new() })
+    }
+
+    /// Appends one batch. When this returns, the bytes are with the kernel.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the writer is poisoned then.
+    pub fn append(&mut self, body: &[u8], time_ms: u64) -> Result<(), AppendError> {
+        self.refuse_when_poisoned()?;
+        let header = FrameHeader::for_body(self.end.seed, self.end.last_crc, self.end.offset, time_ms, body);
+        self.scratch.clear();
+        header.encode_into(&mut self.scratch);
+        self.scratch.extend_from_slice(body);
+        let position = self.file.len();
+        if let Err(source) = self.file.append(&self.scratch) {
+            self.poisoned = true;
+            return Err(AppendError::Append {
+                path: self.path.clone(),
+                len: self.scratch.len(),
+                position,
+                source,
+            });
+        }
+        if self.scratch.capacity() > SCRATCH_LEN_KEPT {
+            self.scratch = Vec::new();
+        }
+        self.end.last_crc = header.crc;
+        self.end.offset += body.len() as u64;
+        Ok(())
+    }
+
+    /// Syncs everything appended so far and returns when it is durable.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the writer is poisoned then: a second sync of the same file proves nothing.
+    pub fn sync(&mut self) -> Result<(), AppendError> {
+        self.refuse_when_poisoned()?;
+        let offset = self.end.offset;
+        let result = self.file.syncer().sync();
+        self.synced(offset, result)
+    }
+
+    /// Takes the result of a sync that another thread made of [`Self::syncer`] when the segment ended at `offset`.
+    ///
+    /// # Errors
+    /// [`AppendError`] when the sync failed; the writer is poisoned then.
+    pub fn synced(&mut self, offset: u64, result: io::Result<()>) -> Result<(), AppendError> {
+        match result {
+            Ok(()) => {
+                self.durable_offset = self.durable_offset.max(offset);
+                Ok(())
+            }
+            Err(source) => {
+                self.poisoned = true;
+                Err(AppendError::Sync {
+                    path: self.path.clone(),
+                    durable_offset: self.durable_offset,
+                    source,
+                })
+            }
+        }
+    }
+
+    fn refuse_when_poisoned(&self) -> Result<(), AppendError> {
+        if self.poisoned { Err(AppendError::Poisoned { path: self.path.clone() }) } else { Ok(()) }
+    }
+
+    /// The handle with which another thread syncs the segment.
+    #[must_use]
+    pub fn syncer(&self) -> Arc<dyn FileSync> {
+        self.file.syncer()
+    }
+
+    /// Stream offset after the last appended byte.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.end.offset
+    }
+
+    /// Stream offset up to which everything is durable.
+    #[must_use]
+    pub fn durable_offset(&self) -> u64 {
+        self.durable_offset
+    }
+
+    /// Length of the segment's file in bytes.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// Where the segment ends now.
+    #[must_use]
+    pub fn end(&self) -> &SegmentEnd {
+        &self.end
+    }
+
+    /// The segment's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Largest scratch buffer that is kept between batches, in bytes; a larger one was needed by one large value.
+const SCRATCH_LEN_KEPT: usize = 1 << 20;

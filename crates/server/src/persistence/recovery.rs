@@ -1,0 +1,842 @@
+//! From the files in the data directory back to the dataset: finds the newest source, verifies it, replays it, and says
+//! exactly what is missing when it cannot.
+//!
+//! Invariant: recovery never guesses. What the manifest names must be there and whole; only the end of the last segment
+//! may be torn. The only changes on disk are the cut of such a tail (kept aside on request) and the removal of files
+//! that never became live. Case analysis: `docs/format.md`, "Recovery".
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use holdfast_contract::identity::Identity;
+
+use super::log::reader::{
+    ApplyError, Expectation, LogVisitor, ReadSegmentError, SegmentSummary, Tail, read_segment,
+};
+use super::log::segments::{LogPaths, LogPosition};
+use super::log::writer::SegmentEnd;
+use super::manifest::{FileKind, LiveFile, MANIFEST_LEN_MAX, Manifest, ManifestError};
+use super::snapshot::{BoxError, RdbReader, RdbVisitor, ReadRdbError, SnapshotAux};
+use crate::engine::value::Entry;
+use crate::protocol::decode::Request;
+use crate::storage::{Storage, StorageReader, TEMP_PREFIX, read_all};
+
+/// Where the files are, and what recovery may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryOptions {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Name of the snapshot in it (`dbfilename`).
+    pub snapshot_name: String,
+    /// The log directory and the first part of its files' names.
+    pub log: LogPaths,
+    /// Cut a torn tail (`aof-load-truncated yes`) instead of refusing it.
+    pub cut_torn_tail: bool,
+    /// Keep the bytes of a torn tail beside the log before it is cut (`persist-before-sys-crash`).
+    pub keep_torn_tail: bool,
+    /// Recover to exactly this stream offset: what follows it is cut off.
+    pub stop_at: Option<u64>,
+    /// What the identity file says.
+    pub identity: Option<Identity>,
+}
+
+/// Takes what recovery reads.
+pub trait RecoveryTarget {
+    /// One key of a snapshot or base, also when its expiry has passed.
+    ///
+    /// # Errors
+    /// Any reason not to go on, such as a key that is there twice.
+    fn load(&mut self, entry: Entry) -> Result<(), ApplyError>;
+
+    /// One command of the log.
+    ///
+    /// # Errors
+    /// Any reason not to go on.
+    fn command(&mut self, request: &Request<'_>) -> Result<(), ApplyError>;
+
+    /// A file has ended: the next one starts in database 0, outside a transaction.
+    fn file_ended(&mut self);
+
+    /// Bytes read so far, and bytes to read in all.
+    ///
+    /// # Errors
+    /// A reason to stop, such as a stop of the server.
+    fn progress(&mut self, done: u64, total: u64) -> Result<(), ApplyError>;
+}
+
+/// Where the data came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// There were no data files.
+    Nothing,
+    /// The snapshot.
+    Snapshot,
+    /// The log.
+    Log,
+}
+
+/// A torn tail that was cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutTail {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where it was cut.
+    pub position: u64,
+    /// Bytes cut off.
+    pub len: u64,
+    /// Where they were kept.
+    pub kept_at: Option<PathBuf>,
+}
+
+/// What was recovered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovered {
+    /// Where the data came from.
+    pub source: Source,
+    /// Stream offset after the last write.
+    pub offset: u64,
+    /// True when an upstream server has written to the directory since we did: offsets were counted on from its bytes.
+    pub foreign: bool,
+    /// The log as it is on disk, when there is one: for [`super::log::segments::Log`].
+    pub log: Option<LogPosition>,
+    /// The torn tail that was cut.
+    pub cut: Option<CutTail>,
+    /// Keys that came from a snapshot or base.
+    pub keys_loaded: u64,
+    /// Commands replayed.
+    pub commands_replayed: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Size of the snapshot, when the data came from it.
+    pub snapshot_len: u64,
+}
+
+/// Why the data could not be recovered. Nothing has been changed on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// A directory or file cannot be listed, read, cut or removed.
+    #[error("failed to {action} {path:?}")]
+    Storage {
+        /// A verb.
+        action: &'static str,
+        /// The object.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The manifest is not usable.
+    #[error(
+        "manifest {path:?} is not usable; it says which log files are live, so nothing was loaded. \
+         Put back the manifest of a copy or backup; without one, keep a copy of the directory and restore a backup"
+    )]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// Log files without a manifest.
+    #[error(
+        "log directory {path:?} holds {file:?} and no manifest {manifest:?}: without it, it is unknown which files are \
+         live. Put the manifest back, or move the directory away to start without the log"
+    )]
+    ManifestMissing {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files.
+        file: String,
+        /// Name of the manifest.
+        manifest: String,
+    },
+    /// A file that the manifest names is not there.
+    #[error(
+        "file {path:?} is missing, and the manifest names it as live: its writes would be lost. Put the file back, \
+         or keep a copy of the directory and restore a backup"
+    )]
+    FileMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The snapshot or base is damaged.
+    #[error(
+        "snapshot file {path:?} cannot be loaded; nothing was changed. Keep a copy of the directory and restore a backup"
+    )]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<ReadRdbError>,
+    },
+    /// A segment is damaged.
+    #[error(
+        "log segment {path:?} cannot be replayed; nothing was changed. Keep a copy of the directory and restore a \
+         backup"
+    )]
+    Segment {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<ReadSegmentError>,
+    },
+    /// A segment that is not the last ends in the middle of a record.
+    #[error(
+        "log segment {path:?} ends in the middle of a record at byte {position}, and later segments follow it: \
+         {len} bytes and whatever came after them are lost. Keep a copy of the directory and restore a backup"
+    )]
+    TornInTheMiddle {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins.
+        position: u64,
+        /// Bytes from there on.
+        len: u64,
+    },
+    /// A torn tail that may not be cut.
+    #[error(
+        "log segment {path:?} ends in the middle of a record at byte {position} ({len} bytes), and aof-load-truncated \
+         is no. Set it to yes to cut the tail off; under always, nothing in it was acknowledged"
+    )]
+    TornTail {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins.
+        position: u64,
+        /// Bytes from there on.
+        len: u64,
+    },
+    /// The files end before what the identity says was there.
+    #[error(
+        "the files in {dir:?} end at stream offset {found}, and the identity says that everything up to {expected} was \
+         on stable storage: {lost} bytes of writes are missing. Put the missing files back, or keep a copy of the \
+         directory and restore a backup",
+        lost = expected - found
+    )]
+    Short {
+        /// The data directory.
+        dir: PathBuf,
+        /// Where the files end.
+        found: u64,
+        /// What the identity says.
+        expected: u64,
+    },
+    /// Both a log and a snapshot, and neither is known to be the newer one.
+    #[error(
+        "snapshot {snapshot:?} was written by another server at {snapshot_s} (Unix time), after the last record of the \
+         log at {log_s}: it is unknown which of them is wanted. Move the snapshot away to start from the log, or the \
+         log directory {log:?} away to start from the snapshot"
+    )]
+    Ambiguous {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The log directory.
+        log: PathBuf,
+        /// When the snapshot was made.
+        snapshot_s: u64,
+        /// When the last record was written.
+        log_s: u64,
+    },
+    /// The offset to stop at is not there.
+    #[error("the files in {dir:?} end at stream offset {found}, before offset {wanted} that was asked for")]
+    OffsetMissing {
+        /// The data directory.
+        dir: PathBuf,
+        /// Where the files end.
+        found: u64,
+        /// What was asked for.
+        wanted: u64,
+    },
+}
+
+impl RecoverError {
+    /// True when the target asked to stop, and the files are not at fault.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.is::<Interrupted>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
+/// What a [`RecoveryTarget`] answers to stop the recovery.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("interrupted by a stop of the server")]
+pub struct Interrupted;
+
+/// Recovers the newest data in `options.dir` into `target`.
+///
+/// # Errors
+/// [`RecoverError`], with file, byte, what is lost and what to do.
+pub fn recover(
+    storage: &dyn Storage,
+    options: &RecoveryOptions,
+    target: &mut dyn RecoveryTarget,
+) -> Result<Recovered, RecoverError> {
+    let recovery = Recovery { storage, options };
+    recovery.remove_unfinished()?;
+    let live = recovery.find_log()?;
+    if let Some(live) = &live {
+        recovery.remove_orphans(live)?;
+    }
+    let snapshot = recovery.find_snapshot()?;
+    let source = recovery.choose(live.as_ref(), snapshot.as_ref())?;
+    let mut recovered = match (source, live) {
+        (Source::Log, Some(live)) => recovery.load_log(live, target)?,
+        (Source::Snapshot, live) => {
+            let mut recovered = recovery.load_snapshot(target)?;
+            recovered.log = live.map(|live| LogPosition {
+                manifest: live.manifest,
+                resume: None,
+                base_len: 0,
+                segments_len: 0,
+            });
+            recovered
+        }
+        _ => Recovered {
+            source: Source::Nothing,
+            offset: 0,
+            foreign: false,
+            log: None,
+            cut: None,
+            keys_loaded: 0,
+            commands_replayed: 0,
+            bytes_read: 0,
+            snapshot_len: 0,
+        },
+    };
+    recovery.check_extent(&mut recovered)?;
+    Ok(recovered)
+}
+
+/// The log that the directory holds.
+struct LiveLog {
+    manifest: Manifest,
+    /// A single file of a server before Redis 7, in the data directory itself.
+    single_file: bool,
+}
+
+struct Recovery<'a> {
+    storage: &'a dyn Storage,
+    options: &'a RecoveryOptions,
+}
+
+impl Recovery<'_> {
+    fn storage_error<T>(action: &'static str, path: &Path, result: io::Result<T>) -> Result<T, RecoverError> {
+        result.map_err(|source| RecoverError::Storage { action, path: path.to_owned(), source })
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<crate::storage::DirectoryEntry>, RecoverError> {
+        match self.storage.list(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => Self::storage_error("list", path, other),
+        }
+    }
+
+    fn remove_named(&self, directory: &Path, remove: impl Fn(&str) -> bool) -> Result<(), RecoverError> {
+        let entries = self.list(directory)?;
+        let doomed: Vec<_> =
+            entries.iter().filter(|entry| !entry.is_directory && remove(&entry.name)).collect();
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        // Order matters: what says that the files are not live must be durable before they go.
+        Self::storage_error("sync directory", directory, self.storage.sync_dir(directory))?;
+        for entry in doomed {
+            let path = directory.join(&entry.name);
+            tracing::info!(?path, bytes = entry.len, "removing a file that never became live");
+            Self::storage_error("remove", &path, self.storage.remove(&path))?;
+        }
+        Ok(())
+    }
+
+    fn remove_unfinished(&self) -> Result<(), RecoverError> {
+        for directory in [&self.options.dir, &self.options.log.directory] {
+            self.remove_named(directory, |name| name.starts_with(TEMP_PREFIX))?;
+        }
+        Ok(())
+    }
+
+    /// Removes files of the log that the manifest does not name: a rewrite was cut short before or after its switch.
+    fn remove_orphans(&self, live: &LiveLog) -> Result<(), RecoverError> {
+        let manifest = &live.manifest;
+        if manifest.owner.is_none() {
+            return Ok(());
+        }
+        let named =
+            |name: &str| manifest.base.iter().chain(&manifest.incrementals).any(|file| file.name == name);
+        let prefix = format!("{}.", self.options.log.name);
+        self.remove_named(&self.options.log.directory, |name| {
+            let ours =
+                name.starts_with(&prefix) && (name.ends_with(".base.rdb") || name.ends_with(".incr.aof"));
+            ours && !named(name)
+        })
+    }
+
+    fn find_log(&self) -> Result<Option<LiveLog>, RecoverError> {
+        let paths = &self.options.log;
+        let manifest_path = paths.manifest();
+        let bytes = match read_all(self.storage, &manifest_path, MANIFEST_LEN_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.find_log_without_manifest(),
+            Err(source) => {
+                return Err(RecoverError::Storage { action: "read manifest", path: manifest_path, source });
+            }
+        };
+        let manifest = Manifest::decode(&bytes)
+            .map_err(|source| RecoverError::Manifest { path: manifest_path, source })?;
+        let present = self.list(&paths.directory)?;
+        for file in manifest.base.iter().chain(&manifest.incrementals) {
+            if !present.iter().any(|entry| entry.name == file.name && !entry.is_directory) {
+                return Err(RecoverError::FileMissing { path: paths.file(file) });
+            }
+        }
+        Ok(Some(LiveLog { manifest, single_file: false }))
+    }
+
+    fn find_log_without_manifest(&self) -> Result<Option<LiveLog>, RecoverError> {
+        let paths = &self.options.log;
+        let prefix = format!("{}.", paths.name);
+        let orphan = self.list(&paths.directory)?.into_iter().find(|entry| {
+            entry.name.starts_with(&prefix)
+                && (entry.name.contains(".base.") || entry.name.contains(".incr."))
+        });
+        // A first start that was cut short leaves a base or a segment without a manifest, and no identity that says
+        // that data was ever accepted.
+        let had_data = self.options.identity.as_ref().is_none_or(|identity| identity.durable_offset > 0);
+        if let Some(orphan) = orphan
+            && had_data
+        {
+            return Err(RecoverError::ManifestMissing {
+                path: paths.directory.clone(),
+                file: orphan.name,
+                manifest: format!("{}.manifest", paths.name),
+            });
+        }
+        let single = self
+            .list(&self.options.dir)?
+            .into_iter()
+            .any(|entry| entry.name == paths.name && !entry.is_directory);
+        Ok(single.then(|| LiveLog {
+            manifest: Manifest {
+                base: Some(LiveFile { name: paths.name.clone(), seq: 1, kind: FileKind::Base }),
+                ..Manifest::default()
+            },
+            single_file: true,
+        }))
+    }
+
+    fn find_snapshot(&self) -> Result<Option<SnapshotAux>, RecoverError> {
+        let path = self.options.dir.join(&self.options.snapshot_name);
+        if !self
+            .list(&self.options.dir)?
+            .iter()
+            .any(|entry| entry.name == self.options.snapshot_name && !entry.is_directory)
+        {
+            return Ok(None);
+        }
+        let mut peek = Peek::default();
+        let reader = Self::storage_error("open", &path, self.storage.open_read(&path))?;
+        // The visitor stops at the first thing that is not an auxiliary field; a damaged file shows when it is loaded.
+        let _ = RdbReader::new(reader).read(&mut peek);
+        Ok(Some(peek.0))
+    }
+
+    /// Which of log and snapshot is newer.
+    fn choose(&self, live: Option<&LiveLog>, snapshot: Option<&SnapshotAux>) -> Result<Source, RecoverError> {
+        let (live, snapshot) = match (live, snapshot) {
+            (None, None) => return Ok(Source::Nothing),
+            (Some(_), None) => return Ok(Source::Log),
+            (None, Some(_)) => return Ok(Source::Snapshot),
+            (Some(live), Some(snapshot)) => (live, snapshot),
+        };
+        let Some(owner) = &live.manifest.owner else {
+            // An upstream server keeps the log current while it has one.
+            return Ok(Source::Log);
+        };
+        match (&snapshot.store_id, snapshot.epoch, snapshot.offset) {
+            (Some(store_id), Some(epoch), Some(offset)) if *store_id == owner.store_id => {
+                if epoch != owner.epoch {
+                    return Ok(if epoch > owner.epoch { Source::Snapshot } else { Source::Log });
+                }
+                let summary = self.scan_last_segment(live)?;
+                Ok(if summary.is_none_or(|summary| offset <= summary.end_offset) {
+                    Source::Log
+                } else {
+                    Source::Snapshot
+                })
+            }
+            _ => {
+                let summary = self.scan_last_segment(live)?;
+                let foreign_log = summary.as_ref().is_none_or(|summary| summary.foreign_commands > 0);
+                let log_s = summary.as_ref().map_or(0, |summary| {
+                    let started = summary.header.as_ref().map(|header| header.started_ms);
+                    summary.last_time_ms.or(started).unwrap_or(0) / 1000
+                });
+                if !foreign_log && snapshot.created_s > log_s {
+                    return Err(RecoverError::Ambiguous {
+                        snapshot: self.options.dir.join(&self.options.snapshot_name),
+                        log: self.options.log.directory.clone(),
+                        snapshot_s: snapshot.created_s,
+                        log_s,
+                    });
+                }
+                Ok(Source::Log)
+            }
+        }
+    }
+
+    /// Reads the last segment without applying it. Errors are those of the load that follows.
+    fn scan_last_segment(&self, live: &LiveLog) -> Result<Option<SegmentSummary>, RecoverError> {
+        let Some(last) = live.manifest.incrementals.last() else { return Ok(None) };
+        let expectation = self.expectation(&live.manifest, last, None, None);
+        self.read_one(last, &expectation, &mut Discard).map(Some)
+    }
+
+    fn expectation(
+        &self,
+        manifest: &Manifest,
+        file: &LiveFile,
+        offset: Option<u64>,
+        stop_at: Option<u64>,
+    ) -> Expectation {
+        Expectation {
+            offset,
+            store_id: manifest.owner.as_ref().map(|owner| owner.store_id.clone()),
+            seq: file.seq,
+            ours: manifest.owner.is_some(),
+            stop_at,
+        }
+    }
+
+    fn read_one(
+        &self,
+        file: &LiveFile,
+        expectation: &Expectation,
+        visitor: &mut dyn LogVisitor,
+    ) -> Result<SegmentSummary, RecoverError> {
+        let path = self.options.log.file(file);
+        let mut reader = Self::storage_error("open", &path, self.storage.open_read(&path))?;
+        let len = Self::storage_error("measure", &path, measure(&mut *reader))?;
+        read_segment(&mut *reader, len, expectation, visitor)
+            .map_err(|source| RecoverError::Segment { path, source: Box::new(source) })
+    }
+
+    fn load_snapshot(&self, target: &mut dyn RecoveryTarget) -> Result<Recovered, RecoverError> {
+        let path = self.options.dir.join(&self.options.snapshot_name);
+        let mut reader = Self::storage_error("open", &path, self.storage.open_read(&path))?;
+        let total = Self::storage_error("measure", &path, measure(&mut *reader))?;
+        let mut loader = Loader { target, aux: SnapshotAux::default(), done: 0, total, keys: 0 };
+        let result = RdbReader::new(reader).read(&mut loader);
+        let (aux, keys_loaded) = (loader.aux, loader.keys);
+        result.map_err(|source| RecoverError::Snapshot { path, source: Box::new(source) })?;
+        target.file_ended();
+        Ok(Recovered {
+            source: Source::Snapshot,
+            offset: aux.offset.unwrap_or_else(|| self.last_known_offset()),
+            foreign: aux.offset.is_none(),
+            log: None,
+            cut: None,
+            keys_loaded,
+            commands_replayed: 0,
+            bytes_read: total,
+            snapshot_len: total,
+        })
+    }
+
+    fn last_known_offset(&self) -> u64 {
+        self.options.identity.as_ref().map_or(0, |identity| identity.last_offset)
+    }
+
+    fn load_log(&self, live: LiveLog, target: &mut dyn RecoveryTarget) -> Result<Recovered, RecoverError> {
+        let LiveLog { manifest, single_file } = live;
+        let paths = &self.options.log;
+        let directory = if single_file { &self.options.dir } else { &paths.directory };
+        let lens: Vec<_> = self.list(directory)?;
+        let len_of =
+            |file: &LiveFile| lens.iter().find(|entry| entry.name == file.name).map_or(0, |entry| entry.len);
+        let base_len = manifest.base.as_ref().map_or(0, len_of);
+        let total = base_len + manifest.incrementals.iter().map(len_of).sum::<u64>();
+        let mut recovered = Recovered {
+            source: Source::Log,
+            offset: self.last_known_offset(),
+            foreign: manifest.owner.is_none(),
+            log: None,
+            cut: None,
+            keys_loaded: 0,
+            commands_replayed: 0,
+            bytes_read: 0,
+            snapshot_len: 0,
+        };
+        let mut known_offset = None;
+        if let Some(base) = &manifest.base {
+            let path = directory.join(&base.name);
+            known_offset = self.load_base(&path, base, total, &mut recovered, target)?;
+            target.file_ended();
+        }
+        let mut resume = None;
+        for (index, file) in manifest.incrementals.iter().enumerate() {
+            let stop_at = self.options.stop_at;
+            if stop_at.is_some() && stop_at == known_offset {
+                break;
+            }
+            let expectation = self.expectation(&manifest, file, known_offset, stop_at);
+            let mut replay = Replay { target, before: recovered.bytes_read, total, commands: 0 };
+            let summary = self.read_one(file, &expectation, &mut replay)?;
+            recovered.commands_replayed += replay.commands;
+            recovered.bytes_read += len_of(file);
+            target.file_ended();
+            recovered.foreign |= summary.foreign_commands > 0;
+            recovered.offset = summary.end_offset;
+            known_offset = Some(summary.end_offset);
+            let is_last = index + 1 == manifest.incrementals.len();
+            self.settle_tail(file, &summary, is_last, &mut recovered)?;
+            resume = summary.header.as_ref().zip(summary.last_crc).map(|(header, last_crc)| SegmentEnd {
+                seq: header.seq,
+                seed: header.seed,
+                last_crc,
+                offset: summary.end_offset,
+            });
+        }
+        if let Some(offset) = known_offset {
+            recovered.offset = offset;
+        }
+        if self.options.stop_at.is_some() {
+            // The next start must not read what was cut off: a new segment is begun behind a new base.
+            resume = None;
+        }
+        recovered.log =
+            Some(LogPosition { manifest, resume, base_len, segments_len: total.saturating_sub(base_len) });
+        Ok(recovered)
+    }
+
+    /// Loads a base: an RDB, an RDB followed by commands, or commands alone. Gives the offset behind it when it is known.
+    fn load_base(
+        &self,
+        path: &Path,
+        base: &LiveFile,
+        total: u64,
+        recovered: &mut Recovered,
+        target: &mut dyn RecoveryTarget,
+    ) -> Result<Option<u64>, RecoverError> {
+        let mut reader = Self::storage_error("open", path, self.storage.open_read(path))?;
+        let len = Self::storage_error("measure", path, measure(&mut *reader))?;
+        let mut magic = [0; 5];
+        let is_rdb = reader.read_exact(&mut magic).is_ok() && &magic == b"REDIS";
+        Self::storage_error("rewind", path, reader.rewind())?;
+        let mut offset = None;
+        let mut commands_from = 0;
+        if is_rdb {
+            let mut loader = Loader { target, aux: SnapshotAux::default(), done: 0, total, keys: 0 };
+            let result = RdbReader::new(&mut *reader).read(&mut loader);
+            recovered.keys_loaded = loader.keys;
+            offset = loader.aux.offset;
+            let summary = result.map_err(|source| RecoverError::Snapshot {
+                path: path.to_owned(),
+                source: Box::new(source),
+            })?;
+            commands_from = summary.bytes;
+        }
+        if commands_from < len {
+            let rest_len = len - commands_from;
+            let mut rest = Vec::new();
+            Self::storage_error("seek", path, reader.seek(io::SeekFrom::Start(commands_from)).map(drop))?;
+            Self::storage_error("read", path, reader.take(rest_len).read_to_end(&mut rest).map(drop))?;
+            let expectation =
+                Expectation { offset: Some(0), store_id: None, seq: base.seq, ours: false, stop_at: None };
+            let mut replay = Replay { target, before: commands_from, total, commands: 0 };
+            let summary =
+                read_segment(&mut io::Cursor::new(rest), rest_len, &expectation, &mut replay).map_err(
+                    |source| RecoverError::Segment { path: path.to_owned(), source: Box::new(source) },
+                )?;
+            recovered.commands_replayed += replay.commands;
+            recovered.foreign = true;
+            offset = Some(self.last_known_offset() + summary.end_offset);
+            if let Tail::Torn { position, len } = summary.tail {
+                self.cut(path, commands_from + position, len, recovered)?;
+            }
+        }
+        recovered.bytes_read += len;
+        Ok(offset)
+    }
+
+    fn settle_tail(
+        &self,
+        file: &LiveFile,
+        summary: &SegmentSummary,
+        is_last: bool,
+        recovered: &mut Recovered,
+    ) -> Result<(), RecoverError> {
+        let path = self.options.log.file(file);
+        match summary.tail {
+            Tail::Clean | Tail::Stopped { .. } => Ok(()),
+            Tail::Torn { position, len } if !is_last => {
+                Err(RecoverError::TornInTheMiddle { path, position, len })
+            }
+            Tail::Torn { position, len } => self.cut(&path, position, len, recovered),
+        }
+    }
+
+    fn cut(
+        &self,
+        path: &Path,
+        position: u64,
+        len: u64,
+        recovered: &mut Recovered,
+    ) -> Result<(), RecoverError> {
+        let identity = self.options.identity.as_ref();
+        if let Some(expected) = identity.map(|identity| identity.durable_offset)
+            && recovered.offset < expected
+            && !recovered.foreign
+        {
+            return Err(RecoverError::Short {
+                dir: self.options.dir.clone(),
+                found: recovered.offset,
+                expected,
+            });
+        }
+        if !self.options.cut_torn_tail {
+            return Err(RecoverError::TornTail { path: path.to_owned(), position, len });
+        }
+        let kept_at = if self.options.keep_torn_tail { Some(self.keep_tail(path, position)?) } else { None };
+        tracing::warn!(?path, position, bytes = len, ?kept_at, "cutting a torn tail off the log");
+        Self::storage_error("cut", path, self.storage.truncate(path, position))?;
+        recovered.cut = Some(CutTail { path: path.to_owned(), position, len, kept_at });
+        Ok(())
+    }
+
+    fn keep_tail(&self, path: &Path, position: u64) -> Result<PathBuf, RecoverError> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let kept_at = self.options.dir.join(format!("torn-{name}-at-{position}"));
+        let copy = || -> io::Result<()> {
+            let mut reader = self.storage.open_read(path)?;
+            reader.seek(io::SeekFrom::Start(position))?;
+            let mut file = self.storage.create(&kept_at)?;
+            let mut chunk = vec![0; 1 << 16];
+            loop {
+                let len = reader.read(&mut chunk)?;
+                if len == 0 {
+                    break;
+                }
+                file.append(&chunk[..len])?;
+            }
+            file.syncer().sync()?;
+            self.storage.sync_dir(&self.options.dir)
+        };
+        Self::storage_error("keep the torn tail as", &kept_at, copy())?;
+        Ok(kept_at)
+    }
+
+    /// Compares with the identity: what it says was durable must be there.
+    fn check_extent(&self, recovered: &mut Recovered) -> Result<(), RecoverError> {
+        if let Some(wanted) = self.options.stop_at {
+            return if recovered.offset == wanted {
+                Ok(())
+            } else {
+                Err(RecoverError::OffsetMissing {
+                    dir: self.options.dir.clone(),
+                    found: recovered.offset,
+                    wanted,
+                })
+            };
+        }
+        let Some(identity) = &self.options.identity else { return Ok(()) };
+        if recovered.foreign {
+            // Counted on from what we knew: never behind what was promised before.
+            recovered.offset = recovered.offset.max(identity.last_offset);
+            return Ok(());
+        }
+        let expected = if identity.clean_shutdown { identity.last_offset } else { identity.durable_offset };
+        if recovered.offset < expected {
+            return Err(RecoverError::Short {
+                dir: self.options.dir.clone(),
+                found: recovered.offset,
+                expected,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn measure(reader: &mut dyn StorageReader) -> io::Result<u64> {
+    let len = reader.seek(io::SeekFrom::End(0))?;
+    reader.rewind()?;
+    Ok(len)
+}
+
+/// Reads the auxiliary fields and stops at what follows them.
+#[derive(Default)]
+struct Peek(SnapshotAux);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the auxiliary fields have ended")]
+struct PeekEnded;
+
+impl RdbVisitor for Peek {
+    fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
+        self.0.set(name, value);
+        Ok(())
+    }
+
+    fn size_hint(&mut self, _db: u32, _keys: u64, _expiring: u64) -> Result<(), BoxError> {
+        Err(PeekEnded.into())
+    }
+
+    fn entry(&mut self, _entry: Entry) -> Result<(), BoxError> {
+        Err(PeekEnded.into())
+    }
+}
+
+struct Loader<'t> {
+    target: &'t mut dyn RecoveryTarget,
+    aux: SnapshotAux,
+    done: u64,
+    total: u64,
+    keys: u64,
+}
+
+impl RdbVisitor for Loader<'_> {
+    fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
+        self.aux.set(name, value);
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), BoxError> {
+        self.keys += 1;
+        self.target.load(entry)
+    }
+
+    fn progress(&mut self, bytes: u64) -> Result<(), BoxError> {
+        self.done = bytes;
+        self.target.progress(bytes, self.total)
+    }
+}
+
+struct Replay<'t> {
+    target: &'t mut dyn RecoveryTarget,
+    before: u64,
+    total: u64,
+    commands: u64,
+}
+
+impl LogVisitor for Replay<'_> {
+    fn command(&mut self, request: &Request<'_>) -> Result<(), ApplyError> {
+        self.commands += 1;
+        self.target.command(request)
+    }
+
+    fn progress(&mut self, position: u64) -> Result<(), ApplyError> {
+        self.target.progress(self.before + position, self.total)
+    }
+}
+
+struct Discard;
+
+impl LogVisitor for Discard {
+    fn command(&mut self, _request: &Request<'_>) -> Result<(), ApplyError> {
+        Ok(())
+    }
+}

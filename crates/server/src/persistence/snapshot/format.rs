@@ -1,0 +1,211 @@
+//! The byte values of RDB and its variable-length integers.
+//!
+//! ```text
+//! file    = "REDIS" version(4 digits) item* 0xFF crc64(8, little-endian; zeros: not computed; absent below version 5)
+//! item    = 0xFA string string                          auxiliary field: name, value
+//!         | 0xFE length                                 the following entries belong to this database
+//!         | 0xFB length length                          size hints of the database: keys, keys with an expiry
+//!         | [0xFC i64le | 0xFD i32le] [0xF8 length] [0xF9 u8] type string value     one key
+//! length  = 00xxxxxx | 01xxxxxx +1 | 0x80 u32be | 0x81 u64be
+//! string  = length bytes | 0xC0 i8 | 0xC1 i16le | 0xC2 i32le | 0xC3 length(compressed) length(plain) lzf-bytes
+//! ```
+
+use crc::{CRC_64_REDIS, Crc, Table};
+
+/// First bytes of every RDB.
+pub const MAGIC: &[u8; 5] = b"REDIS";
+/// Version that is written: the newest that Redis 7.0 loads.
+pub const VERSION_WRITTEN: u32 = 10;
+/// Newest version that is read. Versions up to this one differ only in opcodes and types that are refused by name.
+pub const VERSION_MAX: u32 = 12;
+/// Oldest version that ends with a checksum.
+pub const VERSION_CHECKSUM: u32 = 5;
+
+/// Length of the checksum behind the end opcode.
+pub const CHECKSUM_LEN: usize = 8;
+
+/// The checksum of RDB. Sixteen tables, because a load is otherwise limited by it.
+pub static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+/// Opcode: per-slot sizes of a cluster node (Redis 7.4 and later).
+pub const OP_SLOT_INFO: u8 = 0xF4;
+/// Opcode: a library of functions.
+pub const OP_FUNCTION2: u8 = 0xF5;
+/// Opcode: a library of functions, as release candidates of Redis 7.0 wrote it.
+pub const OP_FUNCTION_PRE_GA: u8 = 0xF6;
+/// Opcode: data of a module that belongs to no key.
+pub const OP_MODULE_AUX: u8 = 0xF7;
+/// Opcode: seconds since the last access of the next key.
+pub const OP_IDLE: u8 = 0xF8;
+/// Opcode: access frequency of the next key.
+pub const OP_FREQ: u8 = 0xF9;
+/// Opcode: auxiliary field.
+pub const OP_AUX: u8 = 0xFA;
+/// Opcode: size hints.
+pub const OP_RESIZE_DB: u8 = 0xFB;
+/// Opcode: expiry of the next key in milliseconds since the Unix epoch.
+pub const OP_EXPIRE_MS: u8 = 0xFC;
+/// Opcode: expiry of the next key in seconds since the Unix epoch.
+pub const OP_EXPIRE_S: u8 = 0xFD;
+/// Opcode: database of the following keys.
+pub const OP_SELECT_DB: u8 = 0xFE;
+/// Opcode: end of the data.
+pub const OP_EOF: u8 = 0xFF;
+
+/// Value type: string.
+pub const TYPE_STRING: u8 = 0;
+
+/// First byte of a 32-bit length.
+pub const LEN_32: u8 = 0x80;
+/// First byte of a 64-bit length.
+pub const LEN_64: u8 = 0x81;
+/// First byte of a string that is an 8-bit integer.
+pub const ENC_INT8: u8 = 0xC0;
+/// First byte of a string that is a 16-bit integer.
+pub const ENC_INT16: u8 = 0xC1;
+/// First byte of a string that is a 32-bit integer.
+pub const ENC_INT32: u8 = 0xC2;
+/// First byte of a compressed string.
+pub const ENC_LZF: u8 = 0xC3;
+
+/// Longest decimal form of a 32-bit integer: longer strings need no attempt to encode them as a number.
+pub const INT32_TEXT_LEN_MAX: usize = 11;
+/// Strings up to this length are never compressed: it cannot pay for the header.
+pub const UNCOMPRESSED_LEN_MAX: usize = 20;
+/// A compressed string must be at least this much shorter than the plain one (the size of its header).
+pub const COMPRESSION_GAIN_MIN: usize = 4;
+
+/// What users call the data behind a type byte that is not a string, or `None` for a byte that no known version uses.
+#[must_use]
+pub fn type_name(type_byte: u8) -> Option<&'static str> {
+    Some(match type_byte {
+        1 | 10 | 14 | 18 => "list",
+        2 | 11 | 20 => "set",
+        3 | 5 | 12 | 17 => "sorted set",
+        4 | 9 | 13 | 16 => "hash",
+        22..=25 => "hash with field expiry",
+        15 | 19 | 21 => "stream",
+        6 | 7 => "module value",
+        _ => return None,
+    })
+}
+
+/// Appends the shortest form of `length`.
+pub fn encode_length(out: &mut Vec<u8>, length: u64) {
+    if let Ok(short) = u16::try_from(length)
+        && short < 1 << 14
+    {
+        let [high, low] = short.to_be_bytes();
+        if short < 1 << 6 {
+            out.push(low);
+        } else {
+            out.extend_from_slice(&[0x40 | high, low]);
+        }
+    } else if let Ok(medium) = u32::try_from(length) {
+        out.push(LEN_32);
+        out.extend_from_slice(&medium.to_be_bytes());
+    } else {
+        out.push(LEN_64);
+        out.extend_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// Appends `number` as an integer-encoded string and returns true, or returns false if it needs more than 32 bits.
+#[must_use]
+pub fn encode_int(out: &mut Vec<u8>, number: i64) -> bool {
+    if let Ok(number) = i8::try_from(number) {
+        out.push(ENC_INT8);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else if let Ok(number) = i16::try_from(number) {
+        out.push(ENC_INT16);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else if let Ok(number) = i32::try_from(number) {
+        out.push(ENC_INT32);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else {
+        return false;
+    }
+    true
+}
+
+/// The integer whose canonical decimal form is `text`: no sign but `-`, no leading zero, no `-0`, within 64 bits.
+#[must_use]
+pub fn canonical_int(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    // Accumulated below zero, because -2^63 has no positive counterpart.
+    let mut number = 0_i64;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_sub(i64::from(digit - b'0'))?;
+    }
+    if negative { Some(number) } else { number.checked_neg() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_take_the_shortest_form() {
+        fn check(length: u64, expected: &[u8]) {
+            let mut out = Vec::new();
+            encode_length(&mut out, length);
+            assert_eq!(out, expected, "{length}");
+        }
+        check(0, &[0]);
+        check(63, &[63]);
+        check(64, &[0x40, 64]);
+        check(16_383, &[0x7F, 0xFF]);
+        check(16_384, &[0x80, 0, 0, 0x40, 0]);
+        check(u64::from(u32::MAX), &[0x80, 0xFF, 0xFF, 0xFF, 0xFF]);
+        check(1 << 32, &[0x81, 0, 0, 0, 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn integers_take_the_narrowest_width() {
+        fn check(number: i64, expected: Option<&[u8]>) {
+            let mut out = Vec::new();
+            assert_eq!(encode_int(&mut out, number), expected.is_some(), "{number}");
+            assert_eq!(out, expected.unwrap_or_default(), "{number}");
+        }
+        check(-128, Some(&[0xC0, 0x80]));
+        check(127, Some(&[0xC0, 0x7F]));
+        check(128, Some(&[0xC1, 0x80, 0]));
+        check(-32_769, Some(&[0xC2, 0xFF, 0x7F, 0xFF, 0xFF]));
+        check(i64::from(i32::MAX), Some(&[0xC2, 0xFF, 0xFF, 0xFF, 0x7F]));
+        check(i64::from(i32::MAX) + 1, None);
+        check(i64::from(i32::MIN) - 1, None);
+    }
+
+    #[test]
+    fn only_canonical_decimals_are_integers() {
+        fn check(text: &str, expected: Option<i64>) {
+            assert_eq!(canonical_int(text.as_bytes()), expected, "{text:?}");
+        }
+        check("0", Some(0));
+        check("-1", Some(-1));
+        check("9223372036854775807", Some(i64::MAX));
+        check("-9223372036854775808", Some(i64::MIN));
+        for text in
+            ["", "-", "-0", "00", "01", "+1", " 1", "1 ", "1a", "9223372036854775808", "-9223372036854775809"]
+        {
+            check(text, None);
+        }
+        check("12345678901234567890123", None);
+    }
+
+    #[test]
+    fn the_checksum_is_the_one_of_redis() {
+        assert_eq!(CRC64.checksum(b"123456789"), 0xe9c6_d914_c4b8_d9ca);
+    }
+}

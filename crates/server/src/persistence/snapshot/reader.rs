@@ -1,0 +1,431 @@
+//! Reads an RDB, from our server or from Redis, as long as all its values are strings.
+//!
+//! Every byte may be damaged: nothing here panics on input, and memory is taken only as the bytes for it arrive, so a
+//! length that is not true costs nothing. What is wrong is reported with the offset of the item that holds it.
+
+mod input;
+
+use std::fmt;
+use std::io::{self, Chain, Cursor, Read};
+
+use input::Input;
+
+use super::format::{
+    ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, LEN_32, LEN_64, MAGIC, OP_AUX, OP_EOF, OP_EXPIRE_MS,
+    OP_EXPIRE_S, OP_FREQ, OP_FUNCTION_PRE_GA, OP_FUNCTION2, OP_IDLE, OP_MODULE_AUX, OP_RESIZE_DB,
+    OP_SELECT_DB, OP_SLOT_INFO, TYPE_STRING, VERSION_CHECKSUM, VERSION_MAX, canonical_int, type_name,
+};
+use super::{RdbSummary, lzf};
+use crate::engine::value::{Entry, Value};
+
+/// Why a visitor does not want to go on.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What [`RdbReader::read`] tells of a file, in its order. An error ends the reading.
+pub trait RdbVisitor {
+    /// An auxiliary field; bytes that are not UTF-8 are replaced. [`super::SnapshotAux::set`] takes those that we know.
+    /// # Errors
+    /// Any reason not to read on.
+    fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
+        let _ = (name, value);
+        Ok(())
+    }
+
+    /// How many keys of `db` follow, and how many of them expire. Only a hint, and as damaged as anything else: reserve
+    /// no memory by it without a bound.
+    /// # Errors
+    /// Any reason not to read on.
+    fn size_hint(&mut self, db: u32, keys: u64, expiring: u64) -> Result<(), BoxError> {
+        let _ = (db, keys, expiring);
+        Ok(())
+    }
+
+    /// One key, also if its expiry has passed. A key may come twice in a damaged file.
+    /// # Errors
+    /// Any reason not to read on, such as a database that is not configured.
+    fn entry(&mut self, entry: Entry) -> Result<(), BoxError>;
+
+    /// Called about every quarter of a megabyte with the number of bytes taken from the source.
+    /// # Errors
+    /// Any reason not to read on, such as a request to stop.
+    fn progress(&mut self, bytes: u64) -> Result<(), BoxError> {
+        let _ = bytes;
+        Ok(())
+    }
+}
+
+/// Why an RDB was not read. Entries before the place of the error have been visited.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadRdbError {
+    /// The source failed.
+    #[error("failed to read the snapshot at byte {offset}")]
+    Read {
+        /// Bytes read before.
+        offset: u64,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file does not begin as an RDB does.
+    #[error("not an RDB: the file begins with {found:?} instead of \"REDIS\" and four digits")]
+    NotRdb {
+        /// The first bytes, at most nine, as text.
+        found: String,
+    },
+    /// The file is newer than this program, or has no version at all.
+    #[error(
+        "RDB version {version} is not supported (1 to {VERSION_MAX} are); load the file with the program that wrote \
+         it and copy the keys over the network"
+    )]
+    UnsupportedVersion {
+        /// The version that the header names.
+        version: u32,
+    },
+    /// The file ends too early.
+    #[error(
+        "the snapshot ends at byte {offset}, inside {expected}; the file is cut short, use another copy of it"
+    )]
+    UnexpectedEnd {
+        /// Length of the file.
+        offset: u64,
+        /// What was being read.
+        expected: &'static str,
+    },
+    /// A key is no string.
+    #[error(
+        "key {key} in database {db} at byte {offset} is a {type_name}; only strings are supported, delete or convert \
+         such keys in Redis and save again"
+    )]
+    UnsupportedType {
+        /// What kind of value it is.
+        type_name: &'static str,
+        /// The key, quoted and escaped.
+        key: String,
+        /// Its database.
+        db: u32,
+        /// Where its type byte stands.
+        offset: u64,
+    },
+    /// The file holds something besides keys that would be lost.
+    #[error("the snapshot holds {what} at byte {offset}, which is not supported; {remedy}, and save again")]
+    UnsupportedItem {
+        /// What it is.
+        what: &'static str,
+        /// Where its opcode stands.
+        offset: u64,
+        /// What to do in the program that wrote the file.
+        remedy: &'static str,
+    },
+    /// A byte that is neither an opcode nor a type.
+    #[error(
+        "byte {offset} of the snapshot is {byte:#04x}, which is no known type or opcode; the file is damaged or newer"
+    )]
+    UnknownOpcode {
+        /// The byte.
+        byte: u8,
+        /// Where it stands.
+        offset: u64,
+    },
+    /// An item cannot be what it says.
+    #[error("the snapshot is damaged at byte {offset}: {what}")]
+    Malformed {
+        /// Where the item begins.
+        offset: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The bytes do not fit the checksum.
+    #[error(
+        "the checksum of the snapshot is wrong (the file says {expected:016x}, its {bytes} bytes give {found:016x}); \
+         the file is damaged, use another copy of it"
+    )]
+    ChecksumMismatch {
+        /// The checksum in the file.
+        expected: u64,
+        /// The checksum of the bytes.
+        found: u64,
+        /// How many bytes it covers.
+        bytes: u64,
+    },
+    /// Something follows the end.
+    #[error("the snapshot ends at byte {offset}, but the file goes on; it is not a snapshot alone")]
+    TrailingBytes {
+        /// Where the RDB ends.
+        offset: u64,
+    },
+    /// The visitor ended the reading.
+    #[error("stopped reading the snapshot at byte {offset}")]
+    Refused {
+        /// Bytes read so far.
+        offset: u64,
+        /// The visitor's reason.
+        source: BoxError,
+    },
+}
+
+/// Reads a file that is an RDB and nothing else.
+/// # Errors
+/// [`ReadRdbError`]; among them [`ReadRdbError::TrailingBytes`].
+pub fn read_rdb(reader: impl Read, visitor: &mut impl RdbVisitor) -> Result<RdbSummary, ReadRdbError> {
+    let mut reader = RdbReader::new(reader);
+    let summary = reader.read(visitor)?;
+    if reader.input.at_end()? {
+        Ok(summary)
+    } else {
+        Err(ReadRdbError::TrailingBytes { offset: summary.bytes })
+    }
+}
+
+/// What follows an RDB in its source.
+pub type RdbRest<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// Reads one RDB from the start of a source that may go on behind it, as a log with an RDB preamble does.
+pub struct RdbReader<R> {
+    input: Input<R>,
+}
+
+impl<R> fmt::Debug for RdbReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RdbReader").field("input", &self.input).finish()
+    }
+}
+
+impl<R: Read> RdbReader<R> {
+    /// Reads from `reader`, which needs no buffer of its own.
+    pub fn new(reader: R) -> Self {
+        Self { input: Input::new(reader) }
+    }
+
+    /// Reads the RDB to its end. The summary's `bytes` is where the rest of the source begins.
+    /// # Errors
+    /// [`ReadRdbError`], all but [`ReadRdbError::TrailingBytes`].
+    pub fn read(&mut self, visitor: &mut impl RdbVisitor) -> Result<RdbSummary, ReadRdbError> {
+        Reading { input: &mut self.input, visitor, db: 0, keys: 0, reported: 0 }.run()
+    }
+
+    /// What follows the RDB: bytes that were read ahead, then the source itself.
+    pub fn into_rest(self) -> RdbRest<R> {
+        let (ahead, reader) = self.input.into_parts();
+        Cursor::new(ahead).chain(reader)
+    }
+}
+
+struct Reading<'a, R, V> {
+    input: &'a mut Input<R>,
+    visitor: &'a mut V,
+    db: u32,
+    keys: u64,
+    /// Number of bytes that the visitor was told of last.
+    reported: u64,
+}
+
+/// A string as it stands in the file.
+enum RdbString {
+    Int(i64),
+    Bytes(Vec<u8>),
+}
+
+impl RdbString {
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Int(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Self::Int(number) => Value::Int(number),
+            Self::Bytes(bytes) => canonical_int(&bytes).map_or(Value::Bytes(bytes), Value::Int),
+        }
+    }
+}
+
+enum Length {
+    Plain(u64),
+    /// The first byte of a specially encoded string.
+    Special(u8),
+}
+
+impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
+    fn run(mut self) -> Result<RdbSummary, ReadRdbError> {
+        let version = self.header()?;
+        let mut expires_at_ms = None;
+        loop {
+            let offset = self.input.offset();
+            let opcode = self.byte("an opcode")?;
+            match opcode {
+                TYPE_STRING => {
+                    let key = self.string("a key")?.into_bytes().into_boxed_slice();
+                    let value = self.string("a value")?.into_value();
+                    let entry = Entry { db: self.db, key, value, expires_at_ms: expires_at_ms.take() };
+                    self.keys += 1;
+                    self.visitor.entry(entry).map_err(|source| self.refused(source))?;
+                }
+                OP_EXPIRE_MS => expires_at_ms = Some(i64::from_le_bytes(self.array("an expiry")?)),
+                OP_EXPIRE_S => {
+                    expires_at_ms = Some(i64::from(i32::from_le_bytes(self.array("an expiry")?)) * 1_000);
+                }
+                OP_IDLE => {
+                    self.length("an idle time")?;
+                }
+                OP_FREQ => {
+                    self.byte("an access frequency")?;
+                }
+                OP_AUX => self.aux_field()?,
+                OP_SELECT_DB => self.db = self.database()?,
+                OP_RESIZE_DB => {
+                    let keys = self.length("a size hint")?;
+                    let expiring = self.length("a size hint")?;
+                    self.visitor.size_hint(self.db, keys, expiring).map_err(|source| self.refused(source))?;
+                }
+                OP_EOF => return self.finish(version),
+                other => return Err(self.unsupported(other, offset)),
+            }
+            let bytes = self.input.taken();
+            if bytes != self.reported {
+                self.reported = bytes;
+                self.visitor.progress(bytes).map_err(|source| self.refused(source))?;
+            }
+        }
+    }
+
+    fn header(&mut self) -> Result<u32, ReadRdbError> {
+        let mut header = Vec::new();
+        let complete = self.input.read_up_to(MAGIC.len() as u64 + 4, &mut header)?;
+        let version = header.strip_prefix(MAGIC).and_then(|digits| {
+            digits.iter().try_fold(0_u32, |version, digit| {
+                digit.is_ascii_digit().then(|| version * 10 + u32::from(digit - b'0'))
+            })
+        });
+        match version {
+            Some(version) if complete && (1..=VERSION_MAX).contains(&version) => Ok(version),
+            Some(version) if complete => Err(ReadRdbError::UnsupportedVersion { version }),
+            None if !MAGIC.starts_with(&header) => {
+                Err(ReadRdbError::NotRdb { found: String::from_utf8_lossy(&header).into_owned() })
+            }
+            _ => Err(self.unexpected_end("the header")),
+        }
+    }
+
+    fn aux_field(&mut self) -> Result<(), ReadRdbError> {
+        let name = self.string("the name of an auxiliary field")?.into_bytes();
+        let value = self.string("the value of an auxiliary field")?.into_bytes();
+        self.visitor
+            .aux(&String::from_utf8_lossy(&name), &String::from_utf8_lossy(&value))
+            .map_err(|source| self.refused(source))
+    }
+
+    fn database(&mut self) -> Result<u32, ReadRdbError> {
+        let offset = self.input.offset();
+        let db = self.length("a database number")?;
+        u32::try_from(db)
+            .map_err(|_| ReadRdbError::Malformed { offset, what: "a database number above 2^32" })
+    }
+
+    fn finish(&mut self, version: u32) -> Result<RdbSummary, ReadRdbError> {
+        let bytes = self.input.offset();
+        if version >= VERSION_CHECKSUM {
+            let found = self.input.checksum();
+            let expected = u64::from_le_bytes(self.array("the checksum")?);
+            if expected != 0 && expected != found {
+                return Err(ReadRdbError::ChecksumMismatch { expected, found, bytes });
+            }
+        }
+        let summary = RdbSummary { bytes: self.input.offset(), keys: self.keys };
+        self.visitor.progress(summary.bytes).map_err(|source| self.refused(source))?;
+        Ok(summary)
+    }
+
+    fn unsupported(&mut self, opcode: u8, offset: u64) -> ReadRdbError {
+        if let Some(type_name) = type_name(opcode) {
+            return match self.string("a key") {
+                Ok(key) => {
+                    let key = format!("\"{}\"", key.into_bytes().escape_ascii());
+                    ReadRdbError::UnsupportedType { type_name, key, db: self.db, offset }
+                }
+                Err(error) => error,
+            };
+        }
+        let (what, remedy) = match opcode {
+            OP_FUNCTION2 | OP_FUNCTION_PRE_GA => ("a library of functions", "remove it with FUNCTION FLUSH"),
+            OP_MODULE_AUX => ("data of a module", "unload the module"),
+            OP_SLOT_INFO => ("cluster slot sizes", "use a server that is not part of a cluster"),
+            byte => return ReadRdbError::UnknownOpcode { byte, offset },
+        };
+        ReadRdbError::UnsupportedItem { what, offset, remedy }
+    }
+
+    fn string(&mut self, expected: &'static str) -> Result<RdbString, ReadRdbError> {
+        let offset = self.input.offset();
+        let encoding = match self.length_or_special(expected)? {
+            Length::Plain(len) => return self.bytes(len, expected).map(RdbString::Bytes),
+            Length::Special(encoding) => encoding,
+        };
+        Ok(match encoding {
+            ENC_INT8 => RdbString::Int(i8::from_le_bytes(self.array(expected)?).into()),
+            ENC_INT16 => RdbString::Int(i16::from_le_bytes(self.array(expected)?).into()),
+            ENC_INT32 => RdbString::Int(i32::from_le_bytes(self.array(expected)?).into()),
+            ENC_LZF => {
+                let compressed_len = self.length(expected)?;
+                let len = self.length(expected)?;
+                let compressed = self.bytes(compressed_len, expected)?;
+                let plain = usize::try_from(len).ok().and_then(|len| lzf::decode(&compressed, len).ok());
+                RdbString::Bytes(plain.ok_or(ReadRdbError::Malformed {
+                    offset,
+                    what: "a compressed string does not decompress to its length",
+                })?)
+            }
+            _ => return Err(ReadRdbError::Malformed { offset, what: "an unknown encoding of a string" }),
+        })
+    }
+
+    fn length(&mut self, expected: &'static str) -> Result<u64, ReadRdbError> {
+        let offset = self.input.offset();
+        match self.length_or_special(expected)? {
+            Length::Plain(length) => Ok(length),
+            Length::Special(_) => {
+                Err(ReadRdbError::Malformed { offset, what: "an encoded string in the place of a length" })
+            }
+        }
+    }
+
+    fn length_or_special(&mut self, expected: &'static str) -> Result<Length, ReadRdbError> {
+        let offset = self.input.offset();
+        let first = self.byte(expected)?;
+        Ok(match first {
+            0x00..=0x3F => Length::Plain(first.into()),
+            0x40..=0x7F => Length::Plain(u64::from(first & 0x3F) << 8 | u64::from(self.byte(expected)?)),
+            LEN_32 => Length::Plain(u32::from_be_bytes(self.array(expected)?).into()),
+            LEN_64 => Length::Plain(u64::from_be_bytes(self.array(expected)?)),
+            0xC0..=0xFF => Length::Special(first),
+            _ => return Err(ReadRdbError::Malformed { offset, what: "an unknown form of a length" }),
+        })
+    }
+
+    fn bytes(&mut self, len: u64, expected: &'static str) -> Result<Vec<u8>, ReadRdbError> {
+        let mut bytes = Vec::new();
+        if self.input.read_up_to(len, &mut bytes)? { Ok(bytes) } else { Err(self.unexpected_end(expected)) }
+    }
+
+    fn array<const N: usize>(&mut self, expected: &'static str) -> Result<[u8; N], ReadRdbError> {
+        match self.input.array()? {
+            Some(bytes) => Ok(bytes),
+            None => Err(self.unexpected_end(expected)),
+        }
+    }
+
+    fn byte(&mut self, expected: &'static str) -> Result<u8, ReadRdbError> {
+        self.array(expected).map(|[byte]| byte)
+    }
+
+    fn unexpected_end(&self, expected: &'static str) -> ReadRdbError {
+        ReadRdbError::UnexpectedEnd { offset: self.input.taken(), expected }
+    }
+
+    fn refused(&self, source: BoxError) -> ReadRdbError {
+        ReadRdbError::Refused { offset: self.input.offset(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests;

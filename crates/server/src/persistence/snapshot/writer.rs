@@ -1,0 +1,197 @@
+//! Writes an RDB of version 10.
+
+use std::io::{self, Write};
+
+use crc::{Digest, Table};
+
+use super::format::{
+    COMPRESSION_GAIN_MIN, CRC64, ENC_LZF, INT32_TEXT_LEN_MAX, MAGIC, OP_AUX, OP_EOF, OP_EXPIRE_MS,
+    OP_RESIZE_DB, OP_SELECT_DB, TYPE_STRING, UNCOMPRESSED_LEN_MAX, VERSION_WRITTEN, canonical_int,
+    encode_int, encode_length,
+};
+use super::{RdbSummary, lzf};
+use crate::engine::value::{Entry, Value};
+
+/// Bytes collected before they are handed on: large enough that a system call per write does not matter.
+const BUFFER_LEN: usize = 64 * 1024;
+
+/// How to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RdbOptions {
+    /// Compress strings that become shorter (`rdbcompression`).
+    pub compression: bool,
+    /// End with a checksum instead of zeros (`rdbchecksum`).
+    pub checksum: bool,
+    /// Auxiliary fields in order; see [`super::SnapshotAux::fields`].
+    pub aux: Vec<(String, String)>,
+}
+
+impl Default for RdbOptions {
+    fn default() -> Self {
+        Self { compression: true, checksum: true, aux: Vec::new() }
+    }
+}
+
+/// Writes entries in the order in which they come. The file is complete only after [`RdbWriter::finish`].
+pub struct RdbWriter<W: Write> {
+    output: W,
+    buffer: Vec<u8>,
+    digest: Option<Digest<'static, u64, Table<16>>>,
+    compressor: Option<(lzf::Encoder, Vec<u8>)>,
+    db: Option<u32>,
+    /// Bytes already handed to `output`.
+    written: u64,
+    keys: u64,
+}
+
+impl<W: Write> std::fmt::Debug for RdbWriter<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RdbWriter")
+            .field("bytes", &self.bytes())
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: Write> RdbWriter<W> {
+    /// Starts a file: header and auxiliary fields.
+    /// # Errors
+    /// What `output` returns.
+    pub fn new(output: W, options: RdbOptions) -> io::Result<Self> {
+        let RdbOptions { compression, checksum, aux } = options;
+        let mut writer = Self {
+            output,
+            buffer: Vec::with_capacity(BUFFER_LEN * 2),
+            digest: checksum.then(|| CRC64.digest()),
+            compressor: compression.then(Default::default),
+            db: None,
+            written: 0,
+            keys: 0,
+        };
+        writer.buffer.extend_from_slice(MAGIC);
+        writer.buffer.extend_from_slice(format!("{VERSION_WRITTEN:04}").as_bytes());
+        for (name, value) in aux {
+            writer.buffer.push(OP_AUX);
+            writer.put_string(name.as_bytes())?;
+            writer.put_string(value.as_bytes())?;
+        }
+        Ok(writer)
+    }
+
+    /// Tells the reader how many keys of `db` follow, and how many of them expire, so that it can size its tables.
+    /// Only a hint: leaving it out, or giving other numbers, changes nothing but speed.
+    /// # Errors
+    /// What the output returns.
+    pub fn size_hint(&mut self, db: u32, keys: u64, expiring: u64) -> io::Result<()> {
+        self.select(db);
+        self.buffer.push(OP_RESIZE_DB);
+        encode_length(&mut self.buffer, keys);
+        encode_length(&mut self.buffer, expiring);
+        self.flush_if_full()
+    }
+
+    /// Writes one key. Entries of several databases may alternate.
+    /// # Errors
+    /// What the output returns; the file is then incomplete for good.
+    pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        let Entry { db, key, value, expires_at_ms } = entry;
+        self.select(*db);
+        if let Some(expires_at_ms) = expires_at_ms {
+            self.buffer.push(OP_EXPIRE_MS);
+            self.buffer.extend_from_slice(&expires_at_ms.to_le_bytes());
+        }
+        self.buffer.push(TYPE_STRING);
+        self.put_string(key)?;
+        match value {
+            Value::Int(number) => {
+                if !encode_int(&mut self.buffer, *number) {
+                    let mut text = itoa::Buffer::new();
+                    self.put_plain(text.format(*number).as_bytes())?;
+                }
+            }
+            Value::Bytes(bytes) => self.put_string(bytes)?,
+        }
+        self.keys += 1;
+        self.flush_if_full()
+    }
+
+    /// Length of the file so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    /// Ends the file and returns the output, which has been given every byte but has not been flushed or synced.
+    /// # Errors
+    /// What the output returns.
+    pub fn finish(mut self) -> io::Result<(W, RdbSummary)> {
+        self.buffer.push(OP_EOF);
+        self.flush()?;
+        let checksum = self.digest.take().map_or(0, Digest::<u64, Table<16>>::finalize);
+        self.buffer.extend_from_slice(&checksum.to_le_bytes());
+        self.flush()?;
+        Ok((self.output, RdbSummary { bytes: self.written, keys: self.keys }))
+    }
+
+    fn select(&mut self, db: u32) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            self.buffer.push(OP_SELECT_DB);
+            encode_length(&mut self.buffer, u64::from(db));
+        }
+    }
+
+    fn put_string(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() <= INT32_TEXT_LEN_MAX
+            && let Some(number) = canonical_int(bytes)
+            && encode_int(&mut self.buffer, number)
+        {
+            return Ok(());
+        }
+        if bytes.len() > UNCOMPRESSED_LEN_MAX
+            && let Some((encoder, scratch)) = &mut self.compressor
+            && encoder.encode(bytes, bytes.len() - COMPRESSION_GAIN_MIN, scratch)
+        {
+            self.buffer.push(ENC_LZF);
+            encode_length(&mut self.buffer, scratch.len() as u64);
+            encode_length(&mut self.buffer, bytes.len() as u64);
+            self.buffer.extend_from_slice(scratch);
+            // A huge string must not keep its size in both buffers for the rest of the file.
+            scratch.shrink_to(BUFFER_LEN);
+            return Ok(());
+        }
+        self.put_plain(bytes)
+    }
+
+    fn put_plain(&mut self, bytes: &[u8]) -> io::Result<()> {
+        encode_length(&mut self.buffer, bytes.len() as u64);
+        if bytes.len() < BUFFER_LEN {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.flush()?;
+        self.hand_on(bytes)
+    }
+
+    fn flush_if_full(&mut self) -> io::Result<()> {
+        if self.buffer.len() < BUFFER_LEN { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.hand_on(&buffer);
+        buffer.clear();
+        buffer.shrink_to(BUFFER_LEN * 2);
+        self.buffer = buffer;
+        result
+    }
+
+    fn hand_on(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(digest) = &mut self.digest {
+            digest.update(bytes);
+        }
+        self.output.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+}

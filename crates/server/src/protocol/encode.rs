@@ -1,0 +1,299 @@
+//! Replies: every type of RESP2 and RESP3, in the bytes of Redis 7.0.
+
+/// The dialect a connection has chosen with HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RespVersion {
+    /// The default of every connection.
+    #[default]
+    Resp2,
+    /// Typed replies.
+    Resp3,
+}
+
+/// Appends replies to a byte vector in one dialect.
+///
+/// Types that RESP2 does not have are written in the form Redis uses there: maps and sets as arrays, doubles, big
+/// numbers and verbatim strings as bulk strings, booleans as 0 or 1.
+#[derive(Debug)]
+pub struct ReplyWriter<'a> {
+    out: &'a mut Vec<u8>,
+    version: RespVersion,
+}
+
+impl<'a> ReplyWriter<'a> {
+    /// A writer that appends to `out`.
+    pub fn new(out: &'a mut Vec<u8>, version: RespVersion) -> ReplyWriter<'a> {
+        ReplyWriter { out, version }
+    }
+
+    /// The dialect written from now on.
+    pub fn set_version(&mut self, version: RespVersion) {
+        self.version = version;
+    }
+
+    /// The dialect in use.
+    pub fn version(&self) -> RespVersion {
+        self.version
+    }
+
+    /// Bytes in the vector, including what was there before.
+    pub fn position(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes back everything written since `position`.
+    pub fn rewind(&mut self, position: usize) {
+        self.out.truncate(position);
+    }
+
+    /// What was written since `position`.
+    pub fn written_since(&self, position: usize) -> &[u8] {
+        &self.out[position..]
+    }
+
+    /// A writer for the same vector with a shorter life.
+    pub fn reborrow(&mut self) -> ReplyWriter<'_> {
+        ReplyWriter { out: self.out, version: self.version }
+    }
+
+    fn is_resp3(&self) -> bool {
+        self.version == RespVersion::Resp3
+    }
+
+    /// `+OK`.
+    pub fn ok(&mut self) {
+        self.out.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// A simple string; `text` must not contain line ends.
+    pub fn simple(&mut self, text: &str) {
+        self.out.push(b'+');
+        self.out.extend_from_slice(text.as_bytes());
+        self.end();
+    }
+
+    /// An error; `text` begins with its code. Line ends in it become blanks.
+    pub fn error(&mut self, text: &[u8]) {
+        self.out.push(b'-');
+        self.out.extend(text.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+        self.end();
+    }
+
+    /// An integer.
+    pub fn integer(&mut self, value: i64) {
+        self.number(b':', value);
+    }
+
+    /// A count of things in memory as an integer.
+    pub fn count(&mut self, value: usize) {
+        self.length(b':', value);
+    }
+
+    /// A bulk string.
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.out.reserve(bytes.len() + 16);
+        self.length(b'$', bytes.len());
+        self.out.extend_from_slice(bytes);
+        self.end();
+    }
+
+    /// An integer in decimal as a bulk string.
+    pub fn bulk_integer(&mut self, value: i64) {
+        self.bulk(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// The absent value.
+    pub fn null(&mut self) {
+        self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    /// The absent array.
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    /// The head of an array; `len` values follow.
+    pub fn array(&mut self, len: usize) {
+        self.length(b'*', len);
+    }
+
+    /// The head of a map; `len` pairs follow.
+    pub fn map(&mut self, len: usize) {
+        if self.is_resp3() { self.length(b'%', len) } else { self.length(b'*', len * 2) }
+    }
+
+    /// The head of a set; `len` values follow.
+    pub fn set(&mut self, len: usize) {
+        self.length(if self.is_resp3() { b'~' } else { b'*' }, len);
+    }
+
+    /// The head of an out-of-band message; `len` values follow.
+    pub fn push(&mut self, len: usize) {
+        self.length(if self.is_resp3() { b'>' } else { b'*' }, len);
+    }
+
+    /// A truth value.
+    pub fn boolean(&mut self, value: bool) {
+        self.out.extend_from_slice(match (self.is_resp3(), value) {
+            (true, true) => b"#t\r\n",
+            (true, false) => b"#f\r\n",
+            (false, true) => b":1\r\n",
+            (false, false) => b":0\r\n",
+        });
+    }
+
+    /// A double with up to 17 significant digits (`%.17g`).
+    pub fn double(&mut self, value: f64) {
+        let text = format_double(value);
+        if self.is_resp3() {
+            self.out.push(b',');
+            self.out.extend_from_slice(text.as_bytes());
+            self.end();
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// An integer of any size, given in decimal.
+    pub fn big_number(&mut self, digits: &str) {
+        if self.is_resp3() {
+            self.out.push(b'(');
+            self.out.extend_from_slice(digits.as_bytes());
+            self.end();
+        } else {
+            self.bulk(digits.as_bytes());
+        }
+    }
+
+    /// A text for people; `format` is its three-letter kind (`txt`, `mkd`).
+    pub fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
+        if self.is_resp3() {
+            self.length(b'=', text.len() + 4);
+            self.out.extend_from_slice(&format);
+            self.out.push(b':');
+            self.out.extend_from_slice(text);
+            self.end();
+        } else {
+            self.bulk(text);
+        }
+    }
+
+    fn end(&mut self) {
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    fn number(&mut self, marker: u8, value: i64) {
+        self.out.push(marker);
+        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.end();
+    }
+
+    fn length(&mut self, marker: u8, len: usize) {
+        if let Ok(digit @ 0..=9) = u8::try_from(len) {
+            self.out.extend_from_slice(&[marker, b'0' + digit, b'\r', b'\n']);
+            return;
+        }
+        self.out.push(marker);
+        self.out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
+        self.end();
+    }
+}
+
+/// Appends a command in the form in which clients send it and logs hold it.
+pub fn write_command(out: &mut Vec<u8>, args: &[&[u8]]) {
+    let mut writer = ReplyWriter::new(out, RespVersion::Resp2);
+    writer.array(args.len());
+    for arg in args {
+        writer.bulk(arg);
+    }
+}
+
+/// C's `%.17g`, with `inf`, `-inf` and `nan`.
+pub fn format_double(value: f64) -> String {
+    const DIGITS: i32 = 17;
+    if value.is_nan() {
+        return "nan".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    if value == 0.0 {
+        return if value.is_sign_negative() { "-0" } else { "0" }.to_owned();
+    }
+    let scientific = format!("{value:.16e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("the format has an exponent");
+    let exponent: i32 = exponent.parse().expect("the exponent is a number");
+    if !(-4..DIGITS).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{}e{sign}{:02}", trim_fraction(mantissa), exponent.unsigned_abs());
+    }
+    let decimals = usize::try_from(DIGITS - 1 - exponent).unwrap_or(0);
+    trim_fraction(&format!("{value:.decimals$}")).to_owned()
+}
+
+/// Drops zeros at the end of a fraction, and the point when nothing is left behind it.
+fn trim_fraction(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(write: impl Fn(&mut ReplyWriter<'_>), resp2: &str, resp3: &str) {
+        for (version, expected) in [(RespVersion::Resp2, resp2), (RespVersion::Resp3, resp3)] {
+            let mut out = Vec::new();
+            write(&mut ReplyWriter::new(&mut out, version));
+            assert_eq!(String::from_utf8_lossy(&out), expected, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn every_type_has_its_bytes_in_both_dialects() {
+        check(|w| w.ok(), "+OK\r\n", "+OK\r\n");
+        check(|w| w.simple("PONG"), "+PONG\r\n", "+PONG\r\n");
+        check(|w| w.error(b"ERR a\r\nb"), "-ERR a  b\r\n", "-ERR a  b\r\n");
+        check(|w| w.integer(-12), ":-12\r\n", ":-12\r\n");
+        check(|w| w.bulk(b"abc"), "$3\r\nabc\r\n", "$3\r\nabc\r\n");
+        check(|w| w.bulk(&[b'a'; 10]), "$10\r\naaaaaaaaaa\r\n", "$10\r\naaaaaaaaaa\r\n");
+        check(
+            |w| w.bulk_integer(i64::MIN),
+            "$20\r\n-9223372036854775808\r\n",
+            "$20\r\n-9223372036854775808\r\n",
+        );
+        check(|w| w.null(), "$-1\r\n", "_\r\n");
+        check(|w| w.null_array(), "*-1\r\n", "_\r\n");
+        check(|w| w.array(0), "*0\r\n", "*0\r\n");
+        check(|w| w.map(3), "*6\r\n", "%3\r\n");
+        check(|w| w.set(12), "*12\r\n", "~12\r\n");
+        check(|w| w.push(2), "*2\r\n", ">2\r\n");
+        check(|w| w.boolean(true), ":1\r\n", "#t\r\n");
+        check(|w| w.boolean(false), ":0\r\n", "#f\r\n");
+        check(
+            |w| w.big_number("12345678901234567890"),
+            "$20\r\n12345678901234567890\r\n",
+            "(12345678901234567890\r\n",
+        );
+        check(|w| w.verbatim(*b"txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
+        check(|w| w.double(3.0), "$1\r\n3\r\n", ",3\r\n");
+    }
+
+    #[test]
+    fn doubles_have_seventeen_significant_digits() {
+        let table = [
+            (0.1, "0.10000000000000001"),
+            (3.141, "3.141"),
+            (-0.0, "-0"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (0.0001, "0.0001"),
+            (0.00001, "1.0000000000000001e-05"),
+            (1.5e300, "1.5000000000000001e+300"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ];
+        for (value, expected) in table {
+            assert_eq!(format_double(value), expected);
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! A simulated disk for tests: remembers what is current and what is durable, fails on request, crashes at any call.
+//!
+//! The model is the weakest that POSIX allows: bytes are durable after a sync of their file, names after a sync of
+//! their directory, and nothing else is. [`MemoryDisk::after_crash`] builds the disk that a machine could find after a
+//! power cut, for each of several ways in which unsynced bytes and names may or may not have made it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{DirectoryEntry, FileSync, Space, Storage, StorageFile, StorageLock, StorageReader};
+
+/// What becomes of bytes that were not synced, in a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnsyncedBytes {
+    /// None is there.
+    Forgotten,
+    /// All are there.
+    Kept,
+    /// The first of them are there: this many, or all but one when there are fewer.
+    Prefix(usize),
+    /// The file has its new length, and zeros where the bytes should be.
+    Zeroed,
+}
+
+/// What becomes of names that were not synced, in a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnsyncedNames {
+    /// The directory is as it was at its last sync.
+    Forgotten,
+    /// The directory is as it was last seen.
+    Kept,
+}
+
+/// Makes calls fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Number of the call that fails, counted from 0 over all changing calls.
+    pub call: u64,
+    /// What it fails with.
+    pub kind: io::ErrorKind,
+    /// True: every later call fails as well.
+    pub forever: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    current: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Directory,
+    File(usize),
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    inodes: Vec<Inode>,
+    current: BTreeMap<PathBuf, Name>,
+    durable: BTreeMap<PathBuf, Name>,
+    locks: BTreeSet<PathBuf>,
+    calls: u64,
+    crash_at: Option<u64>,
+    crashed: bool,
+    fault: Option<Fault>,
+    trace: Vec<String>,
+}
+
+/// The simulated disk; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryDisk(Arc<Mutex<State>>);
+
+struct MemoryFile {
+    disk: MemoryDisk,
+    inode: usize,
+    path: PathBuf,
+}
+
+struct MemorySync {
+    disk: MemoryDisk,
+    inode: usize,
+    path: PathBuf,
+}
+
+struct MemoryLock {
+    disk: MemoryDisk,
+    path: PathBuf,
+}
+
+impl StorageLock for MemoryLock {}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.disk.state().locks.remove(&self.path);
+    }
+}
+
+fn not_found(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no such file or directory: {path:?}"))
+}
+
+impl State {
+    /// Counts one changing call and says what becomes of it: `Ok(true)` it happens, `Ok(false)` the machine dies in the
+    /// middle of it, `Err` it fails.
+    fn begin(&mut self, what: &str, path: &Path) -> io::Result<bool> {
+        if self.crashed {
+            return Err(io::Error::other("the machine is down"));
+        }
+        let call = self.calls;
+        self.calls += 1;
+        self.trace.push(format!("{call} {what} {}", path.display()));
+        if self.crash_at == Some(call) {
+            self.crashed = true;
+            return Ok(false);
+        }
+        if let Some(fault) = self.fault
+            && (call == fault.call || (fault.forever && call > fault.call))
+        {
+            return Err(io::Error::new(fault.kind, format!("injected into call {call}: {what}")));
+        }
+        Ok(true)
+    }
+
+    fn died() -> io::Error {
+        io::Error::other("the machine went down")
+    }
+
+    fn file(&self, path: &Path) -> io::Result<usize> {
+        match self.current.get(path) {
+            Some(Name::File(inode)) => Ok(*inode),
+            Some(Name::Directory) => Err(io::Error::new(io::ErrorKind::IsADirectory, format!("{path:?}"))),
+            None => Err(not_found(path)),
+        }
+    }
+
+    fn require_directory(&self, path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty()
+            || path == Path::new("/")
+            || self.current.get(path) == Some(&Name::Directory)
+        {
+            Ok(())
+        } else {
+            Err(not_found(path))
+        }
+    }
+}
+
+impl MemoryDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the machine die in the middle of changing call number `call` (from 0).
+    pub fn crash_at(&self, call: u64) {
+        self.state().crash_at = Some(call);
+    }
+
+    /// Makes calls fail from now on.
+    pub fn inject(&self, fault: Option<Fault>) {
+        self.state().fault = fault;
+    }
+
+    /// Changing calls so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// True once the crash has happened.
+    #[must_use]
+    pub fn crashed(&self) -> bool {
+        self.state().crashed
+    }
+
+    /// The changing calls so far, one line each, for the message of a failing test.
+    #[must_use]
+    pub fn trace(&self) -> Vec<String> {
+        self.state().trace.clone()
+    }
+
+    /// The disk that a machine could find after power came back.
+    #[must_use]
+    pub fn after_crash(&self, bytes: UnsyncedBytes, names: UnsyncedNames) -> Self {
+        let state = self.state();
+        let kept = match names {
+            UnsyncedNames::Forgotten => &state.durable,
+            UnsyncedNames::Kept => &state.current,
+        };
+        let mut after = State::default();
+        for (path, name) in kept {
+            // A name below a directory that was lost is lost as well.
+            let reachable = path
+                .ancestors()
+                .skip(1)
+                .take_while(|parent| !parent.as_os_str().is_empty() && *parent != Path::new("/"))
+                .all(|parent| kept.get(parent) == Some(&Name::Directory));
+            if !reachable {
+                continue;
+            }
+            let name = match name {
+                Name::Directory => Name::Directory,
+                Name::File(inode) => {
+                    let contents = contents_after(&state.inodes[*inode], bytes);
+                    after.inodes.push(Inode { current: contents.clone(), durable: contents });
+                    Name::File(after.inodes.len() - 1)
+                }
+            };
+            after.current.insert(path.clone(), name);
+            after.durable.insert(path.clone(), name);
+        }
+        Self(Arc::new(Mutex::new(after)))
+    }
+
+    /// Contents of a file as a reader sees them now; none when there is no such file.
+    #[must_use]
+    pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.state();
+        let inode = state.file(path).ok()?;
+        Some(state.inodes[inode].current.clone())
+    }
+
+    /// Puts a durable file, with the directories above it.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let mut state = self.state();
+        for parent in path.ancestors().skip(1) {
+            state.current.insert(parent.to_owned(), Name::Directory);
+            state.durable.insert(parent.to_owned(), Name::Directory);
+        }
+        state.inodes.push(Inode { current: bytes.to_vec(), durable: bytes.to_vec() });
+        let name = Name::File(state.inodes.len() - 1);
+        state.current.insert(path.to_owned(), name);
+        state.durable.insert(path.to_owned(), name);
+    }
+
+    /// All files with their contents, sorted by path.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = self.state();
+        state
+            .current
+            .iter()
+            .filter_map(|(path, name)| match name {
+                Name::File(inode) => Some((path.clone(), state.inodes[*inode].current.clone())),
+                Name::Directory => None,
+            })
+            .collect()
+    }
+}
+
+fn contents_after(inode: &Inode, bytes: UnsyncedBytes) -> Vec<u8> {
+    let common = inode.durable.len().min(inode.current.len());
+    let appended = inode.current.len() > inode.durable.len() && inode.current[..common] == inode.durable[..];
+    if !appended {
+        // Truncated or rewritten: either version, whole.
+        return match bytes {
+            UnsyncedBytes::Kept => inode.current.clone(),
+            UnsyncedBytes::Forgotten | UnsyncedBytes::Prefix(_) | UnsyncedBytes::Zeroed => {
+                inode.durable.clone()
+            }
+        };
+    }
+    let unsynced = inode.current.len() - common;
+    let mut contents = inode.durable.clone();
+    match bytes {
+        UnsyncedBytes::Forgotten => {}
+        UnsyncedBytes::Kept => contents.clone_from(&inode.current),
+        UnsyncedBytes::Prefix(len) => {
+            let len = if len < unsynced { len } else { unsynced - 1 };
+            contents.extend_from_slice(&inode.current[common..common + len]);
+        }
+        UnsyncedBytes::Zeroed => contents.resize(inode.current.len(), 0),
+    }
+    contents
+}
+
+impl FileSync for MemorySync {
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if !state.begin("sync", &self.path)? {
+            return Err(State::died());
+        }
+        let inode = &mut state.inodes[self.inode];
+        inode.durable.clone_from(&inode.current);
+        Ok(())
+    }
+}
+
+impl StorageFile for MemoryFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.state();
+        match state.begin("append", &self.path) {
+            Ok(true) => {
+                state.inodes[self.inode].current.extend_from_slice(bytes);
+                Ok(())
+            }
+            // The bytes reached the cache before the machine died: what is left of them is up to `UnsyncedBytes`.
+            Ok(false) => {
+                state.inodes[self.inode].current.extend_from_slice(bytes);
+                Err(State::died())
+            }
+            Err(error) => {
+                if !state.crashed {
+                    // A failing write may leave a part behind.
+                    state.inodes[self.inode].current.extend_from_slice(&bytes[..bytes.len() / 2]);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.disk.state().inodes[self.inode].current.len() as u64
+    }
+
+    fn syncer(&self) -> Arc<dyn FileSync> {
+        Arc::new(MemorySync { disk: self.disk.clone(), inode: self.inode, path: self.path.clone() })
+    }
+}
+
+impl Storage for MemoryDisk {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        let mut state = self.state();
+        state.require_directory(path.parent().unwrap_or_else(|| Path::new("")))?;
+        let done = state.begin("create", path)?;
+        let inode = match state.file(path) {
+            Ok(inode) => {
+                state.inodes[inode].current.clear();
+                inode
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                state.inodes.push(Inode::default());
+                let inode = state.inodes.len() - 1;
+                state.current.insert(path.to_owned(), Name::File(inode));
+                inode
+            }
+            Err(error) => return Err(error),
+        };
+        if !done {
+            return Err(State::died());
+        }
+        Ok(Box::new(MemoryFile { disk: self.clone(), inode, path: path.to_owned() }))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        let inode = self.state().file(path)?;
+        Ok(Box::new(MemoryFile { disk: self.clone(), inode, path: path.to_owned() }))
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn StorageReader>> {
+        let state = self.state();
+        if state.crashed {
+            return Err(io::Error::other("the machine is down"));
+        }
+        let inode = state.file(path)?;
+        Ok(Box::new(io::Cursor::new(state.inodes[inode].current.clone())))
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        let inode = state.file(path)?;
+        let done = state.begin("truncate", path)?;
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        state.inodes[inode].current.truncate(len);
+        if !done {
+            return Err(State::died());
+        }
+        let contents = state.inodes[inode].current.clone();
+        state.inodes[inode].durable = contents;
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let name = *state.current.get(from).ok_or_else(|| not_found(from))?;
+        let done = state.begin("rename", from)?;
+        let below: Vec<_> = state
+            .current
+            .range(from.to_owned()..)
+            .filter(|(path, _)| path.starts_with(from))
+            .map(|(p, n)| (p.clone(), *n))
+            .collect();
+        if name == Name::Directory {
+            let occupied = state.current.keys().any(|path| path.starts_with(to) && path != to);
+            if occupied {
+                return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, format!("{to:?}")));
+            }
+        }
+        for (path, name) in below {
+            state.current.remove(&path);
+            let suffix = path.strip_prefix(from).unwrap_or_else(|_| Path::new(""));
+            let moved = if suffix.as_os_str().is_empty() { to.to_owned() } else { to.join(suffix) };
+            // What was durable below a directory stays durable below its new name once that name is.
+            if name == Name::Directory || state.durable.get(&path) == Some(&name) {
+                if path != from && state.durable.get(&path) == Some(&name) {
+                    state.durable.insert(moved.clone(), name);
+                }
+            }
+            state.current.insert(moved, name);
+        }
+        if done { Ok(()) } else { Err(State::died()) }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.file(path)?;
+        let done = state.begin("remove", path)?;
+        state.current.remove(path);
+        if done { Ok(()) } else { Err(State::died()) }
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.require_directory(path).is_ok() {
+            return Ok(());
+        }
+        let done = state.begin("create_dir", path)?;
+        for parent in path.ancestors() {
+            if !parent.as_os_str().is_empty() {
+                state.current.insert(parent.to_owned(), Name::Directory);
+            }
+        }
+        if done { Ok(()) } else { Err(State::died()) }
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let below: Vec<_> = state.current.keys().filter(|name| name.starts_with(path)).cloned().collect();
+        if below.is_empty() {
+            return Ok(());
+        }
+        let done = state.begin("remove_dir_all", path)?;
+        for name in below {
+            state.current.remove(&name);
+        }
+        if done { Ok(()) } else { Err(State::died()) }
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+        let state = self.state();
+        if state.crashed {
+            return Err(io::Error::other("the machine is down"));
+        }
+        state.require_directory(path)?;
+        Ok(state
+            .current
+            .iter()
+            .filter(|(name, _)| name.parent() == Some(path))
+            .map(|(name, node)| DirectoryEntry {
+                name: name.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+                is_directory: *node == Name::Directory,
+                len: match node {
+                    Name::Directory => 0,
+                    Name::File(inode) => state.inodes[*inode].current.len() as u64,
+                },
+            })
+            .collect())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.require_directory(path)?;
+        if !state.begin("sync_dir", path)? {
+            return Err(State::died());
+        }
+        let gone: Vec<_> = state
+            .durable
+            .keys()
+            .filter(|name| name.parent() == Some(path) && !state.current.contains_key(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            state.durable.retain(|path, _| !path.starts_with(&name));
+        }
+        let present: Vec<_> = state
+            .current
+            .iter()
+            .filter(|(name, _)| name.parent() == Some(path))
+            .map(|(p, n)| (p.clone(), *n))
+            .collect();
+        for (name, node) in present {
+            state.durable.insert(name, node);
+        }
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>> {
+        if self.state().locks.insert(path.to_owned()) {
+            Ok(Box::new(MemoryLock { disk: self.clone(), path: path.to_owned() }))
+        } else {
+            Err(io::Error::new(io::ErrorKind::WouldBlock, "another process holds the lock"))
+        }
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        Ok(Space { total: 1 << 40, available: 1 << 40 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::replace_file;
+
+    fn disk() -> MemoryDisk {
+        let disk = MemoryDisk::new();
+        disk.put(Path::new("/d/old"), b"old");
+        disk
+    }
+
+    #[test]
+    fn unsynced_bytes_and_names_are_forgotten() {
+        let disk = disk();
+        let mut file = disk.create(Path::new("/d/new")).unwrap();
+        file.append(b"abc").unwrap();
+        let check = |bytes, names, expected: Option<&[u8]>| {
+            let found = disk.after_crash(bytes, names).contents(Path::new("/d/new"));
+            assert_eq!(found.as_deref(), expected, "{bytes:?} {names:?}");
+        };
+        check(UnsyncedBytes::Kept, UnsyncedNames::Forgotten, None);
+        check(UnsyncedBytes::Forgotten, UnsyncedNames::Kept, Some(b""));
+        check(UnsyncedBytes::Prefix(2), UnsyncedNames::Kept, Some(b"ab"));
+        check(UnsyncedBytes::Zeroed, UnsyncedNames::Kept, Some(b"\0\0\0"));
+        file.syncer().sync().unwrap();
+        check(UnsyncedBytes::Forgotten, UnsyncedNames::Kept, Some(b"abc"));
+        check(UnsyncedBytes::Forgotten, UnsyncedNames::Forgotten, None);
+        disk.sync_dir(Path::new("/d")).unwrap();
+        check(UnsyncedBytes::Forgotten, UnsyncedNames::Forgotten, Some(b"abc"));
+    }
+
+    #[test]
+    fn replace_file_leaves_the_old_or_the_new_at_every_crash() {
+        let mut seen_old = 0;
+        for call in 0.. {
+            let disk = disk();
+            disk.crash_at(call);
+            let result = replace_file(&disk, Path::new("/d/old"), b"newer");
+            for bytes in [
+                UnsyncedBytes::Forgotten,
+                UnsyncedBytes::Kept,
+                UnsyncedBytes::Prefix(1),
+                UnsyncedBytes::Zeroed,
+            ] {
+                for names in [UnsyncedNames::Forgotten, UnsyncedNames::Kept] {
+                    let found = disk.after_crash(bytes, names).contents(Path::new("/d/old")).unwrap();
+                    assert!(found == b"old" || found == b"newer", "call {call}: {found:?}");
+                    if result.is_ok() {
+                        assert_eq!(found, b"newer");
+                    } else if found == b"old" {
+                        seen_old += 1;
+                    }
+                }
+            }
+            if result.is_ok() {
+                assert!(call >= 5 && seen_old > 0);
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_renamed_directory_is_durable_with_its_synced_files_after_one_directory_sync() {
+        let disk = MemoryDisk::new();
+        disk.put(Path::new("/v/marker"), b"");
+        disk.create_dir(Path::new("/v/side")).unwrap();
+        let mut file = disk.create(Path::new("/v/side/data")).unwrap();
+        file.append(b"x").unwrap();
+        file.syncer().sync().unwrap();
+        disk.sync_dir(Path::new("/v/side")).unwrap();
+        disk.rename(Path::new("/v/side"), Path::new("/v/store")).unwrap();
+        let lost = disk.after_crash(UnsyncedBytes::Forgotten, UnsyncedNames::Forgotten);
+        assert_eq!(lost.contents(Path::new("/v/store/data")), None);
+        disk.sync_dir(Path::new("/v")).unwrap();
+        let kept = disk.after_crash(UnsyncedBytes::Forgotten, UnsyncedNames::Forgotten);
+        assert_eq!(kept.contents(Path::new("/v/store/data")).as_deref(), Some(&b"x"[..]));
+    }
+}

@@ -1,0 +1,206 @@
+//! RDB files travel between this server and Redis in both directions.
+//!
+//! Needs Redis 7.0 (`redis-server`, `redis-check-rdb`); its absence is a failure, because a promise would go untested.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod redis_peer;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use holdfast_server::engine::value::{Entry, Value};
+use holdfast_server::persistence::digest::Digester;
+use holdfast_server::persistence::snapshot::{
+    BoxError, RdbOptions, RdbVisitor, RdbWriter, ReadRdbError, SnapshotAux, read_rdb,
+};
+use redis_peer::{Redis, check_rdb};
+
+/// Far enough away that nothing expires during a test: 2100-01-01.
+const LATER_MS: i64 = 4_102_444_800_000;
+
+#[derive(Default)]
+struct Collected {
+    entries: Vec<Entry>,
+    aux: BTreeMap<String, String>,
+}
+
+impl RdbVisitor for Collected {
+    fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
+        self.aux.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<(), BoxError> {
+        self.entries.push(entry);
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Collected, ReadRdbError> {
+    let mut collected = Collected::default();
+    read_rdb(fs::File::open(path).unwrap(), &mut collected)?;
+    sort(&mut collected.entries);
+    Ok(collected)
+}
+
+fn sort(entries: &mut [Entry]) {
+    entries.sort_by(|a, b| (a.db, &a.key).cmp(&(b.db, &b.key)));
+}
+
+fn entry(db: u32, key: &[u8], value: Value, expires_at_ms: Option<i64>) -> Entry {
+    Entry { db, key: key.into(), value, expires_at_ms }
+}
+
+fn text(value: &Value) -> Vec<u8> {
+    match value {
+        Value::Int(number) => number.to_string().into_bytes(),
+        Value::Bytes(bytes) => bytes.clone(),
+    }
+}
+
+/// Every form that a string can take, spread over databases, sorted by database and key.
+fn dataset() -> Vec<Entry> {
+    let mut entries = vec![
+        entry(0, b"", Value::Bytes(Vec::new()), None),
+        entry(0, b"-5", Value::Int(-5), None),
+        entry(0, b"123456", Value::Bytes((0..=255).collect()), Some(LATER_MS)),
+        entry(7, b"not a number", Value::Bytes(b"007".to_vec()), None),
+        entry(7, &b"a long key, a long key, ".repeat(9), Value::Bytes(b"x".to_vec()), None),
+        entry(15, b"large", Value::Bytes(b"0123456789".repeat(30_000)), Some(LATER_MS + 1)),
+    ];
+    for (index, number) in
+        [0, 127, 128, -129, 32_767, 32_768, -2_147_483_648, 2_147_483_648, i64::MAX, i64::MIN]
+            .into_iter()
+            .enumerate()
+    {
+        entries.push(entry(3, format!("int:{index}").as_bytes(), Value::Int(number), None));
+    }
+    for len in [20_usize, 21, 63, 64, 16_383, 16_384, 70_000] {
+        let noise =
+            (0..len as u64).map(|at| at.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0]).collect();
+        entries.push(entry(4, format!("noise:{len}").as_bytes(), Value::Bytes(noise), None));
+        entries.push(entry(4, format!("zeros:{len}").as_bytes(), Value::Bytes(vec![0; len]), None));
+    }
+    sort(&mut entries);
+    entries
+}
+
+fn write(path: &Path, entries: &[Entry], options: RdbOptions) {
+    let mut writer = RdbWriter::new(fs::File::create(path).unwrap(), options).unwrap();
+    for entry in entries {
+        writer.entry(entry).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+fn assert_redis_holds(redis: &mut Redis, entries: &[Entry]) {
+    let mut total = 0;
+    for db in 0..16_u32 {
+        redis.command(&[b"SELECT", db.to_string().as_bytes()]);
+        total += redis.command(&[b"DBSIZE"]).int();
+        for Entry { key, value, expires_at_ms, .. } in entries.iter().filter(|entry| entry.db == db) {
+            let name = key.escape_ascii().to_string();
+            assert!(
+                redis.command(&[b"GET", key]).bytes() == text(value),
+                "value of {name:?} in database {db}"
+            );
+            let expiry = redis.command(&[b"PEXPIRETIME", key]).int();
+            assert_eq!(expiry, expires_at_ms.unwrap_or(-1), "expiry of {name:?}");
+        }
+    }
+    assert_eq!(total, i64::try_from(entries.len()).unwrap(), "number of keys");
+}
+
+#[test]
+fn our_files_load_in_redis() {
+    for (compression, checksum, aof_base) in [(true, true, false), (false, false, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dump.rdb");
+        let aux = SnapshotAux {
+            created_s: 1_700_000_000,
+            aof_base,
+            store_id: Some("7e57".into()),
+            epoch: Some(1),
+            offset: Some(42),
+            ..SnapshotAux::default()
+        };
+        let mut entries = dataset();
+        // Databases alternate, as in a table that holds all of them.
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        write(&path, &entries, RdbOptions { compression, checksum, aux: aux.fields() });
+        check_rdb(&path);
+        assert_redis_holds(&mut Redis::start(dir.path(), &[]), &entries);
+    }
+}
+
+#[test]
+fn an_empty_file_of_ours_loads_in_redis() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dump.rdb");
+    write(&path, &[], RdbOptions::default());
+    check_rdb(&path);
+    assert_redis_holds(&mut Redis::start(dir.path(), &[]), &[]);
+}
+
+#[test]
+fn files_of_redis_load_here() {
+    for options in [
+        ["--rdbcompression", "yes", "--maxmemory-policy", "noeviction"],
+        ["--rdbcompression", "no", "--maxmemory-policy", "allkeys-lru"],
+        ["--rdbchecksum", "no", "--maxmemory-policy", "allkeys-lfu"],
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut redis = Redis::start(dir.path(), &options);
+        let entries = dataset();
+        for Entry { db, key, value, expires_at_ms } in &entries {
+            redis.command(&[b"SELECT", db.to_string().as_bytes()]);
+            redis.command(&[b"SET", key, &text(value)]);
+            if let Some(at) = expires_at_ms {
+                redis.command(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+            }
+        }
+        redis.command(&[b"SAVE"]);
+        let collected = read(&dir.path().join("dump.rdb")).unwrap();
+        assert!(collected.entries == entries, "the same entries with {options:?}");
+        assert!(collected.aux["redis-ver"].starts_with("7."), "{:?}", collected.aux);
+    }
+}
+
+#[test]
+fn a_dataset_keeps_its_digest_through_redis() {
+    let digest = |entries: &[Entry]| {
+        let mut digester = Digester::default();
+        entries.iter().for_each(|entry| digester.add(entry));
+        digester.finish()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dump.rdb");
+    write(&path, &dataset(), RdbOptions::default());
+    Redis::start(dir.path(), &[]).command(&[b"SAVE"]);
+    assert_eq!(digest(&read(&path).unwrap().entries), digest(&dataset()));
+}
+
+#[test]
+fn other_types_of_redis_are_named() {
+    fn check(commands: &[&[&[u8]]], expected: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut redis = Redis::start(dir.path(), &[]);
+        for command in commands {
+            redis.command(command);
+        }
+        redis.command(&[b"SAVE"]);
+        let error = read(&dir.path().join("dump.rdb")).err().expect("the file is refused").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    check(&[&[b"SELECT", b"2"], &[b"RPUSH", b"a list", b"x"]], "key \"a list\" in database 2 at byte");
+    check(&[&[b"RPUSH", b"k", b"x"]], "is a list;");
+    check(&[&[b"SADD", b"k", b"1"]], "is a set;");
+    check(&[&[b"SADD", b"k", b"x"]], "is a set;");
+    check(&[&[b"HSET", b"k", b"f", b"v"]], "is a hash;");
+    check(&[&[b"ZADD", b"k", b"1", b"m"]], "is a sorted set;");
+    check(&[&[b"XADD", b"k", b"*", b"f", b"v"]], "is a stream;");
+    let library = b"#!lua name=library\nredis.register_function('f', function() return 1 end)";
+    check(&[&[b"FUNCTION", b"LOAD", library]], "holds a library of functions");
+}
