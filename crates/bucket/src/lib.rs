@@ -1,1 +1,33 @@
-//! Opens a backup location: S3 client, owner marker, probe.
+//! Opens a backup location: S3 client, owner marker, backups and their manifests, probe. Used by server and operator.
+//!
+//! ```text
+//!   Location + Credentials ──▶ Bucket::open ──▶ probe         write, read back, conditional put, delete
+//!                                           ├─▶ claim_owner   store.json, first come, by conditional put
+//!                                           ├─▶ put_file      streamed, SHA-256 on the way, multipart above one part
+//!                                           ├─▶ put_manifest  last, by conditional put: from now on the backup exists
+//!                                           ├─▶ list_backups  only what has a manifest
+//!                                           └─▶ get_stream    in order, never more than asked for in memory
+//! ```
+//!
+//! Layout and messages: [`holdfast_contract::bucket`]. What must hold:
+//!
+//! - No request is ever sent without credentials, and none with credentials from the environment.
+//! - An error never contains a credential or an answer's body (bodies may quote the key id); it names the object, the
+//!   bucket, its endpoint, and what to do.
+//! - Every request is bounded: three attempts, [`Limits`] for the time. Nothing here retries for ever.
+//! - TLS roots are compiled in: an image without a certificate directory works.
+
+mod bucket;
+mod credentials;
+mod error;
+mod http;
+mod list;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod transfer;
+
+pub use bucket::{Bucket, Limits};
+pub use credentials::Credentials;
+pub use error::{BucketError, Place};
+pub use list::BackupList;
+pub use transfer::{Cancel, Canceller, Download, Uploaded, cancel_pair};

@@ -1,0 +1,431 @@
+//! The open location: small objects, owner marker, manifest, probe.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use holdfast_contract::bucket::{
+    BASE_FILE, BackupManifest, LAYOUT_VERSION, Location, MANIFEST_FILE, StoreMarker, backup_path, marker_path,
+};
+use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
+use object_store::path::Path;
+use object_store::{
+    BackoffConfig, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
+use serde::Deserialize;
+
+use crate::http::{Connector, Failure, observed};
+use crate::{BucketError, Credentials, Place};
+
+/// Largest manifest or marker that is read, in bytes. Written ones have under 2 KiB.
+const DOCUMENT_LEN_MAX: usize = 1 << 20;
+
+/// Bounds of every request. The defaults suit a server that must report within a minute that its bucket is away.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Time to connect, TLS included.
+    pub connect: Duration,
+    /// Longest silence of the other side while an answer is awaited or read.
+    pub silence: Duration,
+    /// Attempts per request; the first is one of them.
+    pub attempts: usize,
+    /// Time for one small operation, all its attempts included.
+    pub operation: Duration,
+    /// Time for one part of an upload, or for completing it, all attempts included.
+    pub part: Duration,
+    /// Bytes per part of an upload; more when the object would need over 9,000 parts (S3 allows 10,000).
+    pub part_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            silence: Duration::from_secs(20),
+            attempts: 3,
+            operation: Duration::from_secs(30),
+            part: Duration::from_secs(120),
+            part_bytes: 8 << 20,
+        }
+    }
+}
+
+/// An open location. Cheap to keep; opening sends nothing.
+#[derive(Debug)]
+pub struct Bucket {
+    pub(crate) store: AmazonS3,
+    pub(crate) location: Location,
+    pub(crate) place: Place,
+    pub(crate) limits: Limits,
+}
+
+impl Bucket {
+    /// Opens `location` with `credentials`. Nothing is sent: use [`Bucket::probe`] to learn whether it works.
+    /// # Errors
+    /// [`BucketError::InvalidLocation`] naming the field.
+    pub fn open(location: &Location, credentials: Credentials) -> Result<Self, BucketError> {
+        Self::open_with(location, credentials, Limits::default())
+    }
+
+    /// As [`Bucket::open`], with other bounds.
+    /// # Errors
+    /// As [`Bucket::open`].
+    pub fn open_with(
+        location: &Location,
+        credentials: Credentials,
+        limits: Limits,
+    ) -> Result<Self, BucketError> {
+        let invalid = |field, value: &str, problem: &str| BucketError::InvalidLocation {
+            field,
+            value: value.to_owned(),
+            problem: problem.to_owned(),
+        };
+        if location.bucket.is_empty() {
+            return Err(invalid("bucket", "", "is empty"));
+        }
+        if location.region.is_empty() {
+            return Err(invalid(
+                "region",
+                "",
+                "is empty; use \"us-east-1\" when the object store has no regions",
+            ));
+        }
+        if Path::parse(&location.prefix).is_err()
+            || location.prefix.starts_with('/')
+            || location.prefix.ends_with('/')
+        {
+            return Err(invalid(
+                "prefix",
+                &location.prefix,
+                "must be names separated by single slashes, without a slash at either end",
+            ));
+        }
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&location.bucket)
+            .with_region(&location.region)
+            .with_access_key_id(credentials.access_key_id)
+            .with_secret_access_key(credentials.secret_access_key)
+            .with_virtual_hosted_style_request(!location.path_style)
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            // One plain DELETE works everywhere; the bulk form does not.
+            .with_disable_bulk_delete(true)
+            .with_retry(RetryConfig {
+                backoff: BackoffConfig {
+                    init_backoff: Duration::from_millis(200),
+                    max_backoff: Duration::from_secs(3),
+                    base: 3.0,
+                },
+                max_retries: limits.attempts.saturating_sub(1),
+                retry_timeout: limits.operation,
+            });
+        if let Some(token) = credentials.session_token {
+            builder = builder.with_token(token);
+        }
+        let mut allow_http = false;
+        if let Some(endpoint) = &location.endpoint {
+            let (scheme, host) = endpoint
+                .split_once("://")
+                .filter(|(scheme, host)| {
+                    matches!(*scheme, "http" | "https") && !host.trim_end_matches('/').is_empty()
+                })
+                .ok_or_else(|| {
+                    invalid("endpoint", endpoint, "must be http://host[:port] or https://host[:port]")
+                })?;
+            let host = host.trim_end_matches('/');
+            allow_http = scheme == "http";
+            let url = if location.path_style {
+                format!("{scheme}://{host}")
+            } else {
+                format!("{scheme}://{}.{host}", location.bucket)
+            };
+            builder = builder.with_endpoint(url);
+        }
+        let store = builder
+            .with_allow_http(allow_http)
+            .with_http_connector(Connector { limits: limits.clone(), allow_http })
+            .build()
+            .map_err(|error| {
+                invalid("endpoint", location.endpoint.as_deref().unwrap_or(""), &error.to_string())
+            })?;
+        Ok(Self { store, location: location.clone(), place: Place::new(location), limits })
+    }
+
+    /// Bucket and endpoint, for messages.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Proves that backups would work here: writes a small object below the prefix, reads it back, checks that it
+    /// cannot be overwritten by a conditional put, deletes it.
+    /// # Errors
+    /// The first step that failed.
+    pub async fn probe(&self) -> Result<(), BucketError> {
+        let path = format!(".holdfast-probe/{}", uuid::Uuid::new_v4());
+        let written = self.probe_writes(&path).await;
+        let deleted = self.delete(&path).await;
+        written.and(deleted)
+    }
+
+    async fn probe_writes(&self, path: &str) -> Result<(), BucketError> {
+        let contents = Bytes::from_static(b"holdfast probe");
+        self.put_new(path, contents.clone()).await?;
+        let found = self.read_document("read back", path).await?;
+        if found != contents {
+            return Err(self.damaged(path, "what was read back is not what was written".to_owned()));
+        }
+        match self.put_if_absent(path, contents).await {
+            Err(BucketError::Exists { .. }) => Ok(()),
+            Ok(()) => Err(BucketError::NoConditionalPut {
+                object: self.location.key(path),
+                place: self.place.clone(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the Store of `marker` the owner of its part of the bucket; does nothing when it is.
+    /// # Errors
+    /// [`BucketError::ForeignOwner`] when the marker there names another owner; [`BucketError::Newer`] or
+    /// [`BucketError::Damaged`] when it cannot be read.
+    pub async fn claim_owner(&self, marker: &StoreMarker) -> Result<(), BucketError> {
+        let path = marker_path(&marker.store_id);
+        let contents = to_json(marker);
+        match self.put_if_absent(&path, contents).await {
+            Ok(()) => return Ok(()),
+            Err(BucketError::Exists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let found: StoreMarker = self.read_versioned(&path).await?;
+        if found.owner_uid == marker.owner_uid && found.store_id == marker.store_id {
+            return Ok(());
+        }
+        Err(BucketError::ForeignOwner {
+            object: self.location.key(&path),
+            place: self.place.clone(),
+            owner_name: found.owner_name,
+            owner_uid: found.owner_uid,
+        })
+    }
+
+    /// Writes the manifest of the backup at `backup_path`, which exists from then on, and reads it back.
+    ///
+    /// Writing the same manifest again succeeds.
+    /// # Errors
+    /// [`BucketError::Exists`] when another manifest is there.
+    pub async fn put_manifest(
+        &self,
+        backup_path: &str,
+        manifest: &BackupManifest,
+    ) -> Result<(), BucketError> {
+        self.put_new(&format!("{backup_path}/{MANIFEST_FILE}"), to_json(manifest)).await?;
+        if self.read_manifest(backup_path).await? == *manifest {
+            return Ok(());
+        }
+        Err(self.damaged(
+            &format!("{backup_path}/{MANIFEST_FILE}"),
+            "what was read back is not what was written".to_owned(),
+        ))
+    }
+
+    /// Reads and checks the manifest of the backup at `backup_path` (below the prefix).
+    ///
+    /// Checked: layout version, one file with size and a SHA-256, and that store id, epoch and offset are those that
+    /// the path names.
+    /// # Errors
+    /// [`BucketError::ObjectNotFound`] when there is no such backup, [`BucketError::Newer`], [`BucketError::Damaged`].
+    pub async fn read_manifest(&self, backup_path: &str) -> Result<BackupManifest, BucketError> {
+        let path = format!("{backup_path}/{MANIFEST_FILE}");
+        let manifest: BackupManifest = self.read_versioned(&path).await?;
+        match manifest_problem(backup_path, &manifest) {
+            None => Ok(manifest),
+            Some(problem) => Err(self.damaged(&path, problem)),
+        }
+    }
+
+    /// Deletes the object at `path`; succeeds when there is none.
+    /// # Errors
+    /// Classes of access and availability.
+    pub async fn delete(&self, path: &str) -> Result<(), BucketError> {
+        let object = self.object_path(path)?;
+        match self.run("delete", path, self.limits.operation, self.store.delete(&object)).await {
+            Err(BucketError::ObjectNotFound { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Writes `contents` unless an object is there; one with the same contents counts as written.
+    ///
+    /// A request whose answer was lost is sent again and then meets its own object: so contents are compared.
+    async fn put_new(&self, path: &str, contents: Bytes) -> Result<(), BucketError> {
+        let exists = match self.put_if_absent(path, contents.clone()).await {
+            Err(error @ BucketError::Exists { .. }) => error,
+            result => return result,
+        };
+        match self.read_document("read back", path).await {
+            Ok(found) if found == contents => Ok(()),
+            Ok(_) => Err(exists),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn put_if_absent(&self, path: &str, contents: Bytes) -> Result<(), BucketError> {
+        let object = self.object_path(path)?;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let put = self.store.put_opts(&object, PutPayload::from_bytes(contents), options);
+        self.run("write", path, self.limits.operation, put).await.map(|_| ())
+    }
+
+    async fn read_document(&self, action: &'static str, path: &str) -> Result<Bytes, BucketError> {
+        let object = self.object_path(path)?;
+        let read = async {
+            let mut stream = self.store.get(&object).await?.into_stream();
+            let mut contents = Vec::new();
+            while let Some(chunk) = stream.try_next().await? {
+                contents.extend_from_slice(&chunk);
+                if contents.len() > DOCUMENT_LEN_MAX {
+                    break;
+                }
+            }
+            Ok(contents)
+        };
+        let contents = self.run(action, path, self.limits.operation, read).await?;
+        if contents.len() > DOCUMENT_LEN_MAX {
+            return Err(self.damaged(path, format!("longer than {DOCUMENT_LEN_MAX} bytes")));
+        }
+        Ok(Bytes::from(contents))
+    }
+
+    /// Reads a JSON document, its `version` first: a newer one may not fit the type at all.
+    async fn read_versioned<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, BucketError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let contents = self.read_document("read", path).await?;
+        let parse_error =
+            |error: serde_json::Error| self.damaged(path, format!("not the expected JSON: {error}"));
+        let Version { version } = serde_json::from_slice(&contents).map_err(parse_error)?;
+        if version > LAYOUT_VERSION {
+            return Err(BucketError::Newer {
+                object: self.location.key(path),
+                place: self.place.clone(),
+                found: version,
+                supported: LAYOUT_VERSION,
+            });
+        }
+        serde_json::from_slice(&contents).map_err(parse_error)
+    }
+
+    pub(crate) fn damaged(&self, path: &str, problem: String) -> BucketError {
+        BucketError::Damaged { object: self.location.key(path), place: self.place.clone(), problem }
+    }
+
+    pub(crate) fn object_path(&self, path: &str) -> Result<Path, BucketError> {
+        Path::parse(self.location.key(path)).map_err(|_| BucketError::InvalidLocation {
+            field: "path",
+            value: path.to_owned(),
+            problem: "is not an object name".to_owned(),
+        })
+    }
+
+    /// Runs one operation within `limit` and sorts its error into a class.
+    pub(crate) async fn run<T>(
+        &self,
+        action: &'static str,
+        path: &str,
+        limit: Duration,
+        operation: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, BucketError> {
+        let (result, failure) = observed(tokio::time::timeout(limit, operation)).await;
+        match result {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(self.classify(action, path, &error, failure)),
+            Err(_elapsed) => Err(self.unavailable(action, path, late(limit, failure))),
+        }
+    }
+
+    pub(crate) fn unavailable(&self, action: &'static str, path: &str, problem: String) -> BucketError {
+        BucketError::Unavailable {
+            action,
+            object: self.location.key(path),
+            place: self.place.clone(),
+            problem,
+        }
+    }
+
+    pub(crate) fn classify(
+        &self,
+        action: &'static str,
+        path: &str,
+        error: &object_store::Error,
+        failure: Option<Failure>,
+    ) -> BucketError {
+        let object = self.location.key(path);
+        let place = self.place.clone();
+        if matches!(error, object_store::Error::AlreadyExists { .. }) {
+            return BucketError::Exists { object, place };
+        }
+        let (status, code) = match failure {
+            Some(Failure::Status { status, code }) => (status, code),
+            Some(Failure::Transport(problem)) => return self.unavailable(action, path, problem),
+            None => return self.unavailable(action, path, error.to_string()),
+        };
+        let answer = if code.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status} {code}") };
+        match (status, code.as_str()) {
+            (_, "NoSuchBucket") => BucketError::BucketNotFound { action, object, place },
+            (401 | 403, _)
+            | (
+                400,
+                "ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId" | "AuthorizationHeaderMalformed",
+            ) => BucketError::AccessDenied { action, object, place, code: answer },
+            (404, _) if matches!(action, "write" | "list" | "send") => {
+                BucketError::BucketNotFound { action, object, place }
+            }
+            (404, _) => BucketError::ObjectNotFound { object, place },
+            (301 | 307, _) => {
+                self.unavailable(action, path, format!("{answer}; the bucket lies in another region"))
+            }
+            _ => self.unavailable(action, path, answer),
+        }
+    }
+}
+
+fn late(limit: Duration, failure: Option<Failure>) -> String {
+    let seconds = limit.as_secs_f32();
+    match failure {
+        Some(Failure::Status { status, code }) => {
+            format!("no success within {seconds} s, last answer HTTP {status} {code}")
+        }
+        Some(Failure::Transport(problem)) => format!("no success within {seconds} s, last error {problem}"),
+        None => format!("no answer within {seconds} s"),
+    }
+}
+
+fn to_json(document: &impl serde::Serialize) -> Bytes {
+    let mut text = serde_json::to_vec_pretty(document)
+        .expect("contract documents have string keys and no failing serializer");
+    text.push(b'\n');
+    Bytes::from(text)
+}
+
+/// What is wrong with a manifest found at `path`, if anything.
+fn manifest_problem(path: &str, manifest: &BackupManifest) -> Option<String> {
+    let hex =
+        |text: &str| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let time = path.rsplit('/').next().and_then(|name| name.split('-').next()).unwrap_or_default();
+    let named = backup_path(&manifest.store_id, time, manifest.epoch, manifest.offset);
+    if named != path {
+        return Some(format!("it describes backup {named:?}, and lies at {path:?}"));
+    }
+    let [file] = manifest.files.as_slice() else {
+        return Some(format!("it names {} files instead of one", manifest.files.len()));
+    };
+    if file.name != BASE_FILE {
+        return Some(format!("it names file {:?} instead of {BASE_FILE:?}", file.name));
+    }
+    if !hex(&file.sha256) || !hex(&manifest.dataset.digest) {
+        return Some("a digest in it is not 64 lower-case hex digits".to_owned());
+    }
+    None
+}

@@ -1,0 +1,156 @@
+//! The HTTP client below the S3 client: TLS with compiled-in roots, and a note of why the last request failed.
+//!
+//! The S3 client folds most failures into one opaque error whose text may quote the answer's body. So the answer is
+//! looked at here, where status and S3 error code are still values: [`observed`] runs an operation and hands back
+//! the last failure that its requests met. The note is task-local, so that operations side by side do not mix.
+
+use std::cell::RefCell;
+use std::error::Error as _;
+use std::sync::Arc;
+
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+};
+
+use crate::Limits;
+
+/// Longest error answer that is read for its code, in bytes; S3 error documents have a few hundred.
+const ERROR_BODY_LEN_MAX: usize = 64 << 10;
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The server answered with this status and S3 error code (empty when the answer had none).
+    Status { status: u16, code: String },
+    /// No answer: the transport's error in words.
+    Transport(String),
+}
+
+tokio::task_local! {
+    static LAST_FAILURE: RefCell<Option<Failure>>;
+}
+
+/// Runs `operation` and returns its result with the last failure of its requests, if any.
+pub(crate) async fn observed<T>(operation: impl Future<Output = T>) -> (T, Option<Failure>) {
+    LAST_FAILURE
+        .scope(RefCell::new(None), async {
+            let result = operation.await;
+            (result, LAST_FAILURE.with(RefCell::take))
+        })
+        .await
+}
+
+fn note(failure: Option<Failure>) {
+    // Outside of `observed` nobody asks.
+    let _ = LAST_FAILURE.try_with(|last| last.replace(failure));
+}
+
+/// Builds clients whose TLS needs nothing from the file system.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    pub(crate) limits: Limits,
+    pub(crate) allow_http: bool,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let generic = |error: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic {
+            store: "S3",
+            source: error,
+        };
+        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| generic(error.into()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(!self.allow_http)
+            .connect_timeout(self.limits.connect)
+            .read_timeout(self.limits.silence)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| generic(error.into()))?;
+        Ok(HttpClient::new(Observing { client }))
+    }
+}
+
+#[derive(Debug)]
+struct Observing {
+    client: reqwest::Client,
+}
+
+#[async_trait::async_trait]
+impl HttpService for Observing {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let response = match HttpService::call(&self.client, request).await {
+            Ok(response) => response,
+            Err(error) => {
+                note(Some(Failure::Transport(transport_text(&error))));
+                return Err(error);
+            }
+        };
+        if response.status().is_success() {
+            // An error after this attempt is not about the answers of earlier ones.
+            note(None);
+            return Ok(response);
+        }
+        let (parts, body) = response.into_parts();
+        let body = body.bytes().await?;
+        let code = error_code(&body[..body.len().min(ERROR_BODY_LEN_MAX)]).unwrap_or_default();
+        note(Some(Failure::Status { status: parts.status.as_u16(), code }));
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(body)))
+    }
+}
+
+/// The innermost cause says what happened ("connection refused"); the layers above it only say that it happened.
+fn transport_text(error: &HttpError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    text
+}
+
+/// The text of the first `<Code>` element, when it looks like an S3 error code.
+fn error_code(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, rest) = text.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    let well_formed =
+        !code.is_empty() && code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    well_formed.then(|| code.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_codes_are_found_and_nothing_else_is_quoted() {
+        let check = |body: &str, expected: Option<&str>| {
+            assert_eq!(error_code(body.as_bytes()).as_deref(), expected, "{body}");
+        };
+        check("<?xml?><Error><Code>NoSuchBucket</Code><Message>m</Message></Error>", Some("NoSuchBucket"));
+        check("<Error><Code></Code></Error>", None);
+        check("<Error><Code>two words</Code></Error>", None);
+        check("<html>gateway", None);
+        check("", None);
+    }
+
+    #[tokio::test]
+    async fn failures_of_operations_side_by_side_do_not_mix() {
+        let failing = |status| async move {
+            note(Some(Failure::Status { status, code: String::new() }));
+            tokio::task::yield_now().await;
+        };
+        let (first, second) = tokio::join!(observed(failing(403)), observed(failing(503)));
+        assert_eq!(first.1, Some(Failure::Status { status: 403, code: String::new() }));
+        assert_eq!(second.1, Some(Failure::Status { status: 503, code: String::new() }));
+    }
+}

@@ -1,0 +1,209 @@
+//! What an object store may answer when it is ill: each answer becomes its class, in bounded time.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use futures::StreamExt;
+use holdfast_bucket::testing::{credentials, free_address, location};
+use holdfast_bucket::{Bucket, BucketError, Limits, cancel_pair};
+use holdfast_contract::bucket::{StoreMarker, backup_path};
+
+/// A server whose every answer is `answer(number of the request, request)`.
+struct Ill {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Ill {
+    async fn start(answer: impl Fn(usize, Request) -> Response + Clone + Send + Sync + 'static) -> Self {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&requests);
+        let app = axum::Router::new().fallback(move |request: Request| {
+            let response = answer(count.fetch_add(1, Ordering::SeqCst), request);
+            async move { response }
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { address, requests }
+    }
+
+    fn bucket(&self) -> Bucket {
+        open(self.address)
+    }
+}
+
+fn open(address: SocketAddr) -> Bucket {
+    let limits = Limits {
+        silence: Duration::from_millis(300),
+        operation: Duration::from_secs(2),
+        part: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    Bucket::open_with(&location(address, "p"), credentials(), limits).unwrap()
+}
+
+fn s3_error(status: u16, code: &str) -> Response {
+    let body = format!(
+        "<?xml version=\"1.0\"?><Error><Code>{code}</Code><AWSAccessKeyId>test-key</AWSAccessKeyId></Error>"
+    );
+    Response::builder().status(status).body(Body::from(body)).unwrap()
+}
+
+fn marker() -> StoreMarker {
+    StoreMarker { version: 1, store_id: "s".into(), owner_uid: "u".into(), owner_name: "n/s".into() }
+}
+
+async fn every_operation(bucket: &Bucket) -> Vec<BucketError> {
+    let (_canceller, cancel) = cancel_pair();
+    vec![
+        bucket.probe().await.unwrap_err(),
+        bucket.claim_owner(&marker()).await.unwrap_err(),
+        bucket.put_file("s/x", &b"data"[..], 4, &|_| {}, &cancel).await.unwrap_err(),
+        bucket.get_stream("s/x").await.unwrap_err(),
+        bucket.read_manifest(&backup_path("s", "20260101T000000Z", 1, 1)).await.unwrap_err(),
+        bucket.list_backups("s").await.unwrap_err(),
+    ]
+}
+
+#[tokio::test]
+async fn each_answer_has_its_class_and_no_secret() {
+    let check = async |status: u16, code: &'static str, reason: &str| {
+        let ill = Ill::start(move |_, _| s3_error(status, code)).await;
+        for error in every_operation(&ill.bucket()).await {
+            let text = error.to_string();
+            assert_eq!(error.reason(), reason, "{status} {code}: {text}");
+            assert!(
+                text.contains("backups") && text.contains("127.0.0.1"),
+                "names bucket and endpoint: {text}"
+            );
+            assert!(!text.contains("test-key"), "{text}");
+        }
+    };
+    check(403, "AccessDenied", "AccessDenied").await;
+    check(403, "SignatureDoesNotMatch", "AccessDenied").await;
+    check(403, "RequestTimeTooSkewed", "AccessDenied").await;
+    check(400, "ExpiredToken", "AccessDenied").await;
+    check(401, "", "AccessDenied").await;
+    check(404, "NoSuchBucket", "BucketNotFound").await;
+    check(503, "SlowDown", "LocationUnavailable").await;
+    check(500, "InternalError", "LocationUnavailable").await;
+    check(301, "PermanentRedirect", "LocationUnavailable").await;
+    check(400, "MalformedXML", "LocationUnavailable").await;
+}
+
+#[tokio::test]
+async fn a_server_error_is_tried_three_times() {
+    let ill = Ill::start(|_, _| s3_error(503, "SlowDown")).await;
+    let error = ill.bucket().claim_owner(&marker()).await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("503 SlowDown"), "{error}");
+    assert_eq!(ill.requests.load(Ordering::SeqCst), 3);
+
+    let ill = Ill::start(
+        |number, _| {
+            if number < 2 { s3_error(503, "SlowDown") } else { Response::new(Body::empty()) }
+        },
+    )
+    .await;
+    let (_canceller, cancel) = cancel_pair();
+    let sent = ill.bucket().put_file("s/x", &b"data"[..], 4, &|_| {}, &cancel).await;
+    // The answer lacks an ETag, which only the success path notices.
+    assert!(sent.is_err_and(|error| !error.to_string().contains("503")));
+    assert_eq!(ill.requests.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn denied_access_is_not_tried_again() {
+    let ill = Ill::start(|_, _| s3_error(403, "AccessDenied")).await;
+    assert!(ill.bucket().get_stream("s/x").await.is_err());
+    assert_eq!(ill.requests.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn nobody_there_and_no_answer_are_unavailable_in_bounded_time() {
+    let begun = Instant::now();
+    for error in every_operation(&open(free_address())).await {
+        assert_eq!(error.reason(), "LocationUnavailable", "{error}");
+        assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20));
+
+    let silent = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let begun = Instant::now();
+    for error in every_operation(&open(silent.local_addr().unwrap())).await {
+        assert_eq!(error.reason(), "LocationUnavailable", "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_download_that_stops_early_is_an_error_and_never_a_short_file() {
+    let ill = Ill::start(|_, _| {
+        // The head and the first half leave before the connection breaks.
+        let half = futures::stream::once(async { Ok(Bytes::from_static(b"half of ")) });
+        let cut = futures::stream::once(async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Err(std::io::Error::other("cable cut"))
+        });
+        Response::builder()
+            .header("content-length", 16)
+            .header("etag", "\"e\"")
+            .header("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            .body(Body::from_stream(half.chain(cut)))
+            .unwrap()
+    })
+    .await;
+    let bucket = ill.bucket();
+    let mut download = bucket.get_stream("s/x").await.unwrap();
+    assert_eq!(download.bytes(), 16);
+    let error = loop {
+        match download.next_chunk().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the file seemed to be whole"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.reason(), "LocationUnavailable", "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_ignores_conditions_fails_the_probe() {
+    let ill = Ill::start(|_, request| {
+        let body = if request.method() == "GET" { "holdfast probe" } else { "" };
+        Response::builder()
+            .header("etag", "\"e\"")
+            .header("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            .body(Body::from(body))
+            .unwrap()
+    })
+    .await;
+    let error = ill.bucket().probe().await.unwrap_err();
+    assert!(matches!(error, BucketError::NoConditionalPut { .. }), "{error}");
+}
+
+#[test]
+fn locations_that_make_no_sense_name_their_field() {
+    let check = |change: fn(&mut holdfast_contract::bucket::Location), field: &str| {
+        let mut location = location(free_address(), "p");
+        change(&mut location);
+        match Bucket::open(&location, credentials()).unwrap_err() {
+            BucketError::InvalidLocation { field: found, .. } => assert_eq!(found, field),
+            error => panic!("{error}"),
+        }
+    };
+    check(|location| location.bucket = String::new(), "bucket");
+    check(|location| location.region = String::new(), "region");
+    check(|location| location.prefix = "/a".into(), "prefix");
+    check(|location| location.prefix = "a/".into(), "prefix");
+    check(|location| location.prefix = "a//b".into(), "prefix");
+    check(|location| location.endpoint = Some("minio:9000".into()), "endpoint");
+    check(|location| location.endpoint = Some("ftp://minio".into()), "endpoint");
+    check(|location| location.endpoint = Some("http://".into()), "endpoint");
+}

@@ -1,0 +1,232 @@
+//! The bucket against a real S3 server (versitygw).
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use holdfast_bucket::testing::{Gateway, credentials};
+use holdfast_bucket::{Bucket, BucketError, Canceller, Limits, Uploaded, cancel_pair};
+use holdfast_contract::bucket::{
+    BASE_FILE, BackupFile, BackupManifest, DatasetSummary, LAYOUT_VERSION, MANIFEST_FILE, StoreMarker,
+    backup_path,
+};
+
+const STORE: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
+
+fn marker(owner_uid: &str) -> StoreMarker {
+    StoreMarker {
+        version: LAYOUT_VERSION,
+        store_id: STORE.to_owned(),
+        owner_uid: owner_uid.to_owned(),
+        owner_name: format!("team/{owner_uid}"),
+    }
+}
+
+fn manifest(epoch: u64, offset: u64, file: &Uploaded) -> BackupManifest {
+    BackupManifest {
+        version: LAYOUT_VERSION,
+        server_version: "0.1.0".to_owned(),
+        store_id: STORE.to_owned(),
+        instance: "instance-0".to_owned(),
+        epoch,
+        offset,
+        cut_ms: 1_000,
+        completed_ms: 2_000,
+        files: vec![BackupFile {
+            name: BASE_FILE.to_owned(),
+            bytes: file.bytes,
+            sha256: file.sha256.clone(),
+        }],
+        dataset: DatasetSummary { keys: 3, expiring: 1, digest: "0".repeat(64) },
+    }
+}
+
+/// Bytes in which every part differs from every other.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|index| u8::try_from((index / 7 + index / 65_537) % 251).unwrap()).collect()
+}
+
+fn small_parts(gateway: &Gateway) -> Bucket {
+    let limits = Limits { part_bytes: 5 << 20, ..Limits::default() };
+    Bucket::open_with(&gateway.location("parts"), credentials(), limits).unwrap()
+}
+
+async fn put(bucket: &Bucket, path: &str, contents: &[u8]) -> Result<Uploaded, BucketError> {
+    let (_canceller, cancel) = cancel_pair();
+    bucket.put_file(path, contents, contents.len() as u64, &|_| {}, &cancel).await
+}
+
+async fn get(bucket: &Bucket, path: &str) -> Result<Vec<u8>, BucketError> {
+    let mut download = bucket.get_stream(path).await?;
+    let mut contents = Vec::new();
+    while let Some(chunk) = download.next_chunk().await? {
+        contents.extend_from_slice(&chunk);
+    }
+    Ok(contents)
+}
+
+#[tokio::test]
+async fn probe_succeeds_and_leaves_nothing_behind() {
+    let gateway = Gateway::start();
+    gateway.open("team/a").probe().await.unwrap();
+    gateway.open("").probe().await.unwrap();
+    let left: Vec<_> = walk(&gateway.objects());
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn wrong_key_and_wrong_bucket_are_told_apart() {
+    let gateway = Gateway::start();
+    let mut location = gateway.location("p");
+    let wrong = [("accessKeyID", "test-key"), ("secretAccessKey", "wrong")];
+    let wrong = wrong.into_iter().map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
+    let wrong = holdfast_bucket::Credentials::from_map(&wrong).unwrap();
+    let error = Bucket::open(&location, wrong).unwrap().probe().await.unwrap_err();
+    assert_eq!(error.reason(), "AccessDenied", "{error}");
+    assert!(!error.to_string().contains("test-key"), "{error}");
+
+    location.bucket = "absent".to_owned();
+    let bucket = Bucket::open(&location, credentials()).unwrap();
+    for error in [
+        bucket.probe().await.unwrap_err(),
+        bucket.claim_owner(&marker("one")).await.unwrap_err(),
+        bucket.list_backups(STORE).await.unwrap_err(),
+        bucket.read_manifest(&backup_path(STORE, "20260101T000000Z", 1, 1)).await.unwrap_err(),
+        put(&bucket, "s/x", b"1").await.unwrap_err(),
+    ] {
+        assert_eq!(error.reason(), "BucketNotFound", "{error}");
+        assert!(error.to_string().contains("absent"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_owner_keeps_the_prefix() {
+    let gateway = Gateway::start();
+    let bucket = gateway.open("p");
+    bucket.claim_owner(&marker("one")).await.unwrap();
+    bucket.claim_owner(&marker("one")).await.unwrap();
+    let error = bucket.claim_owner(&marker("two")).await.unwrap_err();
+    assert_eq!(error.reason(), "ForeignOwner");
+    assert!(error.to_string().contains("team/one"), "{error}");
+    gateway.open("q").claim_owner(&marker("two")).await.unwrap();
+
+    let path = gateway.objects().join("p").join(STORE).join("store.json");
+    std::fs::write(&path, r#"{"version": 2, "unknown": true}"#).unwrap();
+    let error = bucket.claim_owner(&marker("one")).await.unwrap_err();
+    assert!(matches!(error, BucketError::Newer { found: 2, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn files_of_every_number_of_parts_come_back_whole() {
+    let gateway = Gateway::start();
+    let bucket = small_parts(&gateway);
+    for len in [0, 1, (5 << 20) - 1, 5 << 20, (5 << 20) + 1, 13 << 20] {
+        let contents = pattern(len);
+        let told = AtomicU64::new(0);
+        let (_canceller, cancel) = cancel_pair();
+        let progress = |bytes| {
+            assert!(told.swap(bytes, Ordering::Relaxed) <= bytes, "progress never goes back");
+        };
+        let sent =
+            bucket.put_file("s/base", contents.as_slice(), len as u64, &progress, &cancel).await.unwrap();
+        assert_eq!(sent.bytes, len as u64);
+        assert_eq!(told.into_inner(), len as u64);
+        assert!(get(&bucket, "s/base").await.unwrap() == contents, "{len} bytes");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_or_is_cancelled_leaves_no_parts() {
+    let gateway = Gateway::start();
+    let bucket = small_parts(&gateway);
+    let contents = pattern(12 << 20);
+
+    let (_canceller, cancel) = cancel_pair();
+    let error = bucket
+        .put_file("s/short", contents.as_slice(), contents.len() as u64 + 1, &|_| {}, &cancel)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "SnapshotFailed", "{error}");
+
+    let (canceller, cancel) = cancel_pair();
+    let cancel_at_first_part = |_| Canceller::cancel(&canceller);
+    let error = bucket
+        .put_file("s/cancelled", contents.as_slice(), contents.len() as u64, &cancel_at_first_part, &cancel)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "Cancelled", "{error}");
+
+    let left: Vec<_> = walk(&gateway.objects());
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn only_backups_with_a_manifest_are_listed_oldest_data_first() {
+    let gateway = Gateway::start();
+    let bucket = gateway.open("p");
+    let file = put(&bucket, "s/unrelated", b"data").await.unwrap();
+    let newest = backup_path(STORE, "20250101T000000Z", 2, 7);
+    let oldest = backup_path(STORE, "20260101T000000Z", 1, 9);
+    let incomplete = backup_path(STORE, "20270101T000000Z", 3, 1);
+    for path in [&newest, &oldest, &incomplete] {
+        put(&bucket, &format!("{path}/{BASE_FILE}"), b"data").await.unwrap();
+    }
+    assert!(bucket.list_backups(STORE).await.unwrap().backups.is_empty());
+    bucket.put_manifest(&newest, &manifest(2, 7, &file)).await.unwrap();
+    bucket.put_manifest(&oldest, &manifest(1, 9, &file)).await.unwrap();
+    bucket.put_manifest(&oldest, &manifest(1, 9, &file)).await.unwrap();
+
+    let list = bucket.list_backups(STORE).await.unwrap();
+    let paths: Vec<_> = list.backups.iter().map(|(path, _)| path.clone()).collect();
+    assert_eq!(paths, [oldest.clone(), newest.clone()]);
+    assert_eq!(list.latest().unwrap().unwrap().1, manifest(2, 7, &file));
+    assert!(bucket.list_backups("another").await.unwrap().backups.is_empty());
+
+    let mut other = manifest(1, 9, &file);
+    other.completed_ms += 1;
+    let error = bucket.put_manifest(&oldest, &other).await.unwrap_err();
+    assert!(matches!(error, BucketError::Exists { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn manifests_that_do_not_fit_are_refused() {
+    let gateway = Gateway::start();
+    let bucket = gateway.open("");
+    let path = backup_path(STORE, "20260101T000000Z", 4, 5);
+    let good = manifest(4, 5, &Uploaded { bytes: 4, sha256: "a".repeat(64) });
+    let dir = gateway.objects().join(&path);
+    std::fs::create_dir_all(&dir).unwrap();
+    let check = async |contents: String, expected: &str| {
+        std::fs::write(dir.join(MANIFEST_FILE), &contents).unwrap();
+        let error = bucket.read_manifest(&path).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(MANIFEST_FILE), "{error}");
+        let list = bucket.list_backups(STORE).await.unwrap();
+        assert!(list.backups.is_empty() && list.unreadable.len() == 1, "{list:?}");
+        assert!(list.latest().is_err());
+    };
+    let json = |manifest: BackupManifest| serde_json::to_string(&manifest).unwrap();
+    let whole = json(good.clone());
+    check(whole[..whole.len() / 2].to_owned(), "damaged").await;
+    check(String::new(), "damaged").await;
+    check("x".repeat((1 << 20) + 1), "longer").await;
+    check(json(BackupManifest { version: 2, ..good.clone() }), "layout version 2").await;
+    check(json(BackupManifest { store_id: "other".into(), ..good.clone() }), "it describes backup").await;
+    check(json(BackupManifest { epoch: 3, ..good.clone() }), "it describes backup").await;
+    check(json(BackupManifest { offset: 6, ..good.clone() }), "it describes backup").await;
+    check(json(BackupManifest { files: Vec::new(), ..good.clone() }), "0 files").await;
+    let mut bad_digest = good.clone();
+    bad_digest.files[0].sha256 = "A".repeat(64);
+    check(json(bad_digest), "hex").await;
+
+    std::fs::write(dir.join(MANIFEST_FILE), &whole).unwrap();
+    assert_eq!(bucket.read_manifest(&path).await.unwrap(), good);
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+    }
+    files
+}
