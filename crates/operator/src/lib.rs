@@ -2,6 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod api;
+pub mod backup;
+pub mod bucket_client;
+pub mod config;
+pub mod context;
+pub mod controller;
+pub mod events;
+pub mod lease;
+pub mod location;
+pub mod metrics;
 pub mod names;
 pub mod reconcile;
+pub mod server_client;
+pub mod telemetry;

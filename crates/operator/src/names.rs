@@ -148,10 +148,14 @@ pub fn volume_snapshot(backup: &str, uid: &str, attempt: u32) -> String {
 /// Labels that select the pods of a Store; they never change.
 #[must_use]
 pub fn selector(store: &str) -> BTreeMap<String, String> {
-    [("app.kubernetes.io/name", "holdfast-server"), ("app.kubernetes.io/instance", store), (key::STORE, store)]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+    [
+        ("app.kubernetes.io/name", "holdfast-server"),
+        ("app.kubernetes.io/instance", store),
+        (key::STORE, store),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .collect()
 }
 
 /// Labels of every object of a Store.

@@ -9,8 +9,8 @@ use kube::ResourceExt;
 
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{
-    AccessMode, DeletionPolicy, OnVolumeLoss, PodTemplate, ResourceList, ShutdownSnapshot, SnapshotRule, Store,
-    Strategy,
+    AccessMode, DeletionPolicy, OnVolumeLoss, PodTemplate, ResourceList, ShutdownSnapshot, SnapshotRule,
+    Store, Strategy,
 };
 
 /// Share of a memory limit that becomes `maxmemory` when the spec names none, in percent. The rest is for the process
@@ -187,8 +187,7 @@ pub fn validate(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Ve
         "spec.resources.limits.memory",
         resources.limits.as_ref().and_then(|limits| limits.memory.as_ref()),
     );
-    let max_memory =
-        bytes("spec.memory.maxMemory", spec.memory.as_ref().map(|memory| &memory.max_memory));
+    let max_memory = bytes("spec.memory.maxMemory", spec.memory.as_ref().map(|memory| &memory.max_memory));
     let rotation = spec.persistence.log.clone().unwrap_or_default().rotation;
     let min_size = bytes("spec.persistence.log.rotation.minSize", rotation.min_size.as_ref());
     let max_size = bytes("spec.persistence.log.rotation.maxSize", rotation.max_size.as_ref());
@@ -206,14 +205,19 @@ pub fn validate(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Ve
     {
         refuse(
             "spec.memory.maxMemory",
-            format!("{max} bytes are not below spec.resources.limits.memory ({limit} bytes): the process needs room besides the data; lower it or raise the limit"),
+            format!(
+                "{max} bytes are not below spec.resources.limits.memory ({limit} bytes): the process needs room besides the data; lower it or raise the limit"
+            ),
         );
     }
     if max_memory == Some(0) {
         refuse("spec.memory.maxMemory", "0 would mean unbounded; leave the field out for that".into());
     }
     if max_size == Some(0) {
-        refuse("spec.persistence.log.rotation.maxSize", "0 would mean no limit; leave the field out for that".into());
+        refuse(
+            "spec.persistence.log.rotation.maxSize",
+            "0 would mean no limit; leave the field out for that".into(),
+        );
     }
     if size == Some(0) {
         refuse("spec.storage.volumeClaimTemplate.spec.resources.requests.storage", "must be above 0".into());
@@ -384,8 +388,7 @@ mod tests {
         let start = rule.find("\"?(").expect("the list") + 3;
         let list = &rule[start..start + rule[start..].find(")\"?").expect("its end")];
         let mut admission: Vec<&str> = list.split('|').collect();
-        let mut managed: Vec<&str> =
-            MANAGED_DIRECTIVES.iter().map(|(directive, _)| *directive).collect();
+        let mut managed: Vec<&str> = MANAGED_DIRECTIVES.iter().map(|(directive, _)| *directive).collect();
         admission.sort_unstable();
         managed.sort_unstable();
         assert_eq!(admission, managed);

@@ -66,7 +66,9 @@ mod tests {
     #[track_caller]
     fn check(data: &[(&str, &str)], expected: Result<&str, &'static str>) {
         let secret = Secret {
-            data: Some(data.iter().map(|(key, value)| ((*key).to_owned(), ByteString((*value).into()))).collect()),
+            data: Some(
+                data.iter().map(|(key, value)| ((*key).to_owned(), ByteString((*value).into()))).collect(),
+            ),
             ..Secret::default()
         };
         assert_eq!(read(&secret).as_ref().map(|auth| auth.token.as_str()).map_err(|key| *key), expected);

@@ -8,9 +8,9 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, KeyToPath,
-    LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction,
+    KeyToPath, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -119,7 +119,10 @@ fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) ->
                 fs_group: Some(SERVER_ID),
                 // Otherwise every start walks the whole volume.
                 fs_group_change_policy: Some("OnRootMismatch".into()),
-                seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".into(),
+                    localhost_profile: None,
+                }),
                 ..PodSecurityContext::default()
             }),
             // A pure cache has no volume to decide about.
@@ -129,7 +132,8 @@ fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) ->
             node_selector: Some(pod.node_selector.clone()).filter(|selector| !selector.is_empty()),
             affinity: pod.affinity.clone(),
             tolerations: Some(pod.tolerations.clone()).filter(|list| !list.is_empty()),
-            topology_spread_constraints: Some(pod.topology_spread_constraints.clone()).filter(|list| !list.is_empty()),
+            topology_spread_constraints: Some(pod.topology_spread_constraints.clone())
+                .filter(|list| !list.is_empty()),
             priority_class_name: pod.priority_class_name.clone(),
             image_pull_secrets: Some(
                 pod.image_pull_secrets
