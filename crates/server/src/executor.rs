@@ -98,6 +98,8 @@ pub struct Loaded {
     pub journal: Option<Journal>,
     /// The identity as it was written; absent when nothing is persisted.
     pub identity: Option<Identity>,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
 }
 
 /// The dataset could not be loaded.

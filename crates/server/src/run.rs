@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 
 use holdfast_contract::control::{ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
+use holdfast_contract::ports;
 use holdfast_contract::record::{DecisionReport, StoreRecord, reason};
 
-use crate::admin::bridge::{AdminRequest, Refusal, bridge};
+use crate::admin::bridge::{AdminRequest, Refusal, ServerHandle, bridge};
+use crate::admin::{Admin, AdminOptions, StartAdminError};
 use crate::backup::restore::RestoreProgress;
+use crate::backup::upload::remove_leftovers;
 use crate::command::ShutdownOptions;
 use crate::config::{Config, OnRefusal, Strategy};
 use crate::engine::Engine;
@@ -27,7 +30,7 @@ use crate::executor::journal::error_chain;
 use crate::executor::{
     Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, engine_options,
 };
-use crate::gate::{Gate, Passed, hold};
+use crate::gate::{CREDENTIALS_ROOT, Gate, Passed, hold};
 use crate::load::{load, stamp};
 use crate::metrics::Metrics;
 use crate::network::listener::listen;
@@ -143,34 +146,42 @@ struct Process {
 /// What ended the process, when it is not a refusal: those are told and become exit codes.
 pub fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let stop = stop_on_signals(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let status = first_status(&config);
     let (handle, inbox, publisher) = bridge(status.clone());
     let waker = Arc::clone(&stop);
     handle.set_waker(Arc::new(move || waker.wake_executor()));
-    let metrics = Arc::new(Metrics::default());
-
+    let metrics = Arc::new(Metrics::new());
     let gate = Gate::new(Arc::clone(&storage), &config);
+    let admin = start_admin(&runtime, &config, &gate.instance, &handle, &metrics)?;
     let mut process =
         Process { config, storage, gate, stop, metrics, runtime, sent: None, status, lock: None };
-    let mut bridge = Bridge { inbox, publisher };
-    loop {
-        let (result, returned) = process.live(bridge);
-        bridge = returned;
-        match result {
-            Ok(()) => return Ok(ExitCode::SUCCESS),
-            Err(Trouble::Fatal(error)) => return Err(error),
-            Err(Trouble::Refused(report, code)) => {
-                tracing::error!(reason = report.reason, "refused: {}", report.message);
-                if process.config.on_refusal == OnRefusal::Exit {
-                    return Ok(ExitCode::from(code));
-                }
-                if !process.wait_for_change(&mut bridge, report) {
-                    return Ok(ExitCode::SUCCESS);
-                }
-            }
+    let result = process.run(Bridge { inbox, publisher });
+    // Order matters: the bridge is gone, so nobody waits for an answer that cannot come.
+    admin.stop();
+    result
+}
+
+/// Opens the health and control ports. The default health port may be taken by another server on this machine: outside
+/// Kubernetes, where nobody probes it, that is no reason not to start.
+fn start_admin(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+    instance: &str,
+    handle: &ServerHandle,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Admin> {
+    let options = || AdminOptions::new(config, CREDENTIALS_ROOT.into(), instance.to_owned());
+    match Admin::start(runtime.handle(), options(), handle, metrics) {
+        Err(error @ StartAdminError::Listen { name: "health", .. })
+            if config.health_port == ports::HEALTH && config.store_record_file.is_none() =>
+        {
+            tracing::warn!("{}; going on without it", error_chain(&error));
+            let without = AdminOptions { health: Vec::new(), ..options() };
+            Ok(Admin::start(runtime.handle(), without, handle, metrics)?)
         }
+        started => Ok(started?),
     }
 }
 
@@ -194,6 +205,27 @@ fn first_status(config: &Config) -> ServerStatus {
 }
 
 impl Process {
+    /// Walks until a stop, or until a refusal ends the process.
+    fn run(&mut self, mut bridge: Bridge) -> anyhow::Result<ExitCode> {
+        loop {
+            let (result, returned) = self.live(bridge);
+            bridge = returned;
+            match result {
+                Ok(()) => return Ok(ExitCode::SUCCESS),
+                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Refused(report, code)) => {
+                    tracing::error!(reason = report.reason, "refused: {}", report.message);
+                    if self.config.on_refusal == OnRefusal::Exit {
+                        return Ok(ExitCode::from(code));
+                    }
+                    if !self.wait_for_change(&mut bridge, report) {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
+            }
+        }
+    }
+
     /// One walk from the gate to the end.
     fn live(&mut self, mut bridge: Bridge) -> (Result<(), Trouble>, Bridge) {
         let password = match self.config.read_password() {
@@ -245,6 +277,11 @@ impl Process {
         let refused = |report| Trouble::Refused(report, EXIT_REFUSED);
         if self.lock.is_none() {
             self.lock = Some(self.gate.lock().map_err(refused)?);
+            if let Err(error) = remove_leftovers(&*self.storage, &self.config.dir)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "failed to remove what an earlier backup left");
+            }
         }
         let progress = RestoreProgress::default();
         self.publish(bridge, ServerState::Restoring, None);
@@ -314,6 +351,7 @@ impl Process {
         if report.is_some() {
             self.status.decision = report;
         }
+        self.metrics.set_state(state);
         bridge.publisher.publish(self.status.clone());
     }
 
@@ -328,7 +366,7 @@ impl Process {
             let result = match passed {
                 None => {
                     let engine = Engine::new(engine_options(&config));
-                    Ok(Loaded { engine, journal: None, identity: None })
+                    Ok(Loaded { engine, journal: None, identity: None, cut_bytes: 0 })
                 }
                 Some(Passed { identity, stamp, .. }) => {
                     load(&storage, &config, identity, stamp, &progress, sender.clone())

@@ -8,6 +8,7 @@ use super::stats::Stats;
 use super::{EXPIRE_BUDGET, Ended, Event, Executor, ExecutorError, Phase, TICK, unix_ms};
 use crate::command::{DebugRequest, ShutdownOptions};
 use crate::config::Strategy;
+use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
 use crate::persistence::policy::save_due;
 use crate::protocol::ReplyWriter;
@@ -25,6 +26,12 @@ impl Executor {
     /// Commits the effects of the turn and lets its replies leave.
     pub(super) fn finish_turn(&mut self) -> Result<(), ExecutorError> {
         self.close_killed();
+        if crate::faults::replies_before_writing() {
+            self.send_replies();
+            if self.last_tick.elapsed() < TICK / 2 {
+                return Ok(());
+            }
+        }
         self.commit_turn()?;
         self.start_jobs()?;
         self.answer_waits()?;
@@ -254,7 +261,8 @@ impl Executor {
     }
 
     fn start_serving(&mut self, loaded: super::Loaded) {
-        let super::Loaded { engine, journal, identity } = loaded;
+        let super::Loaded { engine, journal, identity, cut_bytes } = loaded;
+        self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
         self.engine = engine;
         self.core.journal = journal;
         self.desk.identity = identity;
@@ -276,6 +284,14 @@ impl Executor {
             JobKind::Rewrite(_) => "log rewrite",
             JobKind::Cut(_) => "backup snapshot",
         };
+        let metrics = match kind {
+            JobKind::Save => Some(Job::Snapshot),
+            JobKind::Rewrite(_) => Some(Job::Rotation),
+            JobKind::Cut(_) => None,
+        };
+        if let Some(metrics) = metrics {
+            self.core.metrics.job_ended(metrics, took, result.is_ok().then(unix_ms));
+        }
         match result {
             Ok(written) => {
                 tracing::info!(
