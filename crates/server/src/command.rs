@@ -43,6 +43,7 @@ pub use table::{Command, flags};
 
 use crate::engine::effects::EffectBuffer;
 use crate::engine::{Engine, Keyspace};
+use crate::limits::{STRING_LEN_MAX, STRING_LEN_MAX_DEFAULT};
 use crate::protocol::{ReplyWriter, Request};
 
 /// Settings that commands obey, as they are at the moment.
@@ -66,7 +67,7 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Settings {
             maxmemory: 0,
-            proto_max_bulk_len: crate::limits::STRING_LEN_MAX_DEFAULT,
+            proto_max_bulk_len: STRING_LEN_MAX_DEFAULT,
             auth_required: false,
             debug_allowed: false,
             loading: false,
@@ -155,7 +156,12 @@ impl<'c> Call<'c, '_> {
         (keys, &mut self.reply)
     }
 
-    /// Whether a log is being replayed, where limits and the clock do not count.
+    /// Longest string that may come into being, in bytes.
+    pub(crate) fn string_len_max(&self) -> u64 {
+        self.ctx.settings.proto_max_bulk_len.min(STRING_LEN_MAX)
+    }
+
+    /// Whether a log is being replayed, where the clock does not count.
     pub(crate) fn is_replay(&self) -> bool {
         self.ctx.engine.is_replaying()
     }

@@ -294,3 +294,17 @@ fn changes_are_counted_as_redis_counts_them() {
         assert_eq!(store.engine.dirty() - before, dirty, "{command}");
     }
 }
+
+#[test]
+fn no_offset_leads_to_a_length_that_cannot_be() {
+    let mut store = Store::new();
+    store.settings.proto_max_bulk_len = u64::MAX;
+    let too_long = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
+    let no_bit = "-ERR bit offset is not an integer or out of range\r\n";
+    assert_eq!(store.run("SETRANGE k 9223372036854775807 x"), too_long);
+    assert_eq!(store.run("SETRANGE k 100000000000 x"), too_long);
+    assert_eq!(store.run("SETBIT k 9223372036854775807 1"), no_bit);
+    assert_eq!(store.run("BITFIELD k SET u8 9223372036854775807 1"), no_bit);
+    assert_eq!(store.run("BITFIELD k SET u8 #9223372036854775807 1"), no_bit);
+    assert_eq!(store.run("EXISTS k"), ":0\r\n");
+}

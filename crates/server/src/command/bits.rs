@@ -17,7 +17,7 @@ fn bit_offset(call: &Call<'_, '_>, arg: &[u8], width: Option<u32>) -> Result<u64
     };
     parse_i64(digits)
         .and_then(|offset| u64::try_from(offset).ok()?.checked_mul(factor))
-        .filter(|offset| offset >> 3 < call.ctx.settings.proto_max_bulk_len || call.is_replay())
+        .filter(|offset| offset >> 3 < call.string_len_max())
         .ok_or(error::BIT_OFFSET)
 }
 

@@ -88,7 +88,7 @@ fn populate(call: &mut Call<'_, '_>) -> Run {
         Some(size) => Some(usize::try_from(integer(size)?).map_err(|_| error::NOT_POSITIVE)?),
         None => None,
     };
-    if size.is_some_and(|size| size as u64 > call.ctx.settings.proto_max_bulk_len) {
+    if size.is_some_and(|size| size as u64 > call.string_len_max()) {
         return Err(error::STRING_TOO_LONG);
     }
     for number in 0..count {

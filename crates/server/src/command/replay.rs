@@ -4,6 +4,7 @@ use super::host::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode};
 use super::{Context, Outcome, Session, Settings, execute, table};
 use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
+use crate::limits::STRING_LEN_MAX;
 use crate::protocol::Request;
 
 /// A command of a log could not be replayed.
@@ -93,7 +94,7 @@ impl Replayer {
             engine: &mut *engine,
             effects: &mut self.effects,
             host: &mut host,
-            settings: Settings { proto_max_bulk_len: u64::MAX, ..Settings::default() },
+            settings: Settings { proto_max_bulk_len: STRING_LEN_MAX, ..Settings::default() },
             now_ms,
         };
         let outcome = execute(&mut context, &mut self.session, request, &mut self.reply);
@@ -174,3 +175,72 @@ impl Host for Nobody {
 
 /// Answer to what a replay cannot ask for.
 const NOBODY: &str = "ERR not while a log is replayed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{EngineOptions, HashSeed};
+    use crate::protocol::OwnedRequest;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    /// Replays commands given in words; gives the engine and the first refusal.
+    fn replay(commands: &[&str]) -> (Engine, Result<(), ReplayError>) {
+        let mut engine = Engine::new(EngineOptions { databases: 2, seed: HashSeed([1, 2]) });
+        let mut replayer = Replayer::begin(&mut engine);
+        let result = commands.iter().try_for_each(|command| {
+            let request = OwnedRequest::from_args(&command.split(' ').collect::<Vec<_>>());
+            replayer.apply(&mut engine, &request.as_request(), NOW_MS)
+        });
+        replayer.end(&mut engine);
+        (engine, result)
+    }
+
+    fn check_refused(commands: &[&str], text: &str) {
+        let (_, result) = replay(commands);
+        assert_eq!(result.expect_err("must be refused").to_string(), text);
+    }
+
+    #[test]
+    fn keys_that_have_expired_live_until_the_log_says_otherwise() {
+        let (engine, result) =
+            replay(&["SELECT 1", "SET n 5 PXAT 1000", "INCR n", "PEXPIREAT n 2000", "PING"]);
+        assert_eq!(result, Ok(()));
+        let entries: Vec<_> =
+            engine.entries().map(|it| (it.db, it.value.clone(), it.expires_at_ms)).collect();
+        assert_eq!(entries, [(1, crate::engine::value::Value::Int(6), Some(2000))]);
+        let (engine, _) = replay(&["SET n 5 PXAT 1000", "DEL n"]);
+        assert!(engine.is_empty());
+    }
+
+    #[test]
+    fn a_transaction_without_its_end_is_dropped() {
+        let (engine, result) = replay(&["MULTI", "SET a 1"]);
+        assert_eq!(result, Ok(()));
+        assert!(engine.is_empty());
+    }
+
+    #[test]
+    fn what_stands_in_a_replication_stream_is_skipped() {
+        let (_, result) = replay(&["REPLCONF GETACK *", "PUBLISH a b", "PING"]);
+        assert_eq!(result, Ok(()));
+    }
+
+    #[test]
+    fn refusals_name_the_command() {
+        check_refused(&["bla a b"], "failed to replay command \"bla\": it is unknown");
+        check_refused(
+            &["set a"],
+            "failed to replay command \"set\": it has the wrong number of arguments, 2",
+        );
+        check_refused(&["SAVE"], "failed to replay command \"SAVE\": it does not belong in a log");
+        check_refused(
+            &["SET a x", "INCR a"],
+            "failed to replay command \"INCR\": it answered \"-ERR value is not an integer or out of range\"",
+        );
+        check_refused(
+            &["SET a x", "MULTI", "INCR a", "EXEC"],
+            "failed to replay command \"EXEC\": it answered \"*1\\r\\n-ERR value is not an integer or out of range\"",
+        );
+    }
+}

@@ -318,8 +318,8 @@ pub(crate) fn incrbyfloat(call: &mut Call<'_, '_>) -> Run {
 
 /// Refuses a string of `len` + `more` bytes that is longer than strings may be.
 fn check_len(call: &Call<'_, '_>, len: u64, more: u64) -> Result<(), ReplyError> {
-    let fits = len.checked_add(more).is_some_and(|total| total <= call.ctx.settings.proto_max_bulk_len);
-    if fits || call.is_replay() { Ok(()) } else { Err(error::STRING_TOO_LONG) }
+    let fits = len.checked_add(more).is_some_and(|total| total <= call.string_len_max());
+    if fits { Ok(()) } else { Err(error::STRING_TOO_LONG) }
 }
 
 pub(crate) fn append(call: &mut Call<'_, '_>) -> Run {
