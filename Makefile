@@ -1,28 +1,34 @@
-# The one door: `make help` lists what there is. Times are of 2 cores, warm; CONTRIBUTING.md has all of them.
+# The one door. What each target does is in scripts/phases.sh; CONTRIBUTING.md has the time each takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint check test ci bench clean
+.PHONY: help setup fmt lint deps gen check test ci images bench clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing for building and testing (idempotent)
-	@scripts/setup
+setup: ## Install and build what building and testing needs, as far as it is missing (3 s; first time 12 min)
+	@scripts/run setup tools
 
-fmt: ## Format the Rust code
+fmt: ## Format the Rust code (1 s)
 	@cargo fmt --all
 
-lint: ## Formatting, clippy with warnings as errors, shellcheck
+lint: ## Formatting, shellcheck, clippy with warnings as errors (10 s; first time 2 min)
 	@scripts/run fmt shell clippy
 
-check: ## The fast inner loop, no cluster: lint and every test that needs no cluster
-	@scripts/run fmt clippy unit
+deps: ## Licences, sources and advisories of all dependencies (5 s)
+	@scripts/run tools dependencies
+
+check: ## The fast inner loop, no cluster: lint, and every test that needs no cluster (3 min)
+	@scripts/run fmt shell clippy unit
 
 test: ## Everything: sets everything up, then runs every test
-	@scripts/run setup unit
+	@scripts/run setup tools unit
 
-ci: ## What .ci/run calls: lint, then test
-	@scripts/run --minutes 85 setup fmt shell clippy unit
+ci: ## What .ci/run calls: lint, dependencies, test
+	@scripts/run --minutes 85 setup tools@ fmt shell clippy unit dependencies
 
-clean: ## Remove what was built in target/ (caches below ~/.cache/holdfast stay)
+bench: ## GET and SET beside Debian's redis-server, five interleaved rounds; records in target/bench/ (4 min)
+	@scripts/run setup binaries bench
+
+clean: ## Remove target/; caches below ~/.cache/holdfast and the cluster stay
 	@cargo clean
