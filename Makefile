@@ -18,6 +18,9 @@ lint: ## Formatting, shellcheck, clippy with warnings as errors (10 s; first tim
 deps: ## Licences, sources and advisories of all dependencies (5 s)
 	@scripts/run tools dependencies
 
+gen: ## Write generated files anew: definitions, manifest, golden files (15 s; read the difference)
+	@scripts/run tools gen
+
 check: ## The fast inner loop, no cluster: lint, and every test that needs no cluster (3 min)
 	@scripts/run fmt shell clippy unit
 
@@ -25,7 +28,7 @@ test: ## Everything: sets everything up, then runs every test
 	@scripts/run setup tools unit
 
 ci: ## What .ci/run calls: lint, dependencies, test
-	@scripts/run --minutes 85 setup tools@ fmt shell clippy unit dependencies
+	@scripts/run --minutes 85 setup tools@ fmt shell clippy unit generated dependencies
 
 bench: ## GET and SET beside Debian's redis-server, five interleaved rounds; records in target/bench/ (4 min)
 	@scripts/run setup binaries bench

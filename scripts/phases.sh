@@ -11,7 +11,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
-  [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [generated]=10 [dependencies]=5
+  [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
   [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=20
 )
 declare -A WHAT=(
@@ -21,6 +21,7 @@ declare -A WHAT=(
   [shell]='lints of the scripts'
   [clippy]='lints of Rust, warnings fail'
   [unit]='tests that need no cluster'
+  [gen]='write the generated files anew'
   [generated]='generated files are those of their sources'
   [dependencies]='licences, sources, advisories, duplicates'
   [cluster]='a Kubernetes of three nodes, with volumes and an S3 server'
@@ -30,7 +31,7 @@ declare -A WHAT=(
   [bench]='GET and SET beside redis-server'
 )
 # Phases that must have ended before.
-declare -A NEEDS=([unit]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images' [bench]=binaries)
+declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images' [bench]=binaries)
 
 phase_setup() { scripts/setup; }
 phase_tools() { scripts/tools; }
@@ -54,6 +55,21 @@ phase_dependencies() {
   if timeout 120 cargo-deny --locked fetch db; then cargo-deny --locked check --disable-fetch advisories
   else echo "NOTE: advisories and yanked versions were NOT checked: the database cannot be fetched here; run \`make deps\` where GitHub can be reached"
   fi
+}
+
+GENERATED=(crds charts/holdfast/crds charts/holdfast/tests deploy/holdfast.yaml crates/operator/tests/golden)
+generate() {
+  # Builds the operator too, in the same way as for the tests.
+  cargo test --locked --workspace --no-run --test crd_files --test chart --test golden
+  HOLDFAST_OPERATOR=$TARGET/debug/holdfast-operator deploy/gen.sh
+  UPDATE_GOLDEN=1 cargo test --locked --workspace --quiet --test chart --test golden > "$TARGET/generate.log" 2>&1 || {
+    cat "$TARGET/generate.log"
+    return 1
+  }
+}
+phase_gen() {
+  generate
+  git status --short -- "${GENERATED[@]}"
 }
 
 # The files are written anew and compared with what was there; the difference stays, to be read and committed.
