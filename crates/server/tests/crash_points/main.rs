@@ -12,6 +12,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod corruption;
 mod explore;
 mod faults;
 mod nobody;
