@@ -474,6 +474,10 @@ impl Executor {
 
     /// Reads from a client and executes what is whole.
     fn serve(&mut self, slot: usize, readable: bool) -> Result<(), ExecutorError> {
+        if self.core.stopping {
+            // What has been saved for the stop is what there is: nothing may be executed after it.
+            return Ok(());
+        }
         let Some(mut client) = self.core.clients.take(slot) else { return Ok(()) };
         client.readable |= readable;
         let mut gone = false;

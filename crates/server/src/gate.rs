@@ -17,7 +17,7 @@ use crate::backup::volume::{LOCK_FILE, SIDE_PREFIX, inspect};
 use crate::config::Config;
 use crate::executor::unix_ms;
 use crate::persistence::identity::write_identity;
-use crate::storage::{Storage, StorageLock, read_all};
+use crate::storage::{Storage, StorageLock, create_dir_durably, read_all};
 
 /// Longest record that is read, in bytes.
 const RECORD_LEN_MAX: u64 = 64 << 10;
@@ -84,7 +84,7 @@ impl Gate {
             None => (self.dir.as_path(), LOCK_FILE.to_owned()),
         };
         let path = directory.join(name);
-        self.storage.create_dir(directory).and_then(|()| self.storage.lock(&path)).map_err(|error| {
+        create_dir_durably(&*self.storage, directory).and_then(|()| self.storage.lock(&path)).map_err(|error| {
             let message = if error.kind() == std::io::ErrorKind::WouldBlock {
                 format!(
                     "Another process works on the data directory {directory:?} and holds its lock {path:?}. Nothing was \
@@ -239,10 +239,7 @@ impl Gate {
     /// # Errors
     /// A refusal that names the directory.
     pub fn write(&self, identity: &Identity) -> Result<(), DecisionReport> {
-        let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        self.storage
-            .create_dir(&self.dir)
-            .and_then(|()| parent.map_or(Ok(()), |parent| self.storage.sync_dir(parent)))
+        create_dir_durably(&*self.storage, &self.dir)
             .and_then(|()| write_identity(&*self.storage, &self.dir, identity))
             .map_err(|error| {
                 let message = format!(

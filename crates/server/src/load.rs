@@ -1,12 +1,13 @@
 //! From the data directory to a served dataset: recovery into the engine, then the journal behind it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use holdfast_contract::control::JobReport;
 use holdfast_contract::identity::{IDENTITY_VERSION, Identity};
 
+use crate::backup::volume::SIDE_PREFIX;
 use crate::command::Replayer;
 use crate::config::{Config, Strategy};
 use crate::engine::Engine;
@@ -17,7 +18,7 @@ use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options, 
 use crate::persistence::directives::Event as PointEvent;
 use crate::persistence::identity::write_identity;
 use crate::persistence::log::reader::ApplyError;
-use crate::persistence::log::segments::{Log, LogPaths, SegmentStart};
+use crate::persistence::log::segments::{Log, LogPaths};
 use crate::persistence::manifest::Owner;
 use crate::persistence::recovery::{
     Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
@@ -98,10 +99,19 @@ pub fn load(
         keep_torn_tail: points.before(PointEvent::SysCrash).is_some(),
         stop_at,
         identity: Some(identity.clone()),
+        read_only: false,
     };
     let (mut engine, recovered) = recover_into(&**storage, config, &options, progress)?;
     let unclean = !identity.clean_shutdown && recovered.source != Source::Nothing;
-    if recovered.foreign && recovered.source == Source::Log && identity.last_offset > 0 {
+    let is_foreign_since = recovered.foreign && identity.last_offset > 0;
+    if let Some(log) = &recovered.log
+        && let Some(owner) = log.manifest.owner.as_ref().filter(|owner| owner.store_id == identity.store_id)
+    {
+        // The epoch that a start has stamped on the log, before it could stamp it on the identity.
+        identity.epoch = identity.epoch.max(owner.epoch);
+        settings.owner.epoch = identity.epoch;
+    }
+    if is_foreign_since {
         // Another server has written here: what others remember of this epoch no longer describes it.
         identity.epoch += 1;
         settings.owner.epoch = identity.epoch;
@@ -112,14 +122,17 @@ pub fn load(
     }
     report(&recovered, unclean);
     let prepare = |error: String| LoadFailure::Prepare(error);
-    let fresh_base = unclean && points.after(PointEvent::SysCrash).is_some();
+    let is_distrusted = is_distrusted(&**storage, &config.dir);
+    let fresh_base = is_distrusted || (unclean && points.after(PointEvent::SysCrash).is_some());
     let log =
         open_log(&**storage, config, &settings, &recovered, &mut engine, fresh_base || stop_at.is_some())?;
     let now_ms = unix_ms();
     let mut journal =
         Journal::new(Arc::clone(storage), settings, config.sync_mode, log, recovered.offset, now_ms, events)
             .map_err(|error| prepare(format!("failed to start the log's sync thread: {error}")))?;
-    if config.strategy() == Strategy::Never && (recovered.source == Source::Log || fresh_base) {
+    if config.strategy() == Strategy::Never
+        && (recovered.source == Source::Log || fresh_base || is_foreign_since)
+    {
         // The strategy has no log: what was in it must be in the snapshot before the log is left behind.
         journal.save_now(&mut engine, now_ms).map_err(prepare)?;
     }
@@ -137,6 +150,10 @@ pub fn load(
     identity.clean_shutdown = false;
     stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
         .map_err(prepare)?;
+    if is_distrusted {
+        let path = distrust_mark(&config.dir);
+        storage.remove(&path).map_err(|error| prepare(format!("failed to remove {path:?}: {error}")))?;
+    }
     let cut_bytes = recovered.cut.as_ref().map_or(0, |cut| cut.len);
     Ok(Loaded { engine, journal: Some(journal), identity: Some(identity), cut_bytes })
 }
@@ -174,12 +191,16 @@ fn open_log(
             .map(Some)
             .map_err(LoadFailure::Prepare)
     };
+    // Anything but our own log, ending with a record of ours, is taken over whole: base and segment are new then.
     match &recovered.log {
         Some(position)
-            if recovered.source == Source::Log && !fresh_base && has_live_log(storage, settings) =>
+            if recovered.source == Source::Log
+                && !recovered.foreign
+                && !fresh_base
+                && position.manifest.owner.as_ref() == Some(&settings.owner) =>
         {
-            let start = SegmentStart { offset: recovered.offset, seed: rand::random(), now_ms };
-            Log::resume(storage, settings.log.clone(), settings.owner.clone(), position.clone(), start)
+            let Some(end) = position.resume.clone() else { return created(engine) };
+            Log::resume(storage, settings.log.clone(), settings.owner.clone(), position.clone(), end)
                 .map(Some)
                 .map_err(|error| LoadFailure::Prepare(error_chain(&error)))
         }
@@ -187,19 +208,15 @@ fn open_log(
     }
 }
 
-/// False for the single log file of a server before Redis 7, which becomes a base.
-fn has_live_log(storage: &dyn Storage, settings: &JournalSettings) -> bool {
-    storage.open_read(&settings.log.manifest()).is_ok()
-}
-
-/// Removes a log whose data is in the snapshot, the manifest first: without it, the rest is not live.
+/// Removes a log whose data is in the snapshot. From the first step on it is not live any more, and recovery finishes
+/// what was cut short: the manifest goes aside in one rename, and tells which files may go.
 fn retire_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
     let directory = &settings.log.directory;
     let failed =
         |path: &Path, error: std::io::Error| format!("failed to remove the log file {path:?}: {error}");
-    let manifest = settings.log.manifest();
+    let (manifest, retired) = (settings.log.manifest(), settings.log.retired_manifest());
     storage
-        .remove(&manifest)
+        .rename(&manifest, &retired)
         .and_then(|()| storage.sync_dir(directory))
         .map_err(|error| failed(&manifest, error))?;
     for entry in storage.list(directory).map_err(|error| failed(directory, error))? {
@@ -209,8 +226,35 @@ fn retire_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), S
             storage.remove(&path).map_err(|error| failed(&path, error))?;
         }
     }
+    storage.sync_dir(directory).map_err(|error| failed(directory, error))?;
+    storage.remove(&retired).map_err(|error| failed(&retired, error))?;
     tracing::info!("the strategy is never: the log's data is in the snapshot, and the log was removed");
     Ok(())
+}
+
+/// Says of the log in a data directory that a write or sync of it has failed.
+fn distrust_mark(dir: &Path) -> PathBuf {
+    dir.join(format!("{SIDE_PREFIX}storage-failed"))
+}
+
+fn is_distrusted(storage: &dyn Storage, dir: &Path) -> bool {
+    storage.open_read(&distrust_mark(dir)).is_ok()
+}
+
+/// Remembers that a write or sync of the log has failed, so that the next load writes everything anew.
+///
+/// After a failed sync the page cache may hold, as if they were written, bytes that never reach the disk: a process that
+/// starts on the same machine reads them, and no sync of the same file makes them durable. The mark need not be durable
+/// itself, because a machine that went down has no such cache.
+pub fn distrust(storage: &dyn Storage, dir: &Path) {
+    let path = distrust_mark(dir);
+    if let Err(error) = storage.create(&path) {
+        tracing::error!(
+            ?path,
+            %error,
+            "failed to note that the storage failed: restart the machine, not only the server, before it is used again"
+        );
+    }
 }
 
 fn report(recovered: &Recovered, unclean: bool) {
@@ -272,6 +316,7 @@ pub fn reload(journal: &Journal, config: &Config, from_log: bool) -> Result<Engi
         keep_torn_tail: false,
         stop_at: None,
         identity: None,
+        read_only: true,
     };
     recover_into(&**journal.storage(), config, &options, &LoadProgress::default())
         .map(|(engine, _)| engine)

@@ -30,7 +30,7 @@ use crate::executor::{
     Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, StopCause, engine_options,
 };
 use crate::gate::{Gate, Passed, hold};
-use crate::load::{load, stamp};
+use crate::load::{distrust, load, stamp};
 use crate::metrics::Metrics;
 use crate::network::listener::listen;
 use crate::storage::disk::Disk;
@@ -407,6 +407,7 @@ impl Process {
             }
             Err(error @ ExecutorError::Storage(_)) => {
                 self.metrics.storage_failed();
+                distrust(&*self.storage, &self.config.dir);
                 let message = format!(
                     "{}. What is on disk is what was acknowledged; check the volume, then restart the server.",
                     error_chain(&error)

@@ -9,7 +9,7 @@ pub mod disk;
 pub mod memory;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A file opened for appending. Dropping it closes it without syncing.
@@ -160,6 +160,38 @@ pub fn read_all(storage: &dyn Storage, path: &Path, len_max: u64) -> io::Result<
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {len_max} bytes")));
     }
     Ok(bytes)
+}
+
+/// Creates a directory and those above it, with durable names; one that exists is no error.
+///
+/// The name of an existing directory is synced as well: who made it may have died before.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn create_dir_durably(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+    let parent_of = |path: &Path| match path.parent() {
+        None => None,
+        Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
+        Some(parent) => Some(parent.to_owned()),
+    };
+    let is_missing =
+        |path: &Path| storage.list(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let mut missing = Vec::new();
+    let mut next = Some(path.to_owned());
+    while let Some(directory) = next.filter(|directory| is_missing(directory)) {
+        next = parent_of(&directory);
+        missing.push(directory);
+    }
+    if missing.is_empty() {
+        let Some(parent) = parent_of(path) else { return Ok(()) };
+        return match storage.sync_dir(&parent) {
+            // Whoever may not look into the parent has not made the directory.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            result => result,
+        };
+    }
+    storage.create_dir(path)?;
+    missing.iter().rev().filter_map(|made| parent_of(made)).try_for_each(|parent| storage.sync_dir(&parent))
 }
 
 /// Replaces a small file atomically and durably: write aside, sync, rename, sync the directory.

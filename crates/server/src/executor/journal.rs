@@ -352,7 +352,18 @@ impl Journal {
             JobRequest::Cut(path) => (JobKind::Cut(path.clone()), path, true),
             JobRequest::Rewrite => {
                 let Some(log) = &mut self.log else { return Ok(Err("there is no log".to_owned())) };
-                let rewrite = log.begin_rewrite(&*self.storage, rand::random(), now_ms)?;
+                let rewrite = match log.begin_rewrite(&*self.storage, rand::random(), now_ms) {
+                    Ok(rewrite) => rewrite,
+                    // Nothing names the new segment yet: the open one is as good as before.
+                    Err(error @ LogFilesError::OpenSegment { .. }) => {
+                        let error = error_chain(&error);
+                        self.facts.last_rewrite_ok = false;
+                        self.facts.last_error = Some(error.clone());
+                        self.rewrite_backoff.failed(self.clock.elapsed());
+                        return Ok(Err(error));
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 effects.reset_database();
                 if !self.schedule.is_running() {
                     self.schedule.all_synced();
@@ -621,7 +632,7 @@ impl Journal {
             match job.stage {
                 Stage::Walking(writer) => {
                     engine.snapshot_abort();
-                    drop(writer);
+                    writer.cancel();
                 }
                 Stage::Finishing(finishing) => finishing.wait(),
             }

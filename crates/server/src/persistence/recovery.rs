@@ -3,7 +3,10 @@
 //!
 //! Invariant: recovery never guesses. What the manifest names must be there and whole; only the end of the last segment
 //! may be torn. The only changes on disk are the cut of such a tail (kept aside on request) and the removal of files
-//! that never became live. Case analysis: `docs/format.md`, "Recovery".
+//! that are not live, both after everything else is known to be well: a refusal changes nothing. Case analysis:
+//! `docs/format.md`, "Recovery".
+
+mod strays;
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -19,7 +22,7 @@ use super::manifest::{FileKind, LiveFile, MANIFEST_LEN_MAX, Manifest, ManifestEr
 use super::snapshot::{BoxError, RdbReader, RdbVisitor, ReadRdbError, SnapshotAux};
 use crate::engine::value::Entry;
 use crate::protocol::decode::Request;
-use crate::storage::{Storage, StorageReader, TEMP_PREFIX, read_all};
+use crate::storage::{Storage, StorageReader, read_all};
 
 /// Where the files are, and what recovery may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct RecoveryOptions {
     pub stop_at: Option<u64>,
     /// What the identity file says.
     pub identity: Option<Identity>,
+    /// Change nothing on disk: the files are in use.
+    pub read_only: bool,
 }
 
 /// Takes what recovery reads.
@@ -148,6 +153,28 @@ pub enum RecoverError {
         /// Name of the manifest.
         manifest: String,
     },
+    /// Log files with writes that a manifest of ours should name and does not.
+    #[error(
+        "file {path:?} holds writes, and manifest {manifest:?} does not name it: the manifest is older than the log. \
+         Put back the newest manifest, or keep a copy of the directory and restore a backup"
+    )]
+    ManifestStale {
+        /// The file.
+        path: PathBuf,
+        /// The manifest.
+        manifest: PathBuf,
+    },
+    /// The base cannot be what the manifest names.
+    #[error(
+        "base file {path:?} {problem}; what it held is lost, and nothing was changed. Put the file back, or keep a copy \
+         of the directory and restore a backup"
+    )]
+    Base {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        problem: String,
+    },
     /// A file that the manifest names is not there.
     #[error(
         "file {path:?} is missing, and the manifest names it as live: its writes would be lost. Put the file back, \
@@ -235,6 +262,22 @@ pub enum RecoverError {
         /// When the last record was written.
         log_s: u64,
     },
+    /// Another server has begun a log of its own beside our snapshot.
+    #[error(
+        "the log in {log:?} was begun by another server at {log_s} (Unix time), after snapshot {snapshot:?} of \
+         {snapshot_s}, which that server has not loaded: it is unknown which of them is wanted. Move the log directory \
+         away to start from the snapshot, or the snapshot away to start from the log"
+    )]
+    BegunBeside {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The log directory.
+        log: PathBuf,
+        /// When the snapshot was made.
+        snapshot_s: u64,
+        /// When the log was begun.
+        log_s: u64,
+    },
     /// The offset to stop at is not there.
     #[error("the files in {dir:?} end at stream offset {found}, before offset {wanted} that was asked for")]
     OffsetMissing {
@@ -277,18 +320,15 @@ pub fn recover(
     target: &mut dyn RecoveryTarget,
 ) -> Result<Recovered, RecoverError> {
     let recovery = Recovery { storage, options };
-    recovery.remove_unfinished()?;
     let live = recovery.find_log()?;
-    if let Some(live) = &live {
-        recovery.remove_orphans(live)?;
-    }
+    let strays = recovery.find_strays(live.as_ref())?;
     let snapshot = recovery.find_snapshot()?;
     let source = recovery.choose(live.as_ref(), snapshot.as_ref())?;
     let mut recovered = match (source, live) {
         (Source::Log, Some(live)) => recovery.load_log(live, target)?,
         (Source::Snapshot, live) => {
             let mut recovered = recovery.load_snapshot(target)?;
-            recovered.log = live.map(|live| LogPosition {
+            recovered.log = live.filter(|live| !live.single_file).map(|live| LogPosition {
                 manifest: live.manifest,
                 resume: None,
                 base_len: 0,
@@ -309,6 +349,13 @@ pub fn recover(
         },
     };
     recovery.check_extent(&mut recovered)?;
+    recovery.check_strays(&strays, &recovered)?;
+    if let Some(cut) = &mut recovered.cut {
+        recovery.cut(cut)?;
+    }
+    if !options.read_only {
+        recovery.tidy(&strays)?;
+    }
     Ok(recovered)
 }
 
@@ -336,46 +383,6 @@ impl Recovery<'_> {
         }
     }
 
-    fn remove_named(&self, directory: &Path, remove: impl Fn(&str) -> bool) -> Result<(), RecoverError> {
-        let entries = self.list(directory)?;
-        let doomed: Vec<_> =
-            entries.iter().filter(|entry| !entry.is_directory && remove(&entry.name)).collect();
-        if doomed.is_empty() {
-            return Ok(());
-        }
-        // Order matters: what says that the files are not live must be durable before they go.
-        Self::storage_error("sync directory", directory, self.storage.sync_dir(directory))?;
-        for entry in doomed {
-            let path = directory.join(&entry.name);
-            tracing::info!(?path, bytes = entry.len, "removing a file that never became live");
-            Self::storage_error("remove", &path, self.storage.remove(&path))?;
-        }
-        Ok(())
-    }
-
-    fn remove_unfinished(&self) -> Result<(), RecoverError> {
-        for directory in [&self.options.dir, &self.options.log.directory] {
-            self.remove_named(directory, |name| name.starts_with(TEMP_PREFIX))?;
-        }
-        Ok(())
-    }
-
-    /// Removes files of the log that the manifest does not name: a rewrite was cut short before or after its switch.
-    fn remove_orphans(&self, live: &LiveLog) -> Result<(), RecoverError> {
-        let manifest = &live.manifest;
-        if manifest.owner.is_none() {
-            return Ok(());
-        }
-        let named =
-            |name: &str| manifest.base.iter().chain(&manifest.incrementals).any(|file| file.name == name);
-        let prefix = format!("{}.", self.options.log.name);
-        self.remove_named(&self.options.log.directory, |name| {
-            let ours =
-                name.starts_with(&prefix) && (name.ends_with(".base.rdb") || name.ends_with(".incr.aof"));
-            ours && !named(name)
-        })
-    }
-
     fn find_log(&self) -> Result<Option<LiveLog>, RecoverError> {
         let paths = &self.options.log;
         let manifest_path = paths.manifest();
@@ -399,23 +406,6 @@ impl Recovery<'_> {
 
     fn find_log_without_manifest(&self) -> Result<Option<LiveLog>, RecoverError> {
         let paths = &self.options.log;
-        let prefix = format!("{}.", paths.name);
-        let orphan = self.list(&paths.directory)?.into_iter().find(|entry| {
-            entry.name.starts_with(&prefix)
-                && (entry.name.contains(".base.") || entry.name.contains(".incr."))
-        });
-        // A first start that was cut short leaves a base or a segment without a manifest, and no identity that says
-        // that data was ever accepted.
-        let had_data = self.options.identity.as_ref().is_none_or(|identity| identity.durable_offset > 0);
-        if let Some(orphan) = orphan
-            && had_data
-        {
-            return Err(RecoverError::ManifestMissing {
-                path: paths.directory.clone(),
-                file: orphan.name,
-                manifest: format!("{}.manifest", paths.name),
-            });
-        }
         let single = self
             .list(&self.options.dir)?
             .into_iter()
@@ -438,11 +428,19 @@ impl Recovery<'_> {
         {
             return Ok(None);
         }
+        self.peek(&path).map(|peek| Some(peek.aux))
+    }
+
+    /// The auxiliary fields of an RDB, and whether there is anything in it.
+    fn peek(&self, path: &Path) -> Result<Peek, RecoverError> {
         let mut peek = Peek::default();
-        let reader = Self::storage_error("open", &path, self.storage.open_read(&path))?;
+        let reader = Self::storage_error("open", path, self.storage.open_read(path))?;
         // The visitor stops at the first thing that is not an auxiliary field; a damaged file shows when it is loaded.
-        let _ = RdbReader::new(reader).read(&mut peek);
-        Ok(Some(peek.0))
+        peek.is_readable = match RdbReader::new(reader).read(&mut peek) {
+            Ok(_) => true,
+            Err(error) => matches!(error, ReadRdbError::Refused { .. }),
+        };
+        Ok(peek)
     }
 
     /// Which of log and snapshot is newer.
@@ -453,10 +451,12 @@ impl Recovery<'_> {
             (None, Some(_)) => return Ok(Source::Snapshot),
             (Some(live), Some(snapshot)) => (live, snapshot),
         };
-        let Some(owner) = &live.manifest.owner else {
-            // An upstream server keeps the log current while it has one.
-            return Ok(Source::Log);
-        };
+        let Some(owner) = &live.manifest.owner else { return self.choose_foreign(live, snapshot) };
+        if self.options.stop_at.is_some_and(|wanted| self.is_own(snapshot) && snapshot.offset == Some(wanted))
+        {
+            // A clone whose data is in its own snapshot already, and whose log is still that of its source.
+            return Ok(Source::Snapshot);
+        }
         match (&snapshot.store_id, snapshot.epoch, snapshot.offset) {
             (Some(store_id), Some(epoch), Some(offset)) if *store_id == owner.store_id => {
                 if epoch != owner.epoch {
@@ -487,6 +487,43 @@ impl Recovery<'_> {
                 Ok(Source::Log)
             }
         }
+    }
+
+    /// True when the snapshot is of the Store that starts.
+    fn is_own(&self, snapshot: &SnapshotAux) -> bool {
+        let own = self.options.identity.as_ref().map(|identity| &identity.store_id);
+        own.is_some() && snapshot.store_id.as_ref() == own
+    }
+
+    /// Which is newer, when an upstream server has written the log.
+    fn choose_foreign(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<Source, RecoverError> {
+        if !self.is_own(snapshot) {
+            // An upstream server keeps the log current while it has one.
+            return Ok(Source::Log);
+        }
+        let path = self.options.dir.join(&self.options.snapshot_name);
+        if live.single_file {
+            // Servers that write such a file cannot read our snapshot: it was there before, and was taken over.
+            tracing::warn!(
+                file = ?self.options.dir.join(&self.options.log.name),
+                snapshot = ?path,
+                "ignoring the log of a server before Redis 7: the snapshot was made from it; it may be removed"
+            );
+            return Ok(Source::Snapshot);
+        }
+        // Redis starts empty when it is given a snapshot and no log, and then begins a log with number 1.
+        if let Some(base) = live.manifest.base.as_ref().filter(|base| base.seq == 1) {
+            let log_s = self.peek(&self.options.log.file(base))?.aux.created_s;
+            if log_s > snapshot.created_s {
+                return Err(RecoverError::BegunBeside {
+                    snapshot: path,
+                    log: self.options.log.directory.clone(),
+                    snapshot_s: snapshot.created_s,
+                    log_s,
+                });
+            }
+        }
+        Ok(Source::Log)
     }
 
     /// Reads the last segment without applying it. Errors are those of the load that follows.
@@ -574,7 +611,7 @@ impl Recovery<'_> {
         let mut known_offset = None;
         if let Some(base) = &manifest.base {
             let path = directory.join(&base.name);
-            known_offset = self.load_base(&path, base, total, &mut recovered, target)?;
+            known_offset = self.load_base(&path, &manifest, base, total, &mut recovered, target)?;
             target.file_ended();
         }
         let mut resume = None;
@@ -608,8 +645,10 @@ impl Recovery<'_> {
             // The next start must not read what was cut off: a new segment is begun behind a new base.
             resume = None;
         }
-        recovered.log =
-            Some(LogPosition { manifest, resume, base_len, segments_len: total.saturating_sub(base_len) });
+        if !single_file {
+            let segments_len = total.saturating_sub(base_len);
+            recovered.log = Some(LogPosition { manifest, resume, base_len, segments_len });
+        }
         Ok(recovered)
     }
 
@@ -617,6 +656,7 @@ impl Recovery<'_> {
     fn load_base(
         &self,
         path: &Path,
+        manifest: &Manifest,
         base: &LiveFile,
         total: u64,
         recovered: &mut Recovered,
@@ -627,6 +667,10 @@ impl Recovery<'_> {
         let mut magic = [0; 5];
         let is_rdb = reader.read_exact(&mut magic).is_ok() && &magic == b"REDIS";
         Self::storage_error("rewind", path, reader.rewind())?;
+        let refuse = |problem: String| Err(RecoverError::Base { path: path.to_owned(), problem });
+        if !is_rdb && (manifest.owner.is_some() || base.name.ends_with(".rdb")) {
+            return refuse(format!("does not begin as a snapshot does, at byte 0 of {len}"));
+        }
         let mut offset = None;
         let mut commands_from = 0;
         if is_rdb {
@@ -639,6 +683,14 @@ impl Recovery<'_> {
                 source: Box::new(source),
             })?;
             commands_from = summary.bytes;
+            if let Some(owner) = &manifest.owner {
+                if offset.is_none() || loader.aux.store_id.as_ref() != Some(&owner.store_id) {
+                    return refuse(format!("was not written for Store {}", owner.store_id));
+                }
+                if commands_from < len {
+                    return refuse(format!("goes on behind its end at byte {commands_from}"));
+                }
+            }
         }
         if commands_from < len {
             let rest_len = len - commands_from;
@@ -656,7 +708,11 @@ impl Recovery<'_> {
             recovered.foreign = true;
             offset = Some(self.last_known_offset() + summary.end_offset);
             if let Tail::Torn { position, len } = summary.tail {
-                self.cut(path, commands_from + position, len, recovered)?;
+                let (path, position) = (path.to_owned(), commands_from + position);
+                if !manifest.incrementals.is_empty() {
+                    return Err(RecoverError::TornInTheMiddle { path, position, len });
+                }
+                recovered.cut = Some(CutTail { path, position, len, kept_at: None });
             }
         }
         recovered.bytes_read += len;
@@ -676,36 +732,23 @@ impl Recovery<'_> {
             Tail::Torn { position, len } if !is_last => {
                 Err(RecoverError::TornInTheMiddle { path, position, len })
             }
-            Tail::Torn { position, len } => self.cut(&path, position, len, recovered),
+            Tail::Torn { position, len } => {
+                recovered.cut = Some(CutTail { path, position, len, kept_at: None });
+                Ok(())
+            }
         }
     }
 
-    fn cut(
-        &self,
-        path: &Path,
-        position: u64,
-        len: u64,
-        recovered: &mut Recovered,
-    ) -> Result<(), RecoverError> {
-        let identity = self.options.identity.as_ref();
-        if let Some(expected) = identity.map(|identity| identity.durable_offset)
-            && recovered.offset < expected
-            && !recovered.foreign
-        {
-            return Err(RecoverError::Short {
-                dir: self.options.dir.clone(),
-                found: recovered.offset,
-                expected,
-            });
-        }
+    fn cut(&self, cut: &mut CutTail) -> Result<(), RecoverError> {
+        let CutTail { path, position, len, kept_at } = cut;
         if !self.options.cut_torn_tail {
-            return Err(RecoverError::TornTail { path: path.to_owned(), position, len });
+            return Err(RecoverError::TornTail { path: path.clone(), position: *position, len: *len });
         }
-        let kept_at = if self.options.keep_torn_tail { Some(self.keep_tail(path, position)?) } else { None };
+        if self.options.keep_torn_tail {
+            *kept_at = Some(self.keep_tail(path, *position)?);
+        }
         tracing::warn!(?path, position, bytes = len, ?kept_at, "cutting a torn tail off the log");
-        Self::storage_error("cut", path, self.storage.truncate(path, position))?;
-        recovered.cut = Some(CutTail { path: path.to_owned(), position, len, kept_at });
-        Ok(())
+        Self::storage_error("cut", path, self.storage.truncate(path, *position))
     }
 
     fn keep_tail(&self, path: &Path, position: u64) -> Result<PathBuf, RecoverError> {
@@ -769,7 +812,13 @@ fn measure(reader: &mut dyn StorageReader) -> io::Result<u64> {
 
 /// Reads the auxiliary fields and stops at what follows them.
 #[derive(Default)]
-struct Peek(SnapshotAux);
+struct Peek {
+    aux: SnapshotAux,
+    /// There is at least one key.
+    has_keys: bool,
+    /// What was read of it is an RDB.
+    is_readable: bool,
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("the auxiliary fields have ended")]
@@ -777,15 +826,12 @@ struct PeekEnded;
 
 impl RdbVisitor for Peek {
     fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
-        self.0.set(name, value);
+        self.aux.set(name, value);
         Ok(())
     }
 
-    fn size_hint(&mut self, _db: u32, _keys: u64, _expiring: u64) -> Result<(), BoxError> {
-        Err(PeekEnded.into())
-    }
-
     fn entry(&mut self, _entry: Entry) -> Result<(), BoxError> {
+        self.has_keys = true;
         Err(PeekEnded.into())
     }
 }

@@ -2,10 +2,14 @@
 //!
 //! The model is the weakest that POSIX allows: bytes are durable after a sync of their file, names after a sync of
 //! their directory, and nothing else is. [`MemoryDisk::after_crash`] builds the disk that a machine could find after a
-//! power cut, for each of several ways in which unsynced bytes and names may or may not have made it.
+//! power cut, for each of several ways in which unsynced bytes and names may or may not have made it: names one by one,
+//! in any order against each other and against the bytes of their files.
+//!
+//! A sync that fails leaves what page caches leave: bytes that a reader still sees and that no later sync writes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,8 +24,27 @@ pub enum UnsyncedBytes {
     Kept,
     /// The first of them are there: this many, or all but one when there are fewer.
     Prefix(usize),
+    /// The first half of them is there.
+    Half,
     /// The file has its new length, and zeros where the bytes should be.
     Zeroed,
+    /// The file has its new length, zeros in the first half of what should be there and the bytes of the second half:
+    /// pages need not reach the disk in their order.
+    Holed,
+}
+
+impl UnsyncedBytes {
+    /// One of each kind, with prefixes of one byte, the size of a sector, and all bytes but one.
+    pub const ALL: [Self; 8] = [
+        Self::Forgotten,
+        Self::Kept,
+        Self::Prefix(1),
+        Self::Half,
+        Self::Prefix(512),
+        Self::Prefix(usize::MAX),
+        Self::Zeroed,
+        Self::Holed,
+    ];
 }
 
 /// What becomes of names that were not synced, in a power cut.
@@ -31,6 +54,10 @@ pub enum UnsyncedNames {
     Forgotten,
     /// The directory is as it was last seen.
     Kept,
+    /// Of the changes that no sync has covered (see [`MemoryDisk::unsynced_names`]), only this one was made.
+    Only(usize),
+    /// All of them but this one were made.
+    AllBut(usize),
 }
 
 /// Makes calls fail.
@@ -48,6 +75,69 @@ pub struct Fault {
 struct Inode {
     current: Vec<u8>,
     durable: Vec<u8>,
+    /// Bytes that a failed sync has left in the cache only, marked as written.
+    lost: Option<Range<usize>>,
+}
+
+impl Inode {
+    fn synced(contents: Vec<u8>) -> Self {
+        Self { current: contents.clone(), durable: contents, lost: None }
+    }
+
+    fn sync(&mut self) {
+        self.durable.clone_from(&self.current);
+        if let Some(lost) = &self.lost {
+            let end = lost.end.min(self.durable.len());
+            if lost.start < end {
+                self.durable[lost.start..end].fill(0);
+            }
+        }
+    }
+
+    fn fail_sync(&mut self) {
+        let start = self.lost.as_ref().map_or(self.durable.len(), |lost| lost.start.min(self.durable.len()));
+        if start < self.current.len() {
+            self.lost = Some(start..self.current.len());
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.current.truncate(len);
+        self.lost =
+            self.lost.take().map(|lost| lost.start..lost.end.min(len)).filter(|lost| !lost.is_empty());
+    }
+}
+
+/// A change of a directory that no sync has covered.
+#[derive(Debug, Clone)]
+enum Change {
+    Add(PathBuf, Name),
+    Remove(PathBuf),
+    /// Within one directory, so that it is one change: both names or neither.
+    Move(PathBuf, PathBuf, Name),
+}
+
+impl Change {
+    fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Add(path, _) | Self::Remove(path) | Self::Move(_, path, _) => path.parent(),
+        }
+    }
+
+    fn apply(&self, names: &mut BTreeMap<PathBuf, Name>) {
+        match self {
+            Self::Add(path, name) => {
+                names.insert(path.clone(), *name);
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+            Self::Move(from, to, name) => {
+                names.remove(from);
+                names.insert(to.clone(), *name);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +151,8 @@ struct State {
     inodes: Vec<Inode>,
     current: BTreeMap<PathBuf, Name>,
     durable: BTreeMap<PathBuf, Name>,
+    /// What `current` has and `durable` has not, in the order in which it was done.
+    unsynced: Vec<Change>,
     locks: BTreeSet<PathBuf>,
     calls: u64,
     crash_at: Option<u64>,
@@ -122,6 +214,11 @@ impl State {
             return Err(io::Error::new(fault.kind, format!("injected into call {call}: {what}")));
         }
         Ok(true)
+    }
+
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.current);
+        self.unsynced.push(change);
     }
 
     fn died() -> io::Error {
@@ -191,12 +288,25 @@ impl MemoryDisk {
     #[must_use]
     pub fn after_crash(&self, bytes: UnsyncedBytes, names: UnsyncedNames) -> Self {
         let state = self.state();
-        let kept = match names {
-            UnsyncedNames::Forgotten => &state.durable,
-            UnsyncedNames::Kept => &state.current,
+        let chosen: Option<Vec<&Change>> = match names {
+            UnsyncedNames::Forgotten => Some(Vec::new()),
+            UnsyncedNames::Kept => None,
+            UnsyncedNames::Only(number) => Some(state.unsynced.get(number).into_iter().collect()),
+            UnsyncedNames::AllBut(number) => {
+                let others = state.unsynced.iter().enumerate().filter(|(at, _)| *at != number);
+                Some(others.map(|(_, change)| change).collect())
+            }
+        };
+        let kept = match chosen {
+            None => state.current.clone(),
+            Some(changes) => {
+                let mut names = state.durable.clone();
+                changes.iter().for_each(|change| change.apply(&mut names));
+                names
+            }
         };
         let mut after = State::default();
-        for (path, name) in kept {
+        for (path, name) in &kept {
             // A name below a directory that was lost is lost as well.
             let reachable = path
                 .ancestors()
@@ -209,8 +319,7 @@ impl MemoryDisk {
             let name = match name {
                 Name::Directory => Name::Directory,
                 Name::File(inode) => {
-                    let contents = contents_after(&state.inodes[*inode], bytes);
-                    after.inodes.push(Inode { current: contents.clone(), durable: contents });
+                    after.inodes.push(Inode::synced(contents_after(&state.inodes[*inode], bytes)));
                     Name::File(after.inodes.len() - 1)
                 }
             };
@@ -218,6 +327,23 @@ impl MemoryDisk {
             after.durable.insert(path.clone(), name);
         }
         Self(Arc::new(Mutex::new(after)))
+    }
+
+    /// The same disk as another process finds it later, the machine never having been off: what is unsynced stays so,
+    /// and nothing fails any more.
+    #[must_use]
+    pub fn after_restart(&self) -> Self {
+        let mut state = self.state().clone();
+        state.locks.clear();
+        (state.calls, state.crash_at, state.crashed, state.fault) = (0, None, false, None);
+        state.trace.clear();
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Number of changes of directories that no sync has covered.
+    #[must_use]
+    pub fn unsynced_names(&self) -> usize {
+        self.state().unsynced.len()
     }
 
     /// Contents of a file as a reader sees them now; none when there is no such file.
@@ -235,7 +361,7 @@ impl MemoryDisk {
             state.current.insert(parent.to_owned(), Name::Directory);
             state.durable.insert(parent.to_owned(), Name::Directory);
         }
-        state.inodes.push(Inode { current: bytes.to_vec(), durable: bytes.to_vec() });
+        state.inodes.push(Inode::synced(bytes.to_vec()));
         let name = Name::File(state.inodes.len() - 1);
         state.current.insert(path.to_owned(), name);
         state.durable.insert(path.to_owned(), name);
@@ -263,21 +389,34 @@ fn contents_after(inode: &Inode, bytes: UnsyncedBytes) -> Vec<u8> {
         // Truncated or rewritten: either version, whole.
         return match bytes {
             UnsyncedBytes::Kept => inode.current.clone(),
-            UnsyncedBytes::Forgotten | UnsyncedBytes::Prefix(_) | UnsyncedBytes::Zeroed => {
-                inode.durable.clone()
-            }
+            UnsyncedBytes::Forgotten
+            | UnsyncedBytes::Prefix(_)
+            | UnsyncedBytes::Half
+            | UnsyncedBytes::Zeroed
+            | UnsyncedBytes::Holed => inode.durable.clone(),
         };
     }
     let unsynced = inode.current.len() - common;
     let mut contents = inode.durable.clone();
     match bytes {
         UnsyncedBytes::Forgotten => {}
-        UnsyncedBytes::Kept => contents.clone_from(&inode.current),
+        UnsyncedBytes::Kept => contents.extend_from_slice(&inode.current[common..]),
         UnsyncedBytes::Prefix(len) => {
             let len = if len < unsynced { len } else { unsynced - 1 };
             contents.extend_from_slice(&inode.current[common..common + len]);
         }
+        UnsyncedBytes::Half => contents.extend_from_slice(&inode.current[common..common + unsynced / 2]),
         UnsyncedBytes::Zeroed => contents.resize(inode.current.len(), 0),
+        UnsyncedBytes::Holed => {
+            contents.resize(common + unsynced / 2, 0);
+            contents.extend_from_slice(&inode.current[common + unsynced / 2..]);
+        }
+    }
+    if let Some(lost) = &inode.lost {
+        let end = lost.end.min(contents.len());
+        if lost.start < end {
+            contents[lost.start..end].fill(0);
+        }
     }
     contents
 }
@@ -285,12 +424,19 @@ fn contents_after(inode: &Inode, bytes: UnsyncedBytes) -> Vec<u8> {
 impl FileSync for MemorySync {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        if !state.begin("sync", &self.path)? {
-            return Err(State::died());
+        match state.begin("sync", &self.path) {
+            Ok(true) => {
+                state.inodes[self.inode].sync();
+                Ok(())
+            }
+            Ok(false) => Err(State::died()),
+            Err(error) => {
+                if !state.crashed {
+                    state.inodes[self.inode].fail_sync();
+                }
+                Err(error)
+            }
         }
-        let inode = &mut state.inodes[self.inode];
-        inode.durable.clone_from(&inode.current);
-        Ok(())
     }
 }
 
@@ -333,13 +479,13 @@ impl Storage for MemoryDisk {
         let done = state.begin("create", path)?;
         let inode = match state.file(path) {
             Ok(inode) => {
-                state.inodes[inode].current.clear();
+                state.inodes[inode].truncate(0);
                 inode
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 state.inodes.push(Inode::default());
                 let inode = state.inodes.len() - 1;
-                state.current.insert(path.to_owned(), Name::File(inode));
+                state.change(Change::Add(path.to_owned(), Name::File(inode)));
                 inode
             }
             Err(error) => return Err(error),
@@ -369,12 +515,11 @@ impl Storage for MemoryDisk {
         let inode = state.file(path)?;
         let done = state.begin("truncate", path)?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        state.inodes[inode].current.truncate(len);
+        state.inodes[inode].truncate(len);
         if !done {
             return Err(State::died());
         }
-        let contents = state.inodes[inode].current.clone();
-        state.inodes[inode].durable = contents;
+        state.inodes[inode].sync();
         Ok(())
     }
 
@@ -393,6 +538,11 @@ impl Storage for MemoryDisk {
             if occupied {
                 return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, format!("{to:?}")));
             }
+        }
+        if from.parent() == to.parent() {
+            state.unsynced.push(Change::Move(from.to_owned(), to.to_owned(), name));
+        } else {
+            state.unsynced.extend([Change::Add(to.to_owned(), name), Change::Remove(from.to_owned())]);
         }
         for (path, name) in below {
             state.current.remove(&path);
@@ -413,7 +563,7 @@ impl Storage for MemoryDisk {
         let mut state = self.state();
         state.file(path)?;
         let done = state.begin("remove", path)?;
-        state.current.remove(path);
+        state.change(Change::Remove(path.to_owned()));
         if done { Ok(()) } else { Err(State::died()) }
     }
 
@@ -423,10 +573,13 @@ impl Storage for MemoryDisk {
             return Ok(());
         }
         let done = state.begin("create_dir", path)?;
-        for parent in path.ancestors() {
-            if !parent.as_os_str().is_empty() {
-                state.current.insert(parent.to_owned(), Name::Directory);
-            }
+        let missing: Vec<_> = path
+            .ancestors()
+            .filter(|parent| !parent.as_os_str().is_empty() && !state.current.contains_key(*parent))
+            .map(Path::to_owned)
+            .collect();
+        for parent in missing.into_iter().rev() {
+            state.change(Change::Add(parent, Name::Directory));
         }
         if done { Ok(()) } else { Err(State::died()) }
     }
@@ -438,8 +591,10 @@ impl Storage for MemoryDisk {
             return Ok(());
         }
         let done = state.begin("remove_dir_all", path)?;
-        for name in below {
-            state.current.remove(&name);
+        // From the innermost outwards; a machine that dies has come half the way.
+        let count = if done { below.len() } else { below.len() / 2 };
+        for name in below.into_iter().rev().take(count) {
+            state.change(Change::Remove(name));
         }
         if done { Ok(()) } else { Err(State::died()) }
     }
@@ -489,6 +644,7 @@ impl Storage for MemoryDisk {
         for (name, node) in present {
             state.durable.insert(name, node);
         }
+        state.unsynced.retain(|change| change.directory() != Some(path));
         Ok(())
     }
 
@@ -534,6 +690,45 @@ mod tests {
         check(UnsyncedBytes::Forgotten, UnsyncedNames::Forgotten, None);
         disk.sync_dir(Path::new("/d")).unwrap();
         check(UnsyncedBytes::Forgotten, UnsyncedNames::Forgotten, Some(b"abc"));
+    }
+
+    #[test]
+    fn each_unsynced_name_is_kept_or_forgotten_by_itself() {
+        let disk = disk();
+        disk.create(Path::new("/d/a")).unwrap();
+        disk.rename(Path::new("/d/old"), Path::new("/d/new")).unwrap();
+        disk.create(Path::new("/d/b")).unwrap();
+        assert_eq!(disk.unsynced_names(), 3);
+        let check = |names, expected: &[&str]| {
+            let after = disk.after_crash(UnsyncedBytes::Kept, names);
+            let found: Vec<_> =
+                after.list(Path::new("/d")).unwrap().into_iter().map(|entry| entry.name).collect();
+            assert_eq!(found, expected, "{names:?}");
+        };
+        check(UnsyncedNames::Forgotten, &["old"]);
+        check(UnsyncedNames::Kept, &["a", "b", "new"]);
+        check(UnsyncedNames::Only(0), &["a", "old"]);
+        check(UnsyncedNames::Only(1), &["new"]);
+        check(UnsyncedNames::AllBut(1), &["a", "b", "old"]);
+        check(UnsyncedNames::AllBut(2), &["a", "new"]);
+        disk.sync_dir(Path::new("/d")).unwrap();
+        assert_eq!(disk.unsynced_names(), 0);
+        check(UnsyncedNames::Forgotten, &["a", "b", "new"]);
+    }
+
+    #[test]
+    fn bytes_of_a_failed_sync_are_seen_and_never_reach_the_disk() {
+        let disk = disk();
+        let path = Path::new("/d/old");
+        let mut file = disk.open_append(path).unwrap();
+        file.append(b"abc").unwrap();
+        disk.inject(Some(Fault { call: disk.calls(), kind: io::ErrorKind::Other, forever: false }));
+        file.syncer().sync().unwrap_err();
+        file.append(b"def").unwrap();
+        file.syncer().sync().unwrap();
+        assert_eq!(disk.after_restart().contents(path).unwrap(), b"oldabcdef");
+        let cut = disk.after_crash(UnsyncedBytes::Kept, UnsyncedNames::Kept);
+        assert_eq!(cut.contents(path).unwrap(), b"old\0\0\0def");
     }
 
     #[test]

@@ -32,6 +32,12 @@ impl LogPaths {
         self.directory.join(format!("{}.manifest", self.name))
     }
 
+    /// The manifest of a log that was given up, until its files are gone.
+    #[must_use]
+    pub fn retired_manifest(&self) -> PathBuf {
+        self.directory.join(format!("{}.manifest.retired", self.name))
+    }
+
     /// A live file.
     #[must_use]
     pub fn file(&self, file: &LiveFile) -> PathBuf {
@@ -130,7 +136,7 @@ pub struct Rewrite {
 pub struct LogPosition {
     /// The manifest as it is on disk.
     pub manifest: Manifest,
-    /// The end of the last segment, when it is ours and ends with a frame of ours.
+    /// The end of the last segment, when it is ours and ends with a frame of ours, so that it can be continued.
     pub resume: Option<SegmentEnd>,
     /// Bytes of the base.
     pub base_len: u64,
@@ -181,9 +187,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Goes on with a log that recovery has read.
-    ///
-    /// The last segment is continued when it ends with a frame of ours; otherwise a new one is begun.
+    /// Goes on with a log of `owner` that recovery has read, behind `end`, the end of its last segment.
     ///
     /// # Errors
     /// [`LogFilesError`].
@@ -192,44 +196,23 @@ impl Log {
         paths: LogPaths,
         owner: Owner,
         position: LogPosition,
-        start: SegmentStart,
+        end: SegmentEnd,
     ) -> Result<Self, LogFilesError> {
-        let LogPosition { mut manifest, resume, base_len, segments_len } = position;
-        let is_ours = manifest.owner.as_ref() == Some(&owner);
-        manifest.owner = Some(owner.clone());
-        let last = manifest.incrementals.last().cloned();
+        let LogPosition { manifest, base_len, segments_len, .. } = position;
         let next_base_seq = manifest.base.as_ref().map_or(0, |base| base.seq) + 1;
-        if let (Some(end), Some(last), true) = (resume, &last, is_ours) {
-            let path = paths.file(last);
-            let writer = LogWriter::resume(storage, &path, end)
-                .map_err(|source| LogFilesError::OpenSegment { path, source })?;
-            let closed_len = (base_len + segments_len).saturating_sub(writer.file_len());
-            let len_at_rewrite = base_len + segments_len;
-            return Ok(Self {
-                paths,
-                owner,
-                manifest,
-                writer,
-                closed_len,
-                base_len,
-                len_at_rewrite,
-                next_base_seq,
-            });
-        }
-        let seq = last.map_or(0, |last| last.seq) + 1;
-        let segment = LiveFile { name: paths.segment_name(seq), seq, kind: FileKind::Incremental };
-        let writer = create_segment(storage, &paths, &owner, &segment, start)?;
-        manifest.incrementals.push(segment);
-        write_manifest(storage, &paths, &manifest)?;
-        let closed_len = base_len + segments_len;
-        let len_at_rewrite = closed_len;
-        Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite, next_base_seq })
+        let path = paths.directory.join(paths.segment_name(end.seq));
+        let writer = LogWriter::resume(storage, &path, end)
+            .map_err(|source| LogFilesError::OpenSegment { path, source })?;
+        let len = base_len + segments_len;
+        let closed_len = len.saturating_sub(writer.file_len());
+        Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite: len, next_base_seq })
     }
 
     /// Closes the open segment and begins a new one at a cut between two batches.
     ///
     /// # Errors
-    /// [`LogFilesError`]. Nothing more may be acknowledged then: which segment a restart would expect to grow is unknown.
+    /// [`LogFilesError`]. After [`LogFilesError::OpenSegment`] the log goes on as before. After anything else nothing
+    /// more may be acknowledged, because it is unknown which segment a restart would expect to grow.
     pub fn begin_rewrite(
         &mut self,
         storage: &dyn Storage,
@@ -245,7 +228,10 @@ impl Log {
         let writer = create_segment(storage, &self.paths, &self.owner, &segment, start)?;
         let mut manifest = self.manifest.clone();
         manifest.incrementals.push(segment);
-        write_manifest(storage, &self.paths, &manifest)?;
+        if let Err(error) = write_manifest(storage, &self.paths, &manifest) {
+            self.writer.poison();
+            return Err(error);
+        }
         self.manifest = manifest;
         self.closed_len += self.writer.file_len();
         self.writer = writer;

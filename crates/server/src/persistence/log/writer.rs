@@ -160,6 +160,11 @@ impl LogWriter {
         if self.poisoned { Err(AppendError::Poisoned { path: self.path.clone() }) } else { Ok(()) }
     }
 
+    /// Refuses everything from now on: what a restart would make of the segment is unknown.
+    pub fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
     /// The handle with which another thread syncs the segment.
     #[must_use]
     pub fn syncer(&self) -> Arc<dyn FileSync> {

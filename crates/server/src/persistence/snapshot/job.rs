@@ -151,8 +151,15 @@ impl SnapshotJob {
         self.waiting.is_some()
     }
 
-    /// Everything has been handed over: the thread syncs, moves the file and calls `done`. Dropping the job instead
-    /// cancels it.
+    /// Gives the snapshot up, and returns when its thread has removed what it wrote: another snapshot may then be
+    /// written to the same place.
+    pub fn cancel(self) {
+        let Self { messages, thread, waiting } = self;
+        drop((messages, waiting));
+        let _ = thread.join();
+    }
+
+    /// Everything has been handed over: the thread syncs, moves the file and calls `done`.
     pub fn finish(mut self) -> FinishingSnapshot {
         if let Some(entries) = self.waiting.take() {
             let _ = self.messages.send(Message::Entries(entries));
@@ -334,9 +341,9 @@ mod tests {
             SnapshotJob::start(Arc::new(disk.clone()), plan(), move |result| sender.send(result).unwrap())
                 .unwrap();
         job.push(vec![entry(1)]);
-        drop(job);
+        job.cancel();
+        assert_eq!(disk.files().len(), 1, "nothing is written or removed after the cancellation");
         assert!(matches!(results.recv().unwrap(), Err(SnapshotJobError::Cancelled)));
-        assert_eq!(disk.files().len(), 1);
     }
 
     #[test]

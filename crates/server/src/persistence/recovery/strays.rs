@@ -1,0 +1,177 @@
+//! Files of the log that no manifest names.
+//!
+//! A change of the log that was cut short leaves some: a segment that was not yet live holds nothing but its header, a
+//! base that was not yet or is no longer live holds nothing that what is live does not hold as well. A manifest that was
+//! lost, or replaced by an older one, leaves files that look alike and hold more. So nothing is removed by its name:
+//! first it is known what it holds, and that the recovered data reach as far.
+
+use std::io;
+use std::path::Path;
+
+use super::{LiveLog, RecoverError, Recovered, Recovery, Source};
+use crate::persistence::log::record::LINE_LEN_MAX;
+use crate::persistence::manifest::{MANIFEST_LEN_MAX, Manifest};
+use crate::storage::{DirectoryEntry, TEMP_PREFIX, read_all};
+
+/// What is in the log directory besides the live log.
+pub(super) struct Strays {
+    /// There is a manifest, and it is ours.
+    has_manifest: bool,
+    /// Parts of a log: to be removed when all is well.
+    parts: Vec<String>,
+    /// Those of them that are bases, with what they hold.
+    bases: Vec<StrayBase>,
+    /// The manifest of a log that was given up, whose removal was cut short.
+    is_retired: bool,
+}
+
+struct StrayBase {
+    name: String,
+    offset: Option<u64>,
+    has_keys: bool,
+}
+
+impl Recovery<'_> {
+    /// Looks at every part of a log that is not live.
+    ///
+    /// # Errors
+    /// [`RecoverError::ManifestMissing`] or [`RecoverError::ManifestStale`] when a segment holds writes.
+    pub(super) fn find_strays(&self, live: Option<&LiveLog>) -> Result<Strays, RecoverError> {
+        let mut strays =
+            Strays { has_manifest: false, parts: Vec::new(), bases: Vec::new(), is_retired: false };
+        let manifest = live.filter(|live| !live.single_file).map(|live| &live.manifest);
+        if manifest.is_some_and(|manifest| manifest.owner.is_none()) {
+            // An upstream server removes its own; the log is taken over as a whole soon.
+            return Ok(strays);
+        }
+        strays.has_manifest = manifest.is_some();
+        let retired = self.read_retired()?;
+        strays.is_retired = retired.is_some();
+        let last_seq = manifest.and_then(|manifest| manifest.incrementals.last()).map(|file| file.seq);
+        for entry in self.list(&self.options.log.directory)? {
+            let Some((seq, is_base)) = self.part(&entry) else { continue };
+            if manifest.is_some_and(|manifest| names(manifest, &entry.name)) {
+                continue;
+            }
+            let is_past = retired.as_ref().is_some_and(|retired| names(retired, &entry.name))
+                || (!is_base && last_seq.is_some_and(|last| seq < last));
+            let path = self.options.log.directory.join(&entry.name);
+            if is_base && !is_past {
+                let peek = self.peek(&path)?;
+                if !peek.is_readable && manifest.is_none() && entry.len > 0 {
+                    return Err(self.not_named(false, &entry.name));
+                }
+                let (offset, has_keys) = (peek.aux.offset, peek.has_keys);
+                strays.bases.push(StrayBase { name: entry.name.clone(), offset, has_keys });
+            } else if !is_past && self.has_records(&path, entry.len)? {
+                return Err(self.not_named(strays.has_manifest, &entry.name));
+            }
+            strays.parts.push(entry.name);
+        }
+        Ok(strays)
+    }
+
+    /// Number and kind (true: base) of a file that is part of a log by its name.
+    fn part(&self, entry: &DirectoryEntry) -> Option<(u64, bool)> {
+        let rest = entry.name.strip_prefix(&self.options.log.name)?.strip_prefix('.')?;
+        let (seq, kind) = rest.split_once('.')?;
+        let is_base = kind.starts_with("base.");
+        let is_part = !entry.is_directory && (is_base || kind.starts_with("incr."));
+        if is_part { Some((seq.parse().ok()?, is_base)) } else { None }
+    }
+
+    /// A segment that never was live has its header line, or a part of it, and nothing behind it.
+    fn has_records(&self, path: &Path, len: u64) -> Result<bool, RecoverError> {
+        if len > LINE_LEN_MAX as u64 {
+            return Ok(true);
+        }
+        let bytes = read_all(self.storage, path, LINE_LEN_MAX as u64);
+        let bytes = Self::storage_error("read", path, bytes)?;
+        Ok(bytes.iter().position(|byte| *byte == b'\n').is_some_and(|end| end + 1 < bytes.len()))
+    }
+
+    fn read_retired(&self) -> Result<Option<Manifest>, RecoverError> {
+        let path = self.options.log.retired_manifest();
+        match read_all(self.storage, &path, MANIFEST_LEN_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(RecoverError::Storage { action: "read manifest", path, source }),
+            Ok(bytes) => {
+                Manifest::decode(&bytes).map(Some).map_err(|source| RecoverError::Manifest { path, source })
+            }
+        }
+    }
+
+    fn not_named(&self, has_manifest: bool, name: &str) -> RecoverError {
+        let log = &self.options.log;
+        if has_manifest {
+            RecoverError::ManifestStale { path: log.directory.join(name), manifest: log.manifest() }
+        } else {
+            RecoverError::ManifestMissing {
+                path: log.directory.clone(),
+                file: name.to_owned(),
+                manifest: format!("{}.manifest", log.name),
+            }
+        }
+    }
+
+    /// A base that is not live must hold nothing that was not recovered.
+    ///
+    /// # Errors
+    /// [`RecoverError::ManifestMissing`] or [`RecoverError::ManifestStale`].
+    pub(super) fn check_strays(&self, strays: &Strays, recovered: &Recovered) -> Result<(), RecoverError> {
+        if self.options.stop_at.is_some() {
+            // Less than what was there is wanted.
+            return Ok(());
+        }
+        let holds_more = |base: &&StrayBase| {
+            base.offset.is_some_and(|offset| offset > recovered.offset)
+                || (base.has_keys && recovered.source == Source::Nothing)
+        };
+        match strays.bases.iter().find(holds_more) {
+            None => Ok(()),
+            Some(base) => Err(self.not_named(strays.has_manifest, &base.name)),
+        }
+    }
+
+    /// Removes what is not live, when everything that is live has been recovered.
+    ///
+    /// # Errors
+    /// [`RecoverError::Storage`].
+    pub(super) fn tidy(&self, strays: &Strays) -> Result<(), RecoverError> {
+        let is_temporary = |name: &str| name.starts_with(TEMP_PREFIX);
+        self.remove_named(&self.options.dir, is_temporary)?;
+        let directory = &self.options.log.directory;
+        self.remove_named(directory, |name| {
+            is_temporary(name) || strays.parts.iter().any(|part| part == name)
+        })?;
+        if strays.is_retired {
+            // Order matters: it says of the files that they were given up, so it goes when they are gone for good.
+            Self::storage_error("sync directory", directory, self.storage.sync_dir(directory))?;
+            let path = self.options.log.retired_manifest();
+            Self::storage_error("remove", &path, self.storage.remove(&path))?;
+        }
+        Ok(())
+    }
+
+    fn remove_named(&self, directory: &Path, remove: impl Fn(&str) -> bool) -> Result<(), RecoverError> {
+        let entries = self.list(directory)?;
+        let doomed: Vec<_> =
+            entries.iter().filter(|entry| !entry.is_directory && remove(&entry.name)).collect();
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        // Order matters: what says that the files are not live must be durable before they go.
+        Self::storage_error("sync directory", directory, self.storage.sync_dir(directory))?;
+        for entry in doomed {
+            let path = directory.join(&entry.name);
+            tracing::info!(?path, bytes = entry.len, "removing a file that is not live");
+            Self::storage_error("remove", &path, self.storage.remove(&path))?;
+        }
+        Ok(())
+    }
+}
+
+fn names(manifest: &Manifest, name: &str) -> bool {
+    let files = manifest.base.iter().chain(&manifest.incrementals).chain(&manifest.history);
+    files.into_iter().any(|file| file.name == name)
+}

@@ -1,0 +1,431 @@
+//! The protocols.
+
+use std::path::Path;
+
+use holdfast_contract::record::{Origin, StoreRecord};
+use holdfast_server::executor::journal::JobRequest;
+use holdfast_server::storage::Storage as _;
+use holdfast_server::storage::memory::MemoryDisk;
+
+use crate::explore::{Count, Effort, Scenario, explore};
+use crate::world::{DIR, Step, World};
+
+/// An absolute expiry far in the future.
+const LATER: &str = "PEXPIREAT b 4000000000000";
+
+fn nothing(world: &mut World<'_>) {
+    // The data directory is there, as on a mounted volume, and nothing is in it.
+    world.disk.put(&Path::new(DIR).join("holdfast.lock"), b"");
+}
+
+fn some_data(world: &mut World<'_>) {
+    nothing(world);
+    let fill = |world: &mut World<'_>| -> Step {
+        world.boot()?;
+        world.write(&["SET a 1", "SET b 2"])?;
+        world.write(&["SELECT 2", "SET a two"])?;
+        world.stop()
+    };
+    fill(world).unwrap();
+}
+
+/// Five turns: plain, transaction, deletion, expiry, another database.
+fn some_writes(world: &mut World<'_>) -> Step {
+    world.write(&["SET a 3", "DEL b"])?;
+    world.write(&["MULTI", "SET b 4", "INCR n", "SELECT 9", "SET far away", "EXEC"])?;
+    world.write(&["SET b 5", LATER])?;
+    world.write(&["DEL a"])
+}
+
+fn run(scenarios: &[Scenario]) {
+    let effort = Effort::from_environment();
+    let mut total = Count::default();
+    let mut failures = Vec::new();
+    for scenario in scenarios {
+        let started = std::time::Instant::now();
+        match explore(scenario, effort) {
+            Ok(count) => {
+                println!("{:<40} {count:?} in {:?}", scenario.name, started.elapsed());
+                total += count;
+            }
+            Err(error) => failures.push(error),
+        }
+    }
+    println!("{:<40} {total:?}", "in all");
+    assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
+}
+
+#[test]
+fn appending_to_the_log() {
+    run(&[
+        Scenario {
+            name: "append",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                some_writes(world)
+            },
+        },
+        Scenario {
+            name: "append, synced now and then",
+            strategy: "everysec",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a 3"])?;
+                world.machine().journal.sync().map_err(|error| crate::world::Stopped(error.to_string()))?;
+                world.write(&["SET c 3"])
+            },
+        },
+        Scenario {
+            name: "barrier and clean stop",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a 3"])?;
+                world.barrier()?;
+                world.write(&["SET a 4"])?;
+                world.stop()?;
+                world.boot()
+            },
+        },
+    ]);
+}
+
+#[test]
+fn the_first_start() {
+    run(&[
+        Scenario {
+            name: "first start",
+            strategy: "always",
+            before: nothing,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a 1"])
+            },
+        },
+        Scenario {
+            name: "first start without a directory",
+            strategy: "always",
+            before: |world| world.disk.put(Path::new("/data/lost+found/x"), b""),
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a 1"])
+            },
+        },
+        Scenario {
+            name: "first start in Kubernetes",
+            strategy: "always",
+            before: |world| {
+                world.disk.put(Path::new("/data/lost+found/x"), b"");
+                world.mount_record(&StoreRecord {
+                    store_id: "b6f4a8f0-0000-4000-8000-000000000001".into(),
+                    epoch: 0,
+                    origin: Origin::Empty,
+                    restore: None,
+                });
+            },
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a 1"])
+            },
+        },
+    ]);
+}
+
+#[test]
+fn rotating_the_log() {
+    run(&[
+        Scenario {
+            name: "rotation with writes between",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a before"])?;
+                let written = world.start_job(JobRequest::Rewrite)?;
+                world.write(&["SET a between", "DEL b"])?;
+                world.settle(written)?;
+                world.write(&["SET a after"])
+            },
+        },
+        Scenario {
+            name: "rotation given up by a stop, then again",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                let _unsettled = world.start_job(JobRequest::Rewrite)?;
+                world.write(&["SET a between"])?;
+                world.stop()?;
+                world.boot()?;
+                world.write(&["DEL a"])?;
+                world.job(JobRequest::Rewrite)?;
+                Ok(())
+            },
+        },
+        Scenario {
+            name: "rotation under everysec",
+            strategy: "everysec",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                let written = world.start_job(JobRequest::Rewrite)?;
+                world.write(&["SET a between"])?;
+                world.settle(written)?;
+                Ok(())
+            },
+        },
+    ]);
+}
+
+#[test]
+fn saving_the_snapshot() {
+    run(&[
+        Scenario {
+            name: "snapshot beside the log",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                let written = world.start_job(JobRequest::Save)?;
+                world.write(&["SET a between"])?;
+                world.settle(written)?;
+                world.write(&["SET a after"])?;
+                world.save()
+            },
+        },
+        Scenario {
+            name: "snapshot beside a log that is not synced",
+            strategy: "no",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a before"])?;
+                world.save()
+            },
+        },
+        Scenario {
+            name: "snapshots alone",
+            strategy: "never",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a before"])?;
+                world.job(JobRequest::Save)?;
+                world.write(&["SET a after"])?;
+                world.stop()?;
+                world.boot()
+            },
+        },
+    ]);
+}
+
+#[test]
+fn changing_the_strategy() {
+    run(&[
+        Scenario {
+            name: "from a log to snapshots",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.start_as("never")?;
+                world.write(&["SET a 3"])?;
+                world.stop()
+            },
+        },
+        Scenario {
+            name: "from snapshots to a log",
+            strategy: "never",
+            before: some_data,
+            during: |world| {
+                world.start_as("always")?;
+                world.write(&["SET a 3"])
+            },
+        },
+        Scenario {
+            name: "there and back",
+            strategy: "always",
+            before: |world| {
+                some_data(world);
+                world.start_as("never").unwrap();
+                world.write(&["SET a 3"]).unwrap();
+                world.stop().unwrap();
+            },
+            during: |world| {
+                world.start_as("always")?;
+                world.write(&["SET a 4"])?;
+                world.restart_as("never")
+            },
+        },
+        Scenario {
+            name: "an older snapshot beside the log",
+            strategy: "always",
+            before: |world| {
+                some_data(world);
+                world.boot().unwrap();
+                world.save().unwrap();
+                world.write(&["SET a newer"]).unwrap();
+                world.stop().unwrap();
+            },
+            during: |world| {
+                world.start_as("never")?;
+                world.write(&["SET a 3"])?;
+                world.restart_as("always")
+            },
+        },
+    ]);
+}
+
+/// Cuts the newest segment in the middle of its last record.
+fn tear(world: &mut World<'_>) {
+    let segment = newest_segment(&world.disk);
+    let contents = world.disk.contents(&segment).unwrap();
+    world.disk.put(&segment, &contents[..contents.len() - 5]);
+}
+
+fn newest_segment(disk: &MemoryDisk) -> std::path::PathBuf {
+    let files = disk.files();
+    let newest = files.iter().rfind(|(path, _)| path.to_string_lossy().ends_with(".incr.aof"));
+    newest.unwrap().0.clone()
+}
+
+/// Some data, with a last record that was being written when the machine went down.
+fn torn_data(world: &mut World<'_>) {
+    some_data(world);
+    world.boot().unwrap();
+    world.write(&["SET a never-acknowledged"]).unwrap();
+    world.lose_power();
+    tear(world);
+    world.states.pop();
+    world.acknowledged = world.states.len() - 1;
+    world.durable = world.acknowledged;
+}
+
+#[test]
+fn repairing_a_torn_tail() {
+    let repair = |world: &mut World<'_>| -> Step {
+        world.boot()?;
+        world.write(&["SET a 3"])
+    };
+    run(&[
+        Scenario { name: "torn tail cut off", strategy: "always", before: torn_data, during: repair },
+        Scenario {
+            name: "torn tail kept aside, then cut off",
+            strategy: "always",
+            before: |world| {
+                torn_data(world);
+                let lines = "persist-before-sys-crash yes 0\n";
+                assert!(keep_torn_tails(world), "{lines}");
+            },
+            during: repair,
+        },
+    ]);
+}
+
+fn keep_torn_tails(world: &mut World<'_>) -> bool {
+    use holdfast_server::persistence::directives::Event;
+    let arguments = ["--persist-before-sys-crash", "yes"].map(str::to_owned);
+    let Ok(holdfast_server::config::Invocation::Start(arguments)) =
+        holdfast_server::config::parse_arguments(&arguments)
+    else {
+        return false;
+    };
+    world.config.persist = holdfast_server::config::load(&arguments).unwrap().persist;
+    world.config.persist.points.before(Event::SysCrash).is_some()
+}
+
+#[test]
+fn taking_over_a_directory() {
+    run(&[
+        Scenario {
+            name: "a restored snapshot becomes a log",
+            strategy: "never",
+            before: some_data,
+            during: |world| {
+                world.start_as("everysec")?;
+                world.write(&["SET a 3"])?;
+                world.stop()
+            },
+        },
+        Scenario {
+            name: "our files without their identity",
+            strategy: "always",
+            before: |world| {
+                some_data(world);
+                world.disk.remove(&Path::new(DIR).join("holdfast-identity.json")).unwrap();
+            },
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a 3"])
+            },
+        },
+        Scenario {
+            name: "a volume snapshot of another Store",
+            strategy: "always",
+            before: |world| clone_of_some_data(world),
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a 3"])
+            },
+        },
+        Scenario {
+            name: "a volume snapshot, without a log from now on",
+            strategy: "always",
+            before: |world| clone_of_some_data(world),
+            during: |world| {
+                world.start_as("never")?;
+                world.write(&["SET a 3"])?;
+                world.stop()
+            },
+        },
+        Scenario {
+            name: "a volume snapshot of snapshots",
+            strategy: "never",
+            before: |world| clone_of_some_data(world),
+            during: |world| {
+                world.start_as("always")?;
+                world.write(&["SET a 3"])
+            },
+        },
+    ]);
+}
+
+/// The volume of a Store, cut under load a little after its barrier, and the record of a new Store made from it.
+fn clone_of_some_data(world: &mut World<'_>) {
+    let source = StoreRecord {
+        store_id: "b6f4a8f0-0000-4000-8000-000000000001".into(),
+        epoch: 1,
+        origin: Origin::Empty,
+        restore: None,
+    };
+    world.disk.put(Path::new("/data/lost+found/x"), b"");
+    world.mount_record(&StoreRecord { epoch: 0, ..source.clone() });
+    let fill = |world: &mut World<'_>| -> Step<u64> {
+        world.boot()?;
+        world.write(&["SET a 1", "SET b 2"])?;
+        if !world.config.log {
+            world.save()?;
+        }
+        let offset = world.barrier()?;
+        if world.config.log {
+            world.write(&["SET a after-the-barrier"])?;
+        }
+        Ok(offset)
+    };
+    let offset = fill(world).unwrap();
+    world.lose_power();
+    if world.config.log {
+        world.states.pop();
+    }
+    world.acknowledged = world.states.len() - 1;
+    world.durable = world.acknowledged;
+    world.mount_record(&StoreRecord {
+        store_id: "b6f4a8f0-0000-4000-8000-000000000002".into(),
+        epoch: 0,
+        origin: Origin::Clone { source_store_id: source.store_id, source_epoch: 1, source_offset: offset },
+        restore: None,
+    });
+}

@@ -1,0 +1,377 @@
+//! Anyone can leave, and come back: Debian's Redis opens our directory and answers the same data, we open its
+//! directories, and both take turns on one.
+//!
+//! Redis works on copies, except where it is to change the directory.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use support::{Client, Reply, Server};
+
+/// Value and absolute expiry of each key of each database.
+type Dataset = BTreeMap<(u32, Vec<u8>), (Vec<u8>, i64)>;
+
+/// Absolute expiries, in milliseconds: past any test.
+const LATER_MS: &str = "4102444800123";
+
+const STRATEGIES: [&str; 4] = ["always", "everysec", "no", "never"];
+
+fn read(client: &mut Client) -> Dataset {
+    let mut dataset = Dataset::new();
+    for db in 0..16 {
+        client.run(&format!("SELECT {db}"));
+        let keys = client.run("KEYS *");
+        for key in keys.items() {
+            let Reply::Bulk(Some(key)) = key else { panic!("{key:?}") };
+            let Reply::Bulk(Some(value)) = client.command(&[b"GET", &key[..]]) else {
+                panic!("{} vanished", key.escape_ascii())
+            };
+            let until = client.command(&[b"PEXPIRETIME", &key[..]]).int();
+            dataset.insert((db, key.clone()), (value, until));
+        }
+    }
+    client.run("SELECT 0");
+    dataset
+}
+
+/// Every form of value, several databases, expiries, deletions, transactions; different for each `round`.
+fn fill(client: &mut Client, round: usize) {
+    let text = round.to_string();
+    let all_bytes: Vec<u8> = (0..=255).cycle().skip(round).take(1000).collect();
+    for db in [0, 3, 15] {
+        client.run(&format!("SELECT {db}"));
+        for number in 0..60 {
+            client.run(&format!("SET key:{number} {round}-{number}"));
+        }
+        client.command(&[b"SET", b"binary\0\r\n\xff key", &all_bytes[..]]);
+        client.command(&[b"SET", b"#looks like a comment", b"*3\r\n$3\r\nSET\r\n#HF1 1 2 3\r\n"]);
+        client.command(&[&b"SET"[..], b"compressible", &vec![b'x'; 20_000]]);
+        client.command(&["SET", "empty", ""]);
+        client.run("SET number -9223372036854775808");
+        client.run(&format!("SET until {text} PXAT {LATER_MS}"));
+        client.run("SET relative 1 EX 100000");
+        client.run("APPEND appended more");
+        client.run("INCRBYFLOAT float 10.5");
+        client.run("INCR counter");
+        client.run("SET renamed before");
+        client.run("RENAME renamed key:renamed");
+        client.run("SET gone 1");
+        client.run("DEL gone key:1 key:2");
+        client.run("SET expired 1 PX 1");
+        client.run("SETRANGE ranged 5 hello");
+        client.run("PEXPIREAT key:3 4102444800000");
+        client.run("MULTI");
+        client.run(&format!("SET pair:a {text}"));
+        client.run(&format!("SET pair:b {text}"));
+        client.run("DEL pair:c");
+        assert_eq!(client.run("EXEC").items().len(), 3);
+    }
+    client.run("SELECT 7");
+    client.run("SET only here");
+    client.run("SELECT 0");
+    // Keys that have expired are gone on both sides, whoever looks.
+    std::thread::sleep(Duration::from_millis(20));
+    for db in [0, 3, 15] {
+        client.run(&format!("SELECT {db}"));
+        assert_eq!(client.run("GET expired"), Reply::Bulk(None));
+    }
+    client.run("SELECT 0");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.metadata().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Runs one of Redis's checkers on a copy; it must find nothing.
+fn accepts(checker: &str, path: &Path) {
+    let output = Command::new(checker).arg(path).output().expect("redis-tools is installed (make setup installs it)");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{checker} {path:?}: {text}");
+}
+
+/// Redis opens a copy of the directory and answers exactly this.
+fn redis_reads(dir: &Path, expected: &Dataset, place: &str) {
+    let copied = dir.with_extension("copy");
+    let _ = std::fs::remove_dir_all(&copied);
+    copy(dir, &copied);
+    let manifest = copied.join("appendonlydir/appendonly.aof.manifest");
+    let has_log = manifest.exists();
+    if has_log {
+        accepts("redis-check-aof", &manifest);
+    }
+    let mut snapshots: Vec<PathBuf> = vec![copied.join("dump.rdb")];
+    if let Ok(files) = std::fs::read_dir(copied.join("appendonlydir")) {
+        snapshots.extend(files.map(|file| file.unwrap().path()));
+    }
+    for snapshot in snapshots.iter().filter(|path| path.extension().is_some_and(|it| it == "rdb") && path.exists()) {
+        accepts("redis-check-rdb", snapshot);
+    }
+    let log = if has_log { "yes" } else { "no" };
+    let redis = Server::spawn_redis(&copied, &["--appendonly", log, "--save", ""]);
+    let found = read(&mut redis.client());
+    assert!(found == *expected, "{place}: Redis has other data: {}", difference(expected, &found));
+    redis.kill();
+    std::fs::remove_dir_all(&copied).unwrap();
+}
+
+fn difference(expected: &Dataset, found: &Dataset) -> String {
+    let keys: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    let differing: Vec<_> = keys
+        .into_iter()
+        .filter(|key| expected.get(*key) != found.get(*key))
+        .map(|(db, key)| {
+            let show = |dataset: &Dataset| {
+                dataset.get(&(*db, key.clone())).map_or("nothing".to_owned(), |(value, until)| {
+                    format!("{}@{until}", value[..value.len().min(30)].escape_ascii())
+                })
+            };
+            format!("{db}:{} {} / {}", key.escape_ascii(), show(expected), show(found))
+        })
+        .collect();
+    format!("{} keys differ (expected / found): {}", differing.len(), differing[..differing.len().min(6)].join("; "))
+}
+
+/// Our server on the directory, the data that it has, and a clean stop.
+fn we_read(dir: &Path, strategy: &str, expected: &Dataset, place: &str) {
+    let server = Server::spawn(dir, &["--persist-strategy", strategy, "--save", ""]);
+    let found = read(&mut server.client());
+    assert!(found == *expected, "{place}: we have other data: {}", difference(expected, &found));
+    assert!(server.stop().success(), "{place}");
+}
+
+#[test]
+fn redis_opens_our_directory_after_a_clean_stop_and_after_our_recovery() {
+    let root = tempfile::tempdir().unwrap();
+    for strategy in STRATEGIES {
+        let dir = root.path().join(strategy);
+        let args = ["--persist-strategy", strategy, "--save", ""];
+        let server = Server::spawn(&dir, &args);
+        let mut client = server.client();
+        fill(&mut client, 1);
+        let stopped = read(&mut client);
+        assert!(server.stop().success());
+        redis_reads(&dir, &stopped, &format!("{strategy}, clean stop"));
+
+        let server = Server::spawn(&dir, &args);
+        let mut client = server.client();
+        assert!(read(&mut client) == stopped, "{strategy}: our own data differ after a clean stop");
+        fill(&mut client, 2);
+        if strategy == "never" {
+            assert_eq!(client.run("SAVE"), Reply::ok());
+        }
+        let killed = read(&mut client);
+        server.kill();
+        we_read(&dir, strategy, &killed, &format!("{strategy}, killed"));
+        redis_reads(&dir, &killed, &format!("{strategy}, killed and recovered"));
+    }
+}
+
+#[test]
+fn redis_opens_our_directory_around_a_rotation() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("rotated");
+    let args = ["--persist-strategy", "everysec", "--save", ""];
+    let server = Server::spawn(&dir, &args);
+    let mut client = server.client();
+    fill(&mut client, 1);
+    client.run("BGREWRITEAOF");
+    fill(&mut client, 2);
+    client.wait_for_info("aof_rewrite_in_progress", "0");
+    fill(&mut client, 3);
+    let rotated = read(&mut client);
+    assert!(server.stop().success());
+    redis_reads(&dir, &rotated, "rotated");
+
+    // A rotation that is cut short by a kill and by a stop: enough data that it takes a while.
+    for kill in [true, false] {
+        let server = Server::spawn(&dir, &args);
+        let mut client = server.client();
+        let mut bytes = Vec::new();
+        for number in 0..20_000 {
+            Client::encode(&["SET", &format!("filler:{number}"), &format!("{number:0>50}")], &mut bytes);
+        }
+        client.send_bytes(&bytes).unwrap();
+        (0..20_000).for_each(|_| assert_eq!(client.read_reply().unwrap(), Reply::ok()));
+        client.run("BGREWRITEAOF");
+        client.run("SET during rotation");
+        let during = read(&mut client);
+        client.run("BGREWRITEAOF");
+        client.run("SET during rotation");
+        if kill {
+            server.kill();
+            we_read(&dir, "everysec", &during, "killed while it rotates");
+        } else {
+            assert!(server.stop().success());
+        }
+        redis_reads(&dir, &during, &format!("stopped while it rotates, kill {kill}"));
+    }
+}
+
+/// Ends a Redis as its users do, keeping what it has.
+fn shut_down(redis: Server, how: &str) {
+    let mut client = redis.client();
+    let _ = client.try_command(&["SHUTDOWN", how]);
+    let mut redis = redis;
+    assert!(redis.wait().success());
+}
+
+#[test]
+fn we_open_directories_that_redis_wrote() {
+    let root = tempfile::tempdir().unwrap();
+    let cases: [(&str, &[&str], &[&str], &str); 5] = [
+        ("snapshot", &["--appendonly", "no", "--save", ""], &["SAVE"], "NOSAVE"),
+        ("log", &["--appendonly", "yes", "--save", ""], &[], "NOSAVE"),
+        ("rewritten-log", &["--appendonly", "yes", "--save", ""], &["BGREWRITEAOF"], "NOSAVE"),
+        (
+            "log-of-commands",
+            &["--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--save", ""],
+            &["BGREWRITEAOF"],
+            "NOSAVE",
+        ),
+        (
+            "log-with-times",
+            &["--appendonly", "yes", "--aof-timestamp-enabled", "yes", "--save", ""],
+            &["BGREWRITEAOF"],
+            "NOSAVE",
+        ),
+    ];
+    for (name, args, commands, how) in cases {
+        let origin = root.path().join(name);
+        std::fs::create_dir(&origin).unwrap();
+        let redis = Server::spawn_redis(&origin, args);
+        let mut client = redis.client();
+        fill(&mut client, 1);
+        for command in commands {
+            client.run(command);
+            client.wait_for_info("aof_rewrite_in_progress", "0");
+        }
+        if args.contains(&"yes") {
+            fill(&mut client, 2);
+        }
+        let expected = read(&mut client);
+        drop(client);
+        shut_down(redis, how);
+        for strategy in ["always", "never"] {
+            let dir = root.path().join(format!("{name}-{strategy}"));
+            copy(&origin, &dir);
+            we_read(&dir, strategy, &expected, &format!("{name}, {strategy}, taken over"));
+            we_read(&dir, strategy, &expected, &format!("{name}, {strategy}, started again"));
+            redis_reads(&dir, &expected, &format!("{name}, {strategy}"));
+        }
+    }
+}
+
+#[test]
+fn we_open_the_single_file_of_a_server_before_redis_7() {
+    let root = tempfile::tempdir().unwrap();
+    let mut commands = Vec::new();
+    for words in ["SELECT 0", "SET a 1", "SET b 2", "SELECT 5", "SET c 3", "MULTI", "INCR c", "EXEC"] {
+        Client::encode(&words.split(' ').collect::<Vec<_>>(), &mut commands);
+    }
+    let expected: Dataset = [((0, "a"), "1"), ((0, "b"), "2"), ((5, "c"), "4")]
+        .map(|((db, key), value)| ((db, key.into()), (value.into(), -1)))
+        .into();
+    for strategy in ["always", "never"] {
+        for torn in [&b""[..], b"*3\r\n$3\r\nSET\r\n$1\r\nx"] {
+            let dir = root.path().join(format!("{strategy}-{}", torn.len()));
+            std::fs::create_dir(&dir).unwrap();
+            std::fs::write(dir.join("appendonly.aof"), [&commands[..], torn].concat()).unwrap();
+            for time in ["first", "second", "third"] {
+                we_read(&dir, strategy, &expected, &format!("single file, {strategy}, {time} start"));
+            }
+            // Newer data than the file's must win over it, whatever becomes of the log.
+            let server = Server::spawn(&dir, &["--persist-strategy", strategy, "--save", ""]);
+            server.client().run("SET a newer");
+            assert!(server.stop().success());
+            let mut newer = expected.clone();
+            newer.insert((0, b"a".to_vec()), (b"newer".to_vec(), -1));
+            for strategy in ["never", "always", "never"] {
+                we_read(&dir, strategy, &newer, &format!("single file, then {strategy}"));
+            }
+            redis_reads(&dir, &newer, "after a single file");
+        }
+    }
+}
+
+fn epoch(dir: &Path) -> u64 {
+    let text = std::fs::read_to_string(dir.join("holdfast-identity.json")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    line["epoch"].as_u64().unwrap()
+}
+
+#[test]
+fn redis_and_we_take_turns_on_one_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("turns");
+    let ours = ["--persist-strategy", "everysec", "--save", ""];
+    let theirs = ["--appendonly", "yes", "--save", ""];
+    let server = Server::spawn(&dir, &ours);
+    fill(&mut server.client(), 1);
+    assert!(server.stop().success());
+    for (round, rewrite) in [(2, false), (3, true), (4, false)] {
+        let before = epoch(&dir);
+        let redis = Server::spawn_redis(&dir, &theirs);
+        let mut client = redis.client();
+        fill(&mut client, round);
+        if rewrite {
+            client.run("BGREWRITEAOF");
+            client.wait_for_info("aof_rewrite_in_progress", "0");
+            client.run("SET after rewrite");
+        }
+        client.run("SET round:redis done");
+        let theirs = read(&mut client);
+        drop(client);
+        shut_down(redis, "NOSAVE");
+        let place = format!("round {round}, Redis rewrote the log: {rewrite}");
+        let server = Server::spawn(&dir, &ours);
+        let mut client = server.client();
+        let found = read(&mut client);
+        assert!(found == theirs, "{place}: {}", difference(&theirs, &found));
+        assert!(epoch(&dir) > before, "{place}: the epoch tells that another server was here");
+        fill(&mut client, round + 10);
+        let ours = read(&mut client);
+        server.kill();
+        let after = epoch(&dir);
+        we_read(&dir, "everysec", &ours, &format!("{place}, and we were killed"));
+        assert_eq!(epoch(&dir), after, "{place}: no other server was here");
+        redis_reads(&dir, &ours, &place);
+    }
+}
+
+#[test]
+fn a_redis_that_never_loaded_our_snapshot_does_not_win_over_it() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("trap");
+    let ours = ["--persist-strategy", "never", "--save", ""];
+    let server = Server::spawn(&dir, &ours);
+    let mut client = server.client();
+    fill(&mut client, 1);
+    let expected = read(&mut client);
+    assert!(server.stop().success());
+    // The times in both files have a resolution of one second.
+    std::thread::sleep(Duration::from_millis(1100));
+    let redis = Server::spawn_redis(&dir, &["--appendonly", "yes", "--save", ""]);
+    assert_eq!(redis.client().run("DBSIZE").int(), 0, "Redis ignores a snapshot when it has a log");
+    shut_down(redis, "NOSAVE");
+    let mut server = Server::spawn(&dir, &ours);
+    assert_eq!(server.wait().code(), Some(3));
+    let log = server.log_text();
+    assert!(log.contains("dump.rdb") && log.contains("appendonlydir") && log.contains("Move"), "{log}");
+    std::fs::rename(dir.join("appendonlydir"), root.path().join("aside")).unwrap();
+    we_read(&dir, "never", &expected, "after the log of Redis was moved away");
+}
