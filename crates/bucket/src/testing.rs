@@ -133,6 +133,19 @@ pub fn write_credentials(dir: &Path) {
     }
 }
 
+/// A client for plain HTTP, which needs no TLS provider to be chosen for the process.
+#[must_use]
+pub fn plain_client() -> reqwest::Client {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the default protocol versions")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().build();
+    client.expect("a client without options can be built")
+}
+
 /// An address on which nobody listens.
 #[must_use]
 pub fn free_address() -> SocketAddr {

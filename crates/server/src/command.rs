@@ -1,1 +1,317 @@
-//! Commands.
+//! Commands: one table that describes them, one file per family, and the way from a request to a reply.
+//!
+//! ```text
+//!  Request ──▶ execute ──▶ table (lookup, arity) ──▶ gates (auth, memory, disk, loading) ──▶ queue (MULTI) or run
+//!                                                                                             │
+//!             reply bytes ◀── ReplyWriter ◀──────────── family function ──▶ Keyspace ──▶ Engine + EffectBuffer
+//!                                                             └──▶ Host (what only the process knows)
+//! ```
+//!
+//! Pure: time, settings and the process come in through [`Context`]. A command runs to completion; one that must wait
+//! (for a disk, for time) returns [`Outcome::Deferred`] and the executor finishes it.
+
+mod args;
+mod bits;
+mod client;
+mod config;
+mod connection;
+mod debug;
+pub mod error;
+mod expiry;
+pub mod glob;
+pub mod host;
+mod info;
+mod introspect;
+mod keys;
+mod long_double;
+mod replay;
+mod server;
+pub mod session;
+mod strings;
+pub mod table;
+mod transaction;
+
+pub use connection::REDIS_VERSION;
+pub use error::ReplyError;
+pub use host::{
+    ClientFacts, ClientFilter, ClientKind, DebugRequest, Host, InfoSection, JobStart, Killed, PauseMode,
+    ShutdownOptions,
+};
+pub use replay::{ReplayError, Replayer};
+pub use session::Session;
+pub use table::{Command, flags};
+
+use crate::engine::effects::EffectBuffer;
+use crate::engine::{Engine, Keyspace};
+use crate::protocol::{ReplyWriter, Request};
+
+/// Settings that commands obey, as they are at the moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// Limit of [`Engine::used_memory`] in bytes; 0 is none.
+    pub maxmemory: u64,
+    /// Longest string in bytes (`proto-max-bulk-len`).
+    pub proto_max_bulk_len: u64,
+    /// Whether a password is asked for (`requirepass`).
+    pub auth_required: bool,
+    /// Whether this connection may use DEBUG (`enable-debug-command`).
+    pub debug_allowed: bool,
+    /// The data set is being loaded.
+    pub loading: bool,
+    /// Error text (`MISCONF …`) for commands that write, while they must not.
+    pub write_block: Option<&'a str>,
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Settings {
+            maxmemory: 0,
+            proto_max_bulk_len: crate::limits::STRING_LEN_MAX_DEFAULT,
+            auth_required: false,
+            debug_allowed: false,
+            loading: false,
+            write_block: None,
+        }
+    }
+}
+
+/// Everything a command works with, apart from its connection.
+pub struct Context<'a> {
+    /// The data.
+    pub engine: &'a mut Engine,
+    /// Where changes are recorded for the log.
+    pub effects: &'a mut EffectBuffer,
+    /// The process.
+    pub host: &'a mut dyn Host,
+    /// Settings.
+    pub settings: Settings<'a>,
+    /// Wall time of this turn in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The reply is in the buffer; no bytes when the client asked not to be answered.
+    Done,
+    /// As [`Outcome::Done`], then the connection is closed behind the reply.
+    Close,
+    /// Nothing was written. The executor does the rest and writes the reply, unless
+    /// [`Session::is_reply_suppressed`]; commands of this connection that follow wait for it.
+    Deferred(Deferred),
+}
+
+/// What the executor has still to do for a command, and how it replies then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deferred {
+    /// WAIT: integer, the number of replicas that have [`Session::last_write_offset`]. `timeout_ms` 0 is for ever.
+    Wait {
+        /// Replicas asked for.
+        replicas: u64,
+        /// Longest wait.
+        timeout_ms: u64,
+    },
+    /// WAITAOF: array of two integers, 1 if [`Session::last_write_offset`] is on the local disk else 0, and the number
+    /// of replicas that have it on theirs.
+    WaitAof {
+        /// 1 if the local disk is asked for.
+        local: u64,
+        /// Replicas asked for.
+        replicas: u64,
+        /// Longest wait; 0 is for ever.
+        timeout_ms: u64,
+    },
+    /// SAVE: `+OK`, or an error.
+    Save,
+    /// SHUTDOWN: no reply and the process ends, or an error.
+    Shutdown(ShutdownOptions),
+    /// DEBUG SLEEP, RELOAD, LOADAOF: `+OK`, or an error.
+    Debug(DebugRequest),
+}
+
+/// A command at work.
+pub(crate) struct Call<'c, 'x> {
+    pub(crate) ctx: &'c mut Context<'x>,
+    pub(crate) session: &'c mut Session,
+    pub(crate) command: &'static Command,
+    pub(crate) request: Request<'c>,
+    pub(crate) reply: ReplyWriter<'c>,
+    /// Inside EXEC, where nothing may wait.
+    pub(crate) in_exec: bool,
+}
+
+/// What a family function returns.
+pub(crate) type Run = Result<Outcome, ReplyError>;
+
+impl<'c> Call<'c, '_> {
+    /// The selected database.
+    pub(crate) fn keys(&mut self) -> Keyspace<'_> {
+        Keyspace::new(self.ctx.engine, self.ctx.effects, self.session.db, self.ctx.now_ms)
+    }
+
+    /// The selected database, and the reply that is written from it.
+    pub(crate) fn keys_and_reply(&mut self) -> (Keyspace<'_>, &mut ReplyWriter<'c>) {
+        let keys = Keyspace::new(self.ctx.engine, self.ctx.effects, self.session.db, self.ctx.now_ms);
+        (keys, &mut self.reply)
+    }
+
+    /// Whether a log is being replayed, where limits and the clock do not count.
+    pub(crate) fn is_replay(&self) -> bool {
+        self.ctx.engine.is_replaying()
+    }
+
+    pub(crate) fn arg(&self, index: usize) -> &'c [u8] {
+        self.request.arg(index)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.request.len()
+    }
+
+    /// Records the command as it came as its own effect, in the selected database.
+    pub(crate) fn log_verbatim(&mut self) {
+        self.ctx.effects.push_iter(self.session.db, self.request.args_from(0));
+    }
+
+    /// Records an effect in the selected database.
+    pub(crate) fn log(&mut self, args: &[&[u8]]) {
+        self.ctx.effects.push(self.session.db, args);
+    }
+}
+
+/// Executes one request of one connection.
+///
+/// The reply is appended to `reply`; what must be logged is appended to `ctx.effects`. Errors are replies: the function
+/// never fails and never panics on what a client sent.
+pub fn execute(
+    ctx: &mut Context<'_>,
+    session: &mut Session,
+    request: &Request<'_>,
+    reply: &mut Vec<u8>,
+) -> Outcome {
+    use session::ReplyMode;
+    let start = reply.len();
+    let silent = matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+    let outcome = dispatch(ctx, session, request, ReplyWriter::new(reply, session.version));
+    if silent || session.reply_mode != ReplyMode::On {
+        session.reply_suppressed = silent && session.reply_mode != ReplyMode::On;
+        if session.reply_suppressed {
+            reply.truncate(start);
+        }
+        match session.reply_mode {
+            ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
+            ReplyMode::Skip => session.reply_mode = ReplyMode::On,
+            ReplyMode::On | ReplyMode::Off => {}
+        }
+    } else {
+        session.reply_suppressed = false;
+    }
+    outcome
+}
+
+fn dispatch<'c>(
+    ctx: &'c mut Context<'_>,
+    session: &'c mut Session,
+    request: &Request<'c>,
+    mut reply: ReplyWriter<'c>,
+) -> Outcome {
+    ctx.engine.stats.commands += 1;
+    let command = match table::resolve(request) {
+        Ok(command) => command,
+        Err(error) => {
+            session.fail_transaction();
+            write_error(ctx.engine, &mut reply, &error);
+            return Outcome::Done;
+        }
+    };
+    if let Err(error) = check_gates(ctx, session, command) {
+        session.fail_transaction();
+        if command.has(flags::EXEC) {
+            session.close(ctx.engine);
+            let cause = error.text();
+            write_error(ctx.engine, &mut reply, &error::exec_aborted(&cause));
+        } else {
+            write_error(ctx.engine, &mut reply, &error);
+        }
+        return Outcome::Done;
+    }
+    if session.transaction.is_some() && !command.has(flags::RUNS_IN_MULTI) {
+        session.queue(command, request);
+        reply.simple("QUEUED");
+        return Outcome::Done;
+    }
+    session.last_command = Some(command);
+    ctx.effects.begin_unit(!command.has(flags::TOUCHES_ARBITRARY_KEYS));
+    let outcome = run(ctx, session, command, *request, reply, false);
+    ctx.effects.end_unit();
+    outcome
+}
+
+/// Runs one command and writes its error, if that is how it ends.
+pub(crate) fn run<'c>(
+    ctx: &'c mut Context<'_>,
+    session: &'c mut Session,
+    command: &'static Command,
+    request: Request<'c>,
+    mut reply: ReplyWriter<'c>,
+    in_exec: bool,
+) -> Outcome {
+    let start = reply.position();
+    let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec };
+    let result = (command.run)(&mut call);
+    match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            reply.rewind(start);
+            write_error(ctx.engine, &mut reply, &error);
+            Outcome::Done
+        }
+    }
+}
+
+pub(crate) fn write_error(engine: &mut Engine, reply: &mut ReplyWriter<'_>, error: &ReplyError) {
+    let text = error.text();
+    engine.stats.record_error(&text);
+    reply.error(&text);
+}
+
+/// What stands between a known command and its execution. The order is that of Redis 7.0.
+fn check_gates(
+    ctx: &mut Context<'_>,
+    session: &Session,
+    command: &'static Command,
+) -> Result<(), ReplyError> {
+    let settings = &ctx.settings;
+    if command.has(flags::PROTECTED) && !settings.debug_allowed {
+        return Err(error::protected(command.name));
+    }
+    if settings.auth_required && !session.authenticated && !command.has(flags::NO_AUTH) {
+        return Err(error::NO_AUTH);
+    }
+    let queued = session.transaction.as_ref();
+    if queued.is_some() && command.has(flags::NO_MULTI) {
+        return Err(error::NO_MULTI);
+    }
+    // EXEC answers for what it would run.
+    let runs = command.flags | if command.has(flags::EXEC) { queued.map_or(0, |it| it.flags) } else { 0 };
+    if settings.maxmemory > 0 && ctx.engine.used_memory() > settings.maxmemory {
+        // Queueing grows memory too, whatever is queued.
+        let queues = queued.is_some() && !command.has(flags::ENDS_MULTI);
+        if runs & flags::DENYOOM != 0 || queues {
+            return Err(error::OUT_OF_MEMORY);
+        }
+    }
+    if let Some(text) = settings.write_block
+        && (runs & flags::WRITE != 0 || command.has(flags::PING))
+    {
+        return Err(ReplyError::from(text.to_owned()));
+    }
+    if settings.loading {
+        let denied = !command.has(flags::LOADING)
+            || (command.has(flags::EXEC) && queued.is_some_and(|it| it.denied_while_loading));
+        if denied {
+            return Err(error::LOADING);
+        }
+    }
+    Ok(())
+}

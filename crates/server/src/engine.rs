@@ -236,6 +236,11 @@ impl Engine {
         self.replaying = replaying;
     }
 
+    /// Whether a log is being replayed.
+    pub fn is_replaying(&self) -> bool {
+        self.replaying
+    }
+
     /// Switches [`Engine::expire_cycle`] off or on (DEBUG SET-ACTIVE-EXPIRE).
     pub(crate) fn set_active_expiry(&mut self, active: bool) {
         self.active_expiry = active;

@@ -1,1 +1,4 @@
-//! Listener and connections: bytes and back-pressure.
+//! Listener and connections: bytes and back-pressure. Knows no command's meaning.
+
+pub mod connection;
+pub mod listener;

@@ -1,7 +1,9 @@
 //! Log, snapshot, manifest, identity, recovery.
 
+pub mod barrier;
 pub mod digest;
 pub mod directives;
+pub mod identity;
 pub mod log;
 pub mod manifest;
 pub mod policy;

@@ -42,8 +42,8 @@ fixed! {
     SYNTAX = "ERR syntax error";
     NOT_INTEGER = "ERR value is not an integer or out of range";
     NOT_POSITIVE = "ERR value is out of range, must be positive";
+    NOT_I32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
     NOT_FLOAT = "ERR value is not a valid float";
-    OUT_OF_RANGE = "ERR value is out of range";
     OVERFLOW = "ERR increment or decrement would overflow";
     DECREMENT_OVERFLOW = "ERR decrement would overflow";
     NAN_OR_INFINITY = "ERR increment would produce NaN or Infinity";
@@ -51,9 +51,7 @@ fixed! {
     OFFSET_OUT_OF_RANGE = "ERR offset is out of range";
     NO_SUCH_KEY = "ERR no such key";
     SAME_OBJECT = "ERR source and destination objects are the same";
-    INDEX_OUT_OF_RANGE = "ERR index out of range";
     DB_INDEX_OUT_OF_RANGE = "ERR DB index is out of range";
-    INVALID_DB_INDEX = "ERR invalid DB index";
     INVALID_CURSOR = "ERR invalid cursor";
     BIT_OFFSET = "ERR bit offset is not an integer or out of range";
     BIT_VALUE = "ERR bit is not an integer or out of range";
@@ -83,15 +81,23 @@ fixed! {
     OUT_OF_MEMORY = "OOM command not allowed when used memory > 'maxmemory'.";
     LOADING = "LOADING Redis is loading the dataset in memory";
     NO_SUCH_CLIENT = "ERR No such client";
+    CLIENT_ID = "ERR Invalid client ID";
+    CLIENT_ID_POSITIVE = "ERR client-id should be greater than 0";
+    PAUSE_MODE = "ERR CLIENT PAUSE mode must be WRITE or ALL";
     TIMEOUT_NOT_INTEGER = "ERR timeout is not an integer or out of range";
     TIMEOUT_NEGATIVE = "ERR timeout is negative";
     NO_SHUTDOWN = "ERR No shutdown in progress.";
+    PROTOCOL_SAMPLE = "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
+    RESP3_ONLY = "ERR RESP2 is not supported by this command";
+    WAITAOF_LOCAL = "ERR value is out of range, value must between 0 and 1";
+    FUNCTION_FLUSH = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
+    SCRIPT_FLUSH = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
+    FUNCTION_LIST_NAME = "ERR library name argument was not given";
     WAITAOF_DISABLED = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
     NO_FREQUENCY = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
     INVALID_COMMAND = "ERR Invalid command specified";
     NO_KEY_ARGUMENTS = "ERR The command has no key arguments";
     GETKEYS_ARITY = "ERR Invalid number of arguments specified for command";
-    GETKEYS_ARGUMENTS = "ERR Invalid arguments specified for command";
 }
 
 pub(crate) fn exec_aborted(cause: &[u8]) -> ReplyError {
@@ -146,4 +152,31 @@ pub(crate) fn unknown_subcommand(subcommand: &[u8], command: &str) -> ReplyError
 pub(crate) fn c_text(text: &[u8], max: usize) -> &[u8] {
     let text = &text[..text.len().min(max)];
     text.iter().position(|&byte| byte == 0).map_or(text, |end| &text[..end])
+}
+
+pub(crate) fn unsupported_option(option: &[u8]) -> ReplyError {
+    ReplyError::from([b"ERR Unsupported option ", c_text(option, usize::MAX)].concat())
+}
+
+pub(crate) fn hello_option(option: &[u8]) -> ReplyError {
+    ReplyError::from([b"ERR Syntax error in HELLO option '", c_text(option, usize::MAX), b"'"].concat())
+}
+
+pub(crate) fn unknown_client_type(name: &[u8]) -> ReplyError {
+    ReplyError::from([b"ERR Unknown client type '", c_text(name, usize::MAX), b"'"].concat())
+}
+
+pub(crate) fn no_such_user(name: &[u8]) -> ReplyError {
+    ReplyError::from([b"ERR No such user '", c_text(name, usize::MAX), b"'"].concat())
+}
+
+pub(crate) fn unknown_argument(argument: &[u8]) -> ReplyError {
+    ReplyError::from([b"ERR Unknown argument ", c_text(argument, usize::MAX)].concat())
+}
+
+pub(crate) fn unknown_subcommand_or_arity(subcommand: &[u8], command: &str) -> ReplyError {
+    let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
+    text.extend_from_slice(c_text(subcommand, 128));
+    text.extend_from_slice(format!("'. Try {command} HELP.").as_bytes());
+    ReplyError::from(text)
 }

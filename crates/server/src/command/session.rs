@@ -107,6 +107,13 @@ impl Session {
         self.reply_suppressed
     }
 
+    /// Whether a command that writes is queued.
+    pub fn transaction_writes(&self) -> bool {
+        self.transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.flags & crate::command::flags::WRITE != 0)
+    }
+
     /// Bytes held by a queued transaction and watches, for memory accounting.
     pub fn memory_bytes(&self) -> usize {
         self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
@@ -143,9 +150,10 @@ impl Session {
 
     /// Appends this client's line of CLIENT LIST, with the fields of Redis 7.0, and a line feed.
     pub fn write_client_line(&self, facts: &ClientFacts, out: &mut String) {
-        let multi = self.transaction.as_ref().map_or(-1, |transaction| {
-            i64::try_from(transaction.queue.len()).unwrap_or(i64::MAX)
-        });
+        let multi = self
+            .transaction
+            .as_ref()
+            .map_or(-1, |transaction| i64::try_from(transaction.queue.len()).unwrap_or(i64::MAX));
         let mut kind = String::new();
         if self.transaction.is_some() {
             kind.push('x');

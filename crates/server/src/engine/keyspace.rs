@@ -77,6 +77,16 @@ impl<'a> Keyspace<'a> {
         }
     }
 
+    /// Finds a key for a question about it: counts hit or miss, and is no access.
+    pub(crate) fn peek(&mut self, key: &[u8]) -> Option<&Record> {
+        let found = self.find(key);
+        match found.at {
+            Some(_) => self.engine.stats.keyspace_hits += 1,
+            None => self.engine.stats.keyspace_misses += 1,
+        }
+        self.record(found)
+    }
+
     pub(crate) fn record(&self, found: Found) -> Option<&Record> {
         found.at.map(|at| self.engine.table(self.db).record(at))
     }
@@ -113,6 +123,13 @@ impl<'a> Keyspace<'a> {
             }
         }
         self.engine.watches.changed(self.db, key);
+    }
+
+    /// Sets a key to bytes that count as raw from the start, without expiry.
+    pub(crate) fn set_raw(&mut self, found: Found, key: &[u8], bytes: Vec<u8>) {
+        self.edit(found, key, |old| *old = bytes);
+        let found = self.find(key);
+        self.set_expiry(found, key, None);
     }
 
     /// Changes the bytes of a key in place, an absent key beginning empty; from then on it counts as raw.
@@ -153,6 +170,14 @@ impl<'a> Keyspace<'a> {
         let record = self.engine.table_mut(self.db).remove(at);
         self.engine.watches.changed(self.db, key);
         Some(record)
+    }
+
+    /// Inserts what another key held, with its expiry, under a name that is not there.
+    pub(crate) fn insert(&mut self, key: &[u8], record: Record) {
+        let table = self.engine.table_mut(self.db);
+        let hash = table.hash(key);
+        table.insert(hash, record.renamed(Box::from(key), hash));
+        self.engine.watches.changed(self.db, key);
     }
 
     /// Number of keys, expired ones that were not collected yet included.

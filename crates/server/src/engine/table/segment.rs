@@ -33,6 +33,11 @@ impl Record {
         };
     }
 
+    /// The same record under another key.
+    pub(crate) fn renamed(self, key: Box<[u8]>, hash: u32) -> Record {
+        Record { key, hash, ..self }
+    }
+
     /// Whether the value was built by changes in place, which OBJECT ENCODING shows.
     pub(crate) fn is_raw(&self) -> bool {
         self.state & RAW != 0

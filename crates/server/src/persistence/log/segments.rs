@@ -107,6 +107,9 @@ pub struct Log {
     closed_len: u64,
     base_len: u64,
     len_at_rewrite: u64,
+    /// Grows with every rewrite that begins, whether or not it ends well: a name that a manifest on disk may hold is
+    /// never written again.
+    next_base_seq: u64,
 }
 
 /// A rewrite that has begun: what its base has to hold, and where it goes.
@@ -171,6 +174,7 @@ impl Log {
             closed_len: 0,
             base_len: 0,
             len_at_rewrite: 0,
+            next_base_seq: base_seq + 1,
         };
         log.place_base(storage, &rewrite, base_len)?;
         log.remove_files(storage, old.base.iter().chain(&old.incrementals).chain(&old.history));
@@ -194,13 +198,23 @@ impl Log {
         let is_ours = manifest.owner.as_ref() == Some(&owner);
         manifest.owner = Some(owner.clone());
         let last = manifest.incrementals.last().cloned();
+        let next_base_seq = manifest.base.as_ref().map_or(0, |base| base.seq) + 1;
         if let (Some(end), Some(last), true) = (resume, &last, is_ours) {
             let path = paths.file(last);
             let writer = LogWriter::resume(storage, &path, end)
                 .map_err(|source| LogFilesError::OpenSegment { path, source })?;
             let closed_len = (base_len + segments_len).saturating_sub(writer.file_len());
             let len_at_rewrite = base_len + segments_len;
-            return Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite });
+            return Ok(Self {
+                paths,
+                owner,
+                manifest,
+                writer,
+                closed_len,
+                base_len,
+                len_at_rewrite,
+                next_base_seq,
+            });
         }
         let seq = last.map_or(0, |last| last.seq) + 1;
         let segment = LiveFile { name: paths.segment_name(seq), seq, kind: FileKind::Incremental };
@@ -208,7 +222,8 @@ impl Log {
         manifest.incrementals.push(segment);
         write_manifest(storage, &paths, &manifest)?;
         let closed_len = base_len + segments_len;
-        Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite: closed_len })
+        let len_at_rewrite = closed_len;
+        Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite, next_base_seq })
     }
 
     /// Closes the open segment and begins a new one at a cut between two batches.
@@ -234,7 +249,8 @@ impl Log {
         self.manifest = manifest;
         self.closed_len += self.writer.file_len();
         self.writer = writer;
-        let base_seq = self.manifest.base.as_ref().map_or(0, |base| base.seq) + 1;
+        let base_seq = self.next_base_seq;
+        self.next_base_seq += 1;
         Ok(Rewrite { segment_seq: seq, base_seq, offset, temp_path: self.paths.temp_base() })
     }
 

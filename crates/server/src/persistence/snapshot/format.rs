@@ -128,29 +128,6 @@ pub fn encode_int(out: &mut Vec<u8>, number: i64) -> bool {
     true
 }
 
-/// The integer whose canonical decimal form is `text`: no sign but `-`, no leading zero, no `-0`, within 64 bits.
-#[must_use]
-pub fn canonical_int(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    // Accumulated below zero, because -2^63 has no positive counterpart.
-    let mut number = 0_i64;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        number = number.checked_mul(10)?.checked_sub(i64::from(digit - b'0'))?;
-    }
-    if negative { Some(number) } else { number.checked_neg() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,23 +162,6 @@ mod tests {
         check(i64::from(i32::MAX), Some(&[0xC2, 0xFF, 0xFF, 0xFF, 0x7F]));
         check(i64::from(i32::MAX) + 1, None);
         check(i64::from(i32::MIN) - 1, None);
-    }
-
-    #[test]
-    fn only_canonical_decimals_are_integers() {
-        fn check(text: &str, expected: Option<i64>) {
-            assert_eq!(canonical_int(text.as_bytes()), expected, "{text:?}");
-        }
-        check("0", Some(0));
-        check("-1", Some(-1));
-        check("9223372036854775807", Some(i64::MAX));
-        check("-9223372036854775808", Some(i64::MIN));
-        for text in
-            ["", "-", "-0", "00", "01", "+1", " 1", "1 ", "1a", "9223372036854775808", "-9223372036854775809"]
-        {
-            check(text, None);
-        }
-        check("12345678901234567890123", None);
     }
 
     #[test]

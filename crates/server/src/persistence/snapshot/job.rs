@@ -238,7 +238,11 @@ fn write(
         storage.sync_dir(directory)
     };
     place().map_err(|source| SnapshotJobError::Rename { path: settled.clone(), source })?;
-    Ok(WrittenSnapshot { bytes: summary.bytes, keys: summary.keys, summary: digester.map(|digester| digester.finish()) })
+    Ok(WrittenSnapshot {
+        bytes: summary.bytes,
+        keys: summary.keys,
+        summary: digester.map(|digester| digester.finish()),
+    })
 }
 
 /// Writes a snapshot here and now.

@@ -13,10 +13,11 @@ use input::Input;
 use super::format::{
     ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, LEN_32, LEN_64, MAGIC, OP_AUX, OP_EOF, OP_EXPIRE_MS,
     OP_EXPIRE_S, OP_FREQ, OP_FUNCTION_PRE_GA, OP_FUNCTION2, OP_IDLE, OP_MODULE_AUX, OP_RESIZE_DB,
-    OP_SELECT_DB, OP_SLOT_INFO, TYPE_STRING, VERSION_CHECKSUM, VERSION_MAX, canonical_int, type_name,
+    OP_SELECT_DB, OP_SLOT_INFO, TYPE_STRING, VERSION_CHECKSUM, VERSION_MAX, type_name,
 };
 use super::{RdbSummary, lzf};
 use crate::engine::value::{Entry, Value};
+use crate::protocol::decode::parse_i64;
 
 /// Why a visitor does not want to go on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -235,7 +236,7 @@ impl RdbString {
     fn into_value(self) -> Value {
         match self {
             Self::Int(number) => Value::Int(number),
-            Self::Bytes(bytes) => canonical_int(&bytes).map_or(Value::Bytes(bytes), Value::Int),
+            Self::Bytes(bytes) => parse_i64(&bytes).map_or(Value::Bytes(bytes), Value::Int),
         }
     }
 }

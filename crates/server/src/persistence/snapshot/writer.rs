@@ -6,11 +6,12 @@ use crc::{Digest, Table};
 
 use super::format::{
     COMPRESSION_GAIN_MIN, CRC64, ENC_LZF, INT32_TEXT_LEN_MAX, MAGIC, OP_AUX, OP_EOF, OP_EXPIRE_MS,
-    OP_RESIZE_DB, OP_SELECT_DB, TYPE_STRING, UNCOMPRESSED_LEN_MAX, VERSION_WRITTEN, canonical_int,
-    encode_int, encode_length,
+    OP_RESIZE_DB, OP_SELECT_DB, TYPE_STRING, UNCOMPRESSED_LEN_MAX, VERSION_WRITTEN, encode_int,
+    encode_length,
 };
 use super::{RdbSummary, lzf};
 use crate::engine::value::{Entry, Value};
+use crate::protocol::decode::parse_i64;
 
 /// Bytes collected before they are handed on: large enough that a system call per write does not matter.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -143,7 +144,7 @@ impl<W: Write> RdbWriter<W> {
 
     fn put_string(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() <= INT32_TEXT_LEN_MAX
-            && let Some(number) = canonical_int(bytes)
+            && let Some(number) = parse_i64(bytes)
             && encode_int(&mut self.buffer, number)
         {
             return Ok(());

@@ -1,10 +1,4 @@
 //! RDB files travel between this server and Redis in both directions.
-//!
-//! Needs Redis 7.0 (`redis-server`, `redis-check-rdb`); its absence is a failure, because a promise would go untested.
-
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
-
-mod redis_peer;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +9,8 @@ use holdfast_server::persistence::digest::Digester;
 use holdfast_server::persistence::snapshot::{
     BoxError, RdbOptions, RdbVisitor, RdbWriter, ReadRdbError, SnapshotAux, read_rdb,
 };
-use redis_peer::{Redis, check_rdb};
+
+use crate::peer::{Redis, check_rdb};
 
 /// Far enough away that nothing expires during a test: 2100-01-01.
 const LATER_MS: i64 = 4_102_444_800_000;

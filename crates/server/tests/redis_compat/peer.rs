@@ -54,7 +54,8 @@ impl Redis {
         }
     }
 
-    fn send(&mut self, arguments: &[&[u8]]) -> Reply {
+    /// Runs a command and returns its reply, also if that is an error.
+    pub(crate) fn send(&mut self, arguments: &[&[u8]]) -> Reply {
         let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
         for argument in arguments {
             request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
@@ -62,6 +63,10 @@ impl Redis {
             request.extend_from_slice(b"\r\n");
         }
         self.connection.get_mut().write_all(&request).unwrap();
+        self.reply()
+    }
+
+    fn reply(&mut self) -> Reply {
         let mut line = String::new();
         self.connection.read_line(&mut line).unwrap();
         let (kind, rest) = line.trim_end().split_at_checked(1).expect("redis-server closed the connection");
@@ -76,6 +81,7 @@ impl Redis {
                 bytes.truncate(bytes.len() - 2);
                 Reply::Bytes(bytes)
             }
+            "*" => Reply::Array((0..rest.parse().unwrap()).map(|_| self.reply()).collect()),
             other => panic!("no test needs a reply of kind {other:?}"),
         }
     }
@@ -97,6 +103,7 @@ pub(crate) enum Reply {
     Int(i64),
     Nil,
     Bytes(Vec<u8>),
+    Array(Vec<Reply>),
 }
 
 impl Reply {
@@ -108,6 +115,12 @@ impl Reply {
     /// The string, which it must be.
     pub(crate) fn bytes(self) -> Vec<u8> {
         if let Self::Bytes(bytes) = self { bytes } else { panic!("expected a string, not {self:?}") }
+    }
+
+    /// The array of text, which it must be.
+    pub(crate) fn strings(self) -> Vec<String> {
+        let Self::Array(replies) = self else { panic!("expected an array, not {self:?}") };
+        replies.into_iter().map(|reply| String::from_utf8(reply.bytes()).unwrap()).collect()
     }
 }
 

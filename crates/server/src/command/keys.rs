@@ -1,0 +1,360 @@
+//! Keys, databases, and what is known of a value.
+
+use super::args::{self, integer, is};
+use super::{Call, Outcome, ReplyError, Run, error, glob, introspect};
+use crate::engine::Keyspace;
+use crate::engine::table::Record;
+use crate::engine::value::Value;
+
+/// Longest string that Redis stores in one piece with its header. Source: `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`.
+const EMBEDDED_LEN_MAX: usize = 44;
+
+pub(crate) fn del(call: &mut Call<'_, '_>) -> Run {
+    let request = call.request;
+    let mut removed: Vec<&[u8]> = Vec::new();
+    for key in request.args_from(1) {
+        let mut keys = call.keys();
+        let found = keys.find(key);
+        if keys.remove(found, key).is_some() {
+            removed.push(key);
+        }
+    }
+    if !removed.is_empty() {
+        call.ctx.engine.add_dirty(removed.len());
+        let args = std::iter::once(&b"DEL"[..]).chain(removed.iter().copied()).collect::<Vec<_>>();
+        call.log(&args);
+    }
+    call.reply.count(removed.len());
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn unlink(call: &mut Call<'_, '_>) -> Run {
+    del(call)
+}
+
+pub(crate) fn exists(call: &mut Call<'_, '_>) -> Run {
+    let request = call.request;
+    let count = request.args_from(1).filter(|key| call.keys().peek(key).is_some()).count();
+    call.reply.count(count);
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn touch(call: &mut Call<'_, '_>) -> Run {
+    let request = call.request;
+    let count = request.args_from(1).filter(|key| call.keys().read(key).is_some()).count();
+    call.reply.count(count);
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn type_name(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(1);
+    let present = call.keys().peek(key).is_some();
+    call.reply.simple(if present { "string" } else { "none" });
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn keys(call: &mut Call<'_, '_>) -> Run {
+    let pattern = call.arg(1);
+    let mut found: Vec<Box<[u8]>> = Vec::new();
+    call.keys().for_each(|record| {
+        if pattern == b"*" || glob::matches(pattern, &record.key) {
+            found.push(record.key.clone());
+        }
+    });
+    call.reply.array(found.len());
+    for key in found {
+        call.reply.bulk(&key);
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn scan(call: &mut Call<'_, '_>) -> Run {
+    let cursor = parse_cursor(call.arg(1)).ok_or(error::INVALID_CURSOR)?;
+    let mut count = 10;
+    let mut pattern = None;
+    let mut of_type = None;
+    let mut at = 2;
+    while let Some(option) = call.request.arg_at(at) {
+        let Some(value) = call.request.arg_at(at + 1) else { return Err(error::SYNTAX) };
+        if is(option, "count") {
+            count = usize::try_from(integer(value)?).ok().filter(|&it| it > 0).ok_or(error::SYNTAX)?;
+        } else if is(option, "match") {
+            pattern = Some(value).filter(|pattern| *pattern != b"*");
+        } else if is(option, "type") {
+            of_type = Some(value);
+        } else {
+            return Err(error::SYNTAX);
+        }
+        at += 2;
+    }
+    let right_type = of_type.is_none_or(|name| is(name, "string"));
+    let mut found: Vec<Box<[u8]>> = Vec::new();
+    let next = call.keys().scan(cursor, count, |record| {
+        if right_type && pattern.is_none_or(|pattern| glob::matches(pattern, &record.key)) {
+            found.push(record.key.clone());
+        }
+    });
+    call.reply.array(2);
+    call.reply.bulk(next.to_string().as_bytes());
+    call.reply.array(found.len());
+    for key in found {
+        call.reply.bulk(&key);
+    }
+    Ok(Outcome::Done)
+}
+
+/// Digits only; nothing at all is 0, as `strtoul` has it.
+fn parse_cursor(text: &[u8]) -> Option<u64> {
+    text.iter().try_fold(0u64, |value, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        value.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+pub(crate) fn randomkey(call: &mut Call<'_, '_>) -> Run {
+    match call.keys().random_key() {
+        Some(key) => call.reply.bulk(&key),
+        None => call.reply.null(),
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn rename(call: &mut Call<'_, '_>) -> Run {
+    if rename_key(call, false)? {
+        call.reply.ok();
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn renamenx(call: &mut Call<'_, '_>) -> Run {
+    let renamed = rename_key(call, true)?;
+    call.reply.integer(i64::from(renamed));
+    Ok(Outcome::Done)
+}
+
+/// Renames; false when the new name is taken and must not be replaced.
+fn rename_key(call: &mut Call<'_, '_>, only_absent: bool) -> Result<bool, ReplyError> {
+    let (from, to) = (call.arg(1), call.arg(2));
+    let mut keys = call.keys();
+    if !keys.find(from).is_some() {
+        return Err(error::NO_SUCH_KEY);
+    }
+    if from == to {
+        return Ok(!only_absent);
+    }
+    let target = keys.find(to);
+    if target.is_some() {
+        if only_absent {
+            return Ok(false);
+        }
+        keys.remove(target, to);
+    }
+    let source = keys.find(from);
+    if let Some(record) = keys.remove(source, from) {
+        keys.insert(to, record);
+    }
+    call.ctx.engine.add_dirty(1);
+    call.log_verbatim();
+    Ok(true)
+}
+
+pub(crate) fn copy(call: &mut Call<'_, '_>) -> Run {
+    let (from, to) = (call.arg(1), call.arg(2));
+    let mut target_db = call.session.db;
+    let mut replace = false;
+    let mut at = 3;
+    while let Some(option) = call.request.arg_at(at) {
+        if is(option, "replace") {
+            replace = true;
+        } else if is(option, "db") && at + 1 < call.len() {
+            target_db = args::database(call, call.arg(at + 1))?;
+            at += 1;
+        } else {
+            return Err(error::SYNTAX);
+        }
+        at += 1;
+    }
+    if from == to && target_db == call.session.db {
+        return Err(error::SAME_OBJECT);
+    }
+    let Some(record) = call.keys().read(from).cloned() else {
+        call.reply.integer(0);
+        return Ok(Outcome::Done);
+    };
+    if !put(call, target_db, to, record, replace) {
+        call.reply.integer(0);
+        return Ok(Outcome::Done);
+    }
+    call.ctx.engine.add_dirty(1);
+    call.log_verbatim();
+    call.reply.integer(1);
+    Ok(Outcome::Done)
+}
+
+/// Puts a record into a database under a name; false when the name is taken and must not be replaced.
+fn put(call: &mut Call<'_, '_>, db: u32, key: &[u8], record: Record, replace: bool) -> bool {
+    let mut keys = Keyspace::new(call.ctx.engine, call.ctx.effects, db, call.ctx.now_ms);
+    let target = keys.find(key);
+    if target.is_some() {
+        if !replace {
+            return false;
+        }
+        keys.remove(target, key);
+    }
+    keys.insert(key, record);
+    true
+}
+
+pub(crate) fn move_key(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(1);
+    let target_db = args::database(call, call.arg(2))?;
+    if target_db == call.session.db {
+        return Err(error::SAME_OBJECT);
+    }
+    let mut keys = call.keys();
+    let found = keys.find(key);
+    let moved = match keys.record(found).cloned() {
+        Some(record) => put(call, target_db, key, record, false),
+        None => false,
+    };
+    if moved {
+        let mut keys = call.keys();
+        let found = keys.find(key);
+        keys.remove(found, key);
+        call.ctx.engine.add_dirty(1);
+        call.log_verbatim();
+    }
+    call.reply.integer(i64::from(moved));
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn dbsize(call: &mut Call<'_, '_>) -> Run {
+    let len = call.keys().len();
+    call.reply.count(len);
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn flushdb(call: &mut Call<'_, '_>) -> Run {
+    let db = call.session.db;
+    flush(call, Some(db))
+}
+
+pub(crate) fn flushall(call: &mut Call<'_, '_>) -> Run {
+    flush(call, None)
+}
+
+fn flush(call: &mut Call<'_, '_>, db: Option<u32>) -> Run {
+    let later = match call.request.arg_at(1) {
+        None => false,
+        Some(mode) if call.len() == 2 && is(mode, "async") => true,
+        Some(mode) if call.len() == 2 && is(mode, "sync") => false,
+        Some(_) => return Err(error::SYNTAX),
+    };
+    let removed = call.ctx.engine.flush(db, call.ctx.now_ms, later);
+    if removed > 0 {
+        call.ctx.engine.add_dirty(removed);
+        call.log_verbatim();
+    }
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn swapdb(call: &mut Call<'_, '_>) -> Run {
+    let index = |arg, text| args::integer_i32(arg).ok_or(ReplyError::fixed(text));
+    let first = index(call.arg(1), "ERR invalid first DB index")?;
+    let second = index(call.arg(2), "ERR invalid second DB index")?;
+    let existing = |index: i32| {
+        u32::try_from(index)
+            .ok()
+            .filter(|&index| index < call.ctx.engine.databases())
+            .ok_or(error::DB_INDEX_OUT_OF_RANGE)
+    };
+    let (first, second) = (existing(first)?, existing(second)?);
+    if first != second {
+        call.ctx.engine.swap(first, second, call.ctx.now_ms);
+        call.ctx.engine.add_dirty(1);
+        call.log_verbatim();
+    }
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+/// The name that Redis 7.0 gives to the form of a value.
+pub(crate) fn encoding(record: &Record) -> &'static str {
+    match &record.value {
+        Value::Int(_) => "int",
+        Value::Bytes(bytes) if bytes.len() <= EMBEDDED_LEN_MAX && !record.is_raw() => "embstr",
+        Value::Bytes(_) => "raw",
+    }
+}
+
+pub(crate) fn object_encoding(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(2);
+    match call.keys().peek(key).map(encoding) {
+        Some(name) => call.reply.bulk(name.as_bytes()),
+        None => call.reply.null(),
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn object_refcount(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(2);
+    // Values are never shared.
+    if call.keys().peek(key).is_some() {
+        call.reply.integer(1)
+    } else {
+        call.reply.null()
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn object_idletime(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(2);
+    let mut keys = call.keys();
+    keys.peek(key);
+    let found = keys.find(key);
+    match keys.record(found).map(|record| keys.idle_seconds(record)) {
+        Some(seconds) => call.reply.integer(i64::from(seconds)),
+        None => call.reply.null(),
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn object_freq(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(2);
+    if call.keys().peek(key).is_some() {
+        return Err(error::NO_FREQUENCY);
+    }
+    call.reply.null();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn object_help(call: &mut Call<'_, '_>) -> Run {
+    introspect::write_help(call)
+}
+
+pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(2);
+    let mut at = 3;
+    while let Some(option) = call.request.arg_at(at) {
+        // Samples are for nested values, of which there are none yet; a string is always measured whole.
+        match call.request.arg_at(at + 1) {
+            Some(samples) if is(option, "samples") => {
+                if integer(samples)? < 0 {
+                    return Err(error::SYNTAX);
+                }
+            }
+            _ => return Err(error::SYNTAX),
+        }
+        at += 2;
+    }
+    match call.keys().peek(key).map(Record::memory_bytes) {
+        Some(bytes) => call.reply.count(bytes),
+        None => call.reply.null(),
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn memory_help(call: &mut Call<'_, '_>) -> Run {
+    introspect::write_help(call)
+}

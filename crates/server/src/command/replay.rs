@@ -1,0 +1,176 @@
+//! Replaying a log: the same commands through the same door, without a client.
+
+use super::host::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode};
+use super::{Context, Outcome, Session, Settings, execute, table};
+use crate::engine::Engine;
+use crate::engine::effects::EffectBuffer;
+use crate::protocol::Request;
+
+/// A command of a log could not be replayed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// No such command: the log is of another program or another version.
+    #[error("failed to replay command {name:?}: it is unknown")]
+    UnknownCommand {
+        /// Its name as it stands in the log.
+        name: String,
+    },
+    /// Too many or too few arguments.
+    #[error("failed to replay command {name:?}: it has the wrong number of arguments, {args}")]
+    WrongArity {
+        /// Its name as it stands in the log.
+        name: String,
+        /// Arguments, the name included.
+        args: usize,
+    },
+    /// A command for administrators or about connections has no place in a log.
+    #[error("failed to replay command {name:?}: it does not belong in a log")]
+    Misplaced {
+        /// Its name as it stands in the log.
+        name: String,
+    },
+    /// The command answered with an error: the data differ from those it was logged for.
+    #[error("failed to replay command {name:?}: it answered {reply:?}")]
+    Failed {
+        /// Its name as it stands in the log.
+        name: String,
+        /// The error reply.
+        reply: String,
+    },
+}
+
+/// Feeds the commands of a log to an engine.
+///
+/// From the first to the last command nothing expires and no limit applies; nothing is recorded as an effect. One
+/// replayer reads one segment: it begins in database 0. Commands between MULTI and EXEC take effect at EXEC.
+#[derive(Debug)]
+pub struct Replayer {
+    session: Session,
+    effects: EffectBuffer,
+    reply: Vec<u8>,
+}
+
+impl Replayer {
+    /// Begins to replay a segment into `engine`, which from now on expires nothing.
+    pub fn begin(engine: &mut Engine) -> Replayer {
+        engine.set_replaying(true);
+        Replayer { session: Session::new(0, true), effects: EffectBuffer::disabled(), reply: Vec::new() }
+    }
+
+    /// Whether a transaction has begun and not ended: a log must not end here.
+    pub fn in_transaction(&self) -> bool {
+        self.session.in_transaction()
+    }
+
+    /// Applies one command. `now_ms` is of no effect on what a well-formed log yields.
+    /// # Errors
+    /// [`ReplayError`]; the engine is as before the command, or as after what succeeded of a transaction.
+    pub fn apply(
+        &mut self,
+        engine: &mut Engine,
+        request: &Request<'_>,
+        now_ms: i64,
+    ) -> Result<(), ReplayError> {
+        let name = request.arg(0);
+        let text = || String::from_utf8_lossy(name).into_owned();
+        // What Redis's replication stream may hold and a log therefore may too.
+        if ["replconf", "publish", "spublish"].iter().any(|it| super::args::is(name, it)) {
+            return Ok(());
+        }
+        let Some(command) = table::find(name) else {
+            return Err(ReplayError::UnknownCommand { name: text() });
+        };
+        if !command.accepts_len(request.len()) {
+            return Err(ReplayError::WrongArity { name: text(), args: request.len() });
+        }
+        if command.has(table::flags::ADMIN | table::flags::NO_AUTH) {
+            return Err(ReplayError::Misplaced { name: text() });
+        }
+        self.reply.clear();
+        let errors = engine.stats.error_replies;
+        let mut host = Nobody;
+        let mut context = Context {
+            engine: &mut *engine,
+            effects: &mut self.effects,
+            host: &mut host,
+            settings: Settings { proto_max_bulk_len: u64::MAX, ..Settings::default() },
+            now_ms,
+        };
+        let outcome = execute(&mut context, &mut self.session, request, &mut self.reply);
+        if outcome != Outcome::Done {
+            return Err(ReplayError::Misplaced { name: text() });
+        }
+        // Also errors within the reply of EXEC count.
+        if engine.stats.error_replies != errors {
+            let reply = String::from_utf8_lossy(&self.reply).trim_end().to_owned();
+            return Err(ReplayError::Failed { name: text(), reply });
+        }
+        Ok(())
+    }
+
+    /// Ends the segment. A transaction that has not ended is dropped.
+    ///
+    /// Statistics have counted the commands; set [`Engine::stats`] back when all is loaded.
+    /// Expiry stays off until [`Engine::set_replaying`] is called: the next segment may still need an expired key.
+    pub fn end(mut self, engine: &mut Engine) {
+        self.session.close(engine);
+    }
+}
+
+/// The process of a replay: there is none.
+struct Nobody;
+
+impl Host for Nobody {
+    fn unix_time_us(&mut self) -> i64 {
+        0
+    }
+    fn write_info(&mut self, _: InfoSection, _: &Engine, _: &mut String) {}
+    fn config_matching(&mut self, _: &[&[u8]]) -> Vec<(String, String)> {
+        Vec::new()
+    }
+    fn set_config(&mut self, _: &[(&[u8], &[u8])]) -> Result<(), String> {
+        Err(NOBODY.to_owned())
+    }
+    fn rewrite_config(&mut self) -> Result<(), String> {
+        Err(NOBODY.to_owned())
+    }
+    fn reset_statistics(&mut self) {}
+    fn authenticate(&mut self, _: &[u8], _: &[u8]) -> bool {
+        false
+    }
+    fn has_password(&self) -> bool {
+        false
+    }
+    fn last_save_s(&mut self) -> i64 {
+        0
+    }
+    fn start_background_save(&mut self, _: bool) -> Result<JobStart, String> {
+        Err(NOBODY.to_owned())
+    }
+    fn start_log_rewrite(&mut self) -> Result<JobStart, String> {
+        Err(NOBODY.to_owned())
+    }
+    fn log_enabled(&self) -> bool {
+        false
+    }
+    fn is_durable(&mut self, _: &Session) -> bool {
+        false
+    }
+    fn replication_offset(&mut self) -> u64 {
+        0
+    }
+    fn abort_shutdown(&mut self) -> bool {
+        false
+    }
+    fn list_clients(&mut self, _: &ClientFilter, _: &Session) -> String {
+        String::new()
+    }
+    fn kill_clients(&mut self, _: &ClientFilter, _: &Session) -> Killed {
+        Killed::default()
+    }
+    fn pause_clients(&mut self, _: PauseMode, _: i64) {}
+    fn unpause_clients(&mut self) {}
+}
+
+/// Answer to what a replay cannot ask for.
+const NOBODY: &str = "ERR not while a log is replayed";

@@ -1,0 +1,405 @@
+//! Strings.
+
+use super::args::{ExpiryUnit, integer, is};
+use super::{Call, Outcome, ReplyError, Run, error};
+use crate::command::long_double::LongDouble;
+use crate::engine::value::Value;
+use crate::engine::{Expiry, Found};
+use crate::protocol::decode::parse_i64;
+
+mod lcs;
+
+pub(crate) use lcs::lcs;
+
+/// Writes the string at a key, or null.
+fn write_value(call: &mut Call<'_, '_>, key: &[u8]) -> bool {
+    let (mut keys, reply) = call.keys_and_reply();
+    match keys.read(key).map(|record| &record.value) {
+        Some(Value::Bytes(bytes)) => reply.bulk(bytes),
+        Some(Value::Int(number)) => reply.bulk_integer(*number),
+        None => {
+            reply.null();
+            return false;
+        }
+    }
+    true
+}
+
+pub(crate) fn get(call: &mut Call<'_, '_>) -> Run {
+    write_value(call, call.request.arg(1));
+    Ok(Outcome::Done)
+}
+
+/// Sets a key and records it as `SET key value [PXAT ms | KEEPTTL]`.
+fn set_and_log(call: &mut Call<'_, '_>, found: Found, key: &[u8], value: &[u8], expiry: Expiry) {
+    call.keys().set(found, key, Value::from_bytes(value), expiry);
+    call.ctx.engine.add_dirty(1);
+    match expiry {
+        Expiry::Clear => call.log(&[b"SET", key, value]),
+        Expiry::Keep => call.log(&[b"SET", key, value, b"KEEPTTL"]),
+        Expiry::At(ms) => {
+            call.log(&[b"SET", key, value, b"PXAT", itoa::Buffer::new().format(ms).as_bytes()]);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct SetOptions {
+    only_absent: bool,
+    only_present: bool,
+    get: bool,
+    keep_ttl: bool,
+    expiry: Option<(ExpiryUnit, usize)>,
+}
+
+impl SetOptions {
+    fn parse(call: &Call<'_, '_>) -> Result<SetOptions, ReplyError> {
+        let mut options = SetOptions::default();
+        let mut at = 3;
+        while let Some(option) = call.request.arg_at(at) {
+            if is(option, "nx") && !options.only_present {
+                options.only_absent = true;
+            } else if is(option, "xx") && !options.only_absent {
+                options.only_present = true;
+            } else if is(option, "get") {
+                options.get = true;
+            } else if is(option, "keepttl") && options.expiry.is_none() {
+                options.keep_ttl = true;
+            } else if let Some(unit) = ExpiryUnit::from_option(option)
+                && !options.keep_ttl
+                && options.expiry.is_none_or(|(known, _)| known == unit)
+                && at + 1 < call.len()
+            {
+                options.expiry = Some((unit, at + 1));
+                at += 1;
+            } else {
+                return Err(error::SYNTAX);
+            }
+            at += 1;
+        }
+        Ok(options)
+    }
+}
+
+pub(crate) fn set(call: &mut Call<'_, '_>) -> Run {
+    let (key, value) = (call.arg(1), call.arg(2));
+    if call.len() == 3 {
+        let mut keys = call.keys();
+        let found = keys.find(key);
+        keys.set(found, key, Value::from_bytes(value), Expiry::Clear);
+        call.ctx.engine.add_dirty(1);
+        call.log_verbatim();
+        call.reply.ok();
+        return Ok(Outcome::Done);
+    }
+    let options = SetOptions::parse(call)?;
+    let expiry = match options.expiry {
+        Some((unit, at)) => Expiry::At(unit.positive_unix_ms(call.arg(at), call)?),
+        None if options.keep_ttl => Expiry::Keep,
+        None => Expiry::Clear,
+    };
+    if options.get {
+        write_value(call, key);
+    }
+    let found = call.keys().find(key);
+    if (options.only_absent && found.is_some()) || (options.only_present && !found.is_some()) {
+        if !options.get {
+            call.reply.null();
+        }
+        return Ok(Outcome::Done);
+    }
+    set_and_log(call, found, key, value, expiry);
+    if !options.get {
+        call.reply.ok();
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn setnx(call: &mut Call<'_, '_>) -> Run {
+    let (key, value) = (call.arg(1), call.arg(2));
+    let found = call.keys().find(key);
+    if !found.is_some() {
+        set_and_log(call, found, key, value, Expiry::Clear);
+    }
+    call.reply.integer(i64::from(!found.is_some()));
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn setex(call: &mut Call<'_, '_>) -> Run {
+    set_expiring(call, ExpiryUnit::Seconds)
+}
+
+pub(crate) fn psetex(call: &mut Call<'_, '_>) -> Run {
+    set_expiring(call, ExpiryUnit::Milliseconds)
+}
+
+fn set_expiring(call: &mut Call<'_, '_>, unit: ExpiryUnit) -> Run {
+    let (key, value) = (call.arg(1), call.arg(3));
+    let at = unit.positive_unix_ms(call.arg(2), call)?;
+    let found = call.keys().find(key);
+    set_and_log(call, found, key, value, Expiry::At(at));
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn getset(call: &mut Call<'_, '_>) -> Run {
+    let (key, value) = (call.arg(1), call.arg(2));
+    write_value(call, key);
+    let found = call.keys().find(key);
+    set_and_log(call, found, key, value, Expiry::Clear);
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn getdel(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(1);
+    if write_value(call, key) {
+        remove_and_log(call, key);
+    }
+    Ok(Outcome::Done)
+}
+
+fn remove_and_log(call: &mut Call<'_, '_>, key: &[u8]) {
+    let mut keys = call.keys();
+    let found = keys.find(key);
+    keys.remove(found, key);
+    call.ctx.engine.add_dirty(1);
+    call.log(&[b"DEL", key]);
+}
+
+pub(crate) fn getex(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(1);
+    let mut expiry: Option<(ExpiryUnit, usize)> = None;
+    let mut persist = false;
+    let mut at = 2;
+    while let Some(option) = call.request.arg_at(at) {
+        if is(option, "persist") && expiry.is_none() {
+            persist = true;
+        } else if let Some(unit) = ExpiryUnit::from_option(option)
+            && !persist
+            && expiry.is_none_or(|(known, _)| known == unit)
+            && at + 1 < call.len()
+        {
+            expiry = Some((unit, at + 1));
+            at += 1;
+        } else {
+            return Err(error::SYNTAX);
+        }
+        at += 1;
+    }
+    if !write_value(call, key) {
+        return Ok(Outcome::Done);
+    }
+    // An error takes back the value that was written.
+    let expiry = match expiry {
+        Some((unit, at)) => Some((unit, unit.positive_unix_ms(call.arg(at), call)?)),
+        None => None,
+    };
+    let found = call.keys().find(key);
+    match expiry {
+        Some((unit, ms)) if unit.is_absolute() && ms <= call.ctx.now_ms && !call.is_replay() => {
+            remove_and_log(call, key);
+        }
+        Some((_, ms)) => {
+            call.keys().set_expiry(found, key, Some(ms));
+            call.ctx.engine.add_dirty(1);
+            call.log(&[b"PEXPIREAT", key, itoa::Buffer::new().format(ms).as_bytes()]);
+        }
+        None if persist => {
+            let mut keys = call.keys();
+            if keys.record(found).is_some_and(|record| record.expires_at_ms().is_some()) {
+                keys.set_expiry(found, key, None);
+                call.ctx.engine.add_dirty(1);
+                call.log(&[b"PERSIST", key]);
+            }
+        }
+        None => {}
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn mget(call: &mut Call<'_, '_>) -> Run {
+    call.reply.array(call.len() - 1);
+    for key in call.request.args_from(1) {
+        write_value(call, key);
+    }
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn mset(call: &mut Call<'_, '_>) -> Run {
+    if call.len().is_multiple_of(2) {
+        return Err(error::wrong_arity(call.command.full_name));
+    }
+    set_all(call);
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn msetnx(call: &mut Call<'_, '_>) -> Run {
+    if call.len().is_multiple_of(2) {
+        return Err(error::wrong_arity(call.command.full_name));
+    }
+    let request = call.request;
+    if request.args_from(1).step_by(2).any(|key| call.keys().find(key).is_some()) {
+        call.reply.integer(0);
+        return Ok(Outcome::Done);
+    }
+    set_all(call);
+    call.reply.integer(1);
+    Ok(Outcome::Done)
+}
+
+/// Sets the pairs of MSET or MSETNX, recorded as one MSET.
+fn set_all(call: &mut Call<'_, '_>) {
+    let request = call.request;
+    for at in (1..request.len()).step_by(2) {
+        let (key, value) = (request.arg(at), request.arg(at + 1));
+        let mut keys = call.keys();
+        let found = keys.find(key);
+        keys.set(found, key, Value::from_bytes(value), Expiry::Clear);
+    }
+    call.ctx.engine.add_dirty((request.len() - 1) / 2);
+    let args = (0..request.len()).map(|at| if at == 0 { &b"MSET"[..] } else { request.arg(at) });
+    call.ctx.effects.push_iter(call.session.db, args);
+}
+
+pub(crate) fn incr(call: &mut Call<'_, '_>) -> Run {
+    add(call, 1)
+}
+
+pub(crate) fn decr(call: &mut Call<'_, '_>) -> Run {
+    add(call, -1)
+}
+
+pub(crate) fn incrby(call: &mut Call<'_, '_>) -> Run {
+    let amount = integer(call.arg(2))?;
+    add(call, amount)
+}
+
+pub(crate) fn decrby(call: &mut Call<'_, '_>) -> Run {
+    let amount = integer(call.arg(2))?.checked_neg().ok_or(error::DECREMENT_OVERFLOW)?;
+    add(call, amount)
+}
+
+fn add(call: &mut Call<'_, '_>, amount: i64) -> Run {
+    let key = call.arg(1);
+    let mut keys = call.keys();
+    let found = keys.find(key);
+    let old = match keys.value(found) {
+        None => 0,
+        Some(Value::Int(number)) => *number,
+        Some(Value::Bytes(bytes)) => parse_i64(bytes).ok_or(error::NOT_INTEGER)?,
+    };
+    let new = old.checked_add(amount).ok_or(error::OVERFLOW)?;
+    keys.set(found, key, Value::Int(new), Expiry::Keep);
+    call.ctx.engine.add_dirty(1);
+    call.log_verbatim();
+    call.reply.integer(new);
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn incrbyfloat(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(1);
+    let mut keys = call.keys();
+    let found = keys.find(key);
+    let mut buffer = itoa::Buffer::new();
+    let old = match keys.value(found) {
+        None => LongDouble::ZERO,
+        Some(value) => LongDouble::parse(value.as_bytes(&mut buffer)).ok_or(error::NOT_FLOAT)?,
+    };
+    let amount = LongDouble::parse(call.arg(2)).ok_or(error::NOT_FLOAT)?;
+    let new = old.add(amount).ok_or(error::NAN_OR_INFINITY)?.to_string().into_bytes();
+    // The result is text, as in Redis: an integer is recognised when a client sends one.
+    call.keys().set(found, key, Value::Bytes(new.clone()), Expiry::Keep);
+    call.ctx.engine.add_dirty(1);
+    call.log(&[b"SET", key, &new, b"KEEPTTL"]);
+    call.reply.bulk(&new);
+    Ok(Outcome::Done)
+}
+
+/// Refuses a string of `len` + `more` bytes that is longer than strings may be.
+fn check_len(call: &Call<'_, '_>, len: u64, more: u64) -> Result<(), ReplyError> {
+    let fits = len.checked_add(more).is_some_and(|total| total <= call.ctx.settings.proto_max_bulk_len);
+    if fits || call.is_replay() { Ok(()) } else { Err(error::STRING_TOO_LONG) }
+}
+
+pub(crate) fn append(call: &mut Call<'_, '_>) -> Run {
+    let (key, value) = (call.arg(1), call.arg(2));
+    let mut keys = call.keys();
+    let found = keys.find(key);
+    let len = match keys.value(found).map(Value::len) {
+        None => {
+            keys.set(found, key, Value::from_bytes(value), Expiry::Clear);
+            value.len()
+        }
+        Some(len) => {
+            check_len(call, len as u64, value.len() as u64)?;
+            call.keys().edit(found, key, |bytes| bytes.extend_from_slice(value));
+            len + value.len()
+        }
+    };
+    call.ctx.engine.add_dirty(1);
+    call.log_verbatim();
+    call.reply.count(len);
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn strlen(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(1);
+    let len = call.keys().read(key).map_or(0, |record| record.value.len());
+    call.reply.count(len);
+    Ok(Outcome::Done)
+}
+
+/// Bounds of a range of `len` elements, given with negative numbers counting from the end; none when it is empty.
+pub(crate) fn clip_range(start: i64, end: i64, len: usize) -> Option<std::ops::RangeInclusive<usize>> {
+    if start < 0 && end < 0 && start > end {
+        return None;
+    }
+    let from_end = |at: i64| match usize::try_from(at) {
+        Ok(at) => at,
+        Err(_) => len.saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX)),
+    };
+    let (start, end) = (from_end(start), from_end(end).min(len.wrapping_sub(1)));
+    (len > 0 && start <= end).then_some(start..=end)
+}
+
+pub(crate) fn getrange(call: &mut Call<'_, '_>) -> Run {
+    let key = call.arg(1);
+    let (start, end) = (integer(call.arg(2))?, integer(call.arg(3))?);
+    let (mut keys, reply) = call.keys_and_reply();
+    let mut buffer = itoa::Buffer::new();
+    let bytes = keys.read(key).map_or(&b""[..], |record| record.value.as_bytes(&mut buffer));
+    reply.bulk(clip_range(start, end, bytes.len()).map_or(&b""[..], |range| &bytes[range]));
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn substr(call: &mut Call<'_, '_>) -> Run {
+    getrange(call)
+}
+
+pub(crate) fn setrange(call: &mut Call<'_, '_>) -> Run {
+    let (key, value) = (call.arg(1), call.arg(3));
+    let offset = integer(call.arg(2))?;
+    let offset = u64::try_from(offset).map_err(|_| error::OFFSET_OUT_OF_RANGE)?;
+    let mut keys = call.keys();
+    let found = keys.find(key);
+    let len = keys.value(found).map_or(0, Value::len);
+    if value.is_empty() {
+        call.reply.count(len);
+        return Ok(Outcome::Done);
+    }
+    check_len(call, offset, value.len() as u64)?;
+    let offset = usize::try_from(offset).map_err(|_| error::STRING_TOO_LONG)?;
+    let new_len = call.keys().edit(found, key, |bytes| {
+        let end = offset + value.len();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[offset..end].copy_from_slice(value);
+        bytes.len()
+    });
+    call.ctx.engine.add_dirty(1);
+    call.log_verbatim();
+    call.reply.count(new_len);
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,322 @@
+//! One table that describes every command: dispatch, arity, flags, `COMMAND` and its parts all come from it.
+//!
+//! Names, arities, flags, categories, key positions and first versions are those of Redis 7.0 (WAITAOF: 7.2), because
+//! clients read them; summaries and complexities are our words.
+
+mod rows;
+
+use std::sync::LazyLock;
+
+use crate::command::error;
+use crate::command::{Call, ReplyError, Run};
+use crate::protocol::Request;
+
+/// What a command is like, as bits of [`Command::flags`].
+pub mod flags {
+    /// May change data.
+    pub const WRITE: u64 = 1;
+    /// Only reads data.
+    pub const READONLY: u64 = 1 << 1;
+    /// May grow memory: refused above `maxmemory`.
+    pub const DENYOOM: u64 = 1 << 2;
+    /// For administrators.
+    pub const ADMIN: u64 = 1 << 3;
+    /// Not for scripts.
+    pub const NOSCRIPT: u64 = 1 << 4;
+    /// Allowed while the data set is loaded.
+    pub const LOADING: u64 = 1 << 5;
+    /// Allowed on a replica with old data.
+    pub const STALE: u64 = 1 << 6;
+    /// Not counted as slow.
+    pub const SKIP_SLOWLOG: u64 = 1 << 7;
+    /// Takes constant or logarithmic time.
+    pub const FAST: u64 = 1 << 8;
+    /// Allowed before authentication.
+    pub const NO_AUTH: u64 = 1 << 9;
+    /// Key positions cannot be told from the first, last and step alone.
+    pub const MOVABLE_KEYS: u64 = 1 << 10;
+    /// Not while a replica loads beside its data.
+    pub const NO_ASYNC_LOADING: u64 = 1 << 11;
+    /// Not in a transaction.
+    pub const NO_MULTI: u64 = 1 << 12;
+    /// Allowed while a script is busy.
+    pub const ALLOW_BUSY: u64 = 1 << 13;
+    /// Ours: needs `enable-…-command`.
+    pub const PROTECTED: u64 = 1 << 32;
+    /// Ours: meets keys that it does not name, so what expires on the way is not one unit with it.
+    pub const TOUCHES_ARBITRARY_KEYS: u64 = 1 << 33;
+    /// Ours: runs at once between MULTI and EXEC.
+    pub const RUNS_IN_MULTI: u64 = 1 << 34;
+    /// Ours: one of EXEC, DISCARD, RESET, QUIT, which end a transaction.
+    pub const ENDS_MULTI: u64 = 1 << 35;
+    /// Ours: EXEC, which answers for what it would run.
+    pub const EXEC: u64 = 1 << 36;
+    /// Ours: PING, refused like a write when the disk fails, so that monitoring notices.
+    pub const PING: u64 = 1 << 37;
+
+    /// Names in the order in which `COMMAND` lists them.
+    pub const NAMES: &[(u64, &str)] = &[
+        (WRITE, "write"),
+        (READONLY, "readonly"),
+        (DENYOOM, "denyoom"),
+        (ADMIN, "admin"),
+        (NOSCRIPT, "noscript"),
+        (LOADING, "loading"),
+        (STALE, "stale"),
+        (SKIP_SLOWLOG, "skip_slowlog"),
+        (FAST, "fast"),
+        (NO_AUTH, "no_auth"),
+        (MOVABLE_KEYS, "movablekeys"),
+        (NO_ASYNC_LOADING, "no_async_loading"),
+        (NO_MULTI, "no_multi"),
+        (ALLOW_BUSY, "allow_busy"),
+    ];
+}
+
+/// ACL categories, as bits of [`Command::categories`].
+pub mod categories {
+    /// Works on names of keys, whatever they hold.
+    pub const KEYSPACE: u32 = 1;
+    /// Reads.
+    pub const READ: u32 = 1 << 1;
+    /// Writes.
+    pub const WRITE: u32 = 1 << 2;
+    /// Strings.
+    pub const STRING: u32 = 1 << 3;
+    /// Bits of strings.
+    pub const BITMAP: u32 = 1 << 4;
+    /// Publish and subscribe.
+    pub const PUBSUB: u32 = 1 << 5;
+    /// Administration.
+    pub const ADMIN: u32 = 1 << 6;
+    /// Constant or logarithmic time.
+    pub const FAST: u32 = 1 << 7;
+    /// Everything else.
+    pub const SLOW: u32 = 1 << 8;
+    /// May harm.
+    pub const DANGEROUS: u32 = 1 << 9;
+    /// The connection itself.
+    pub const CONNECTION: u32 = 1 << 10;
+    /// Transactions.
+    pub const TRANSACTION: u32 = 1 << 11;
+    /// Scripts and functions.
+    pub const SCRIPTING: u32 = 1 << 12;
+
+    /// Names in the order in which `COMMAND` lists them.
+    pub const NAMES: &[(u32, &str)] = &[
+        (KEYSPACE, "keyspace"),
+        (READ, "read"),
+        (WRITE, "write"),
+        (STRING, "string"),
+        (BITMAP, "bitmap"),
+        (PUBSUB, "pubsub"),
+        (ADMIN, "admin"),
+        (FAST, "fast"),
+        (SLOW, "slow"),
+        (DANGEROUS, "dangerous"),
+        (CONNECTION, "connection"),
+        (TRANSACTION, "transaction"),
+        (SCRIPTING, "scripting"),
+    ];
+}
+
+/// Documentation group of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Keys of any type.
+    Generic,
+    /// Strings.
+    String,
+    /// Bits.
+    Bitmap,
+    /// Connections.
+    Connection,
+    /// The server.
+    Server,
+    /// Transactions.
+    Transactions,
+    /// Scripts and functions.
+    Scripting,
+}
+
+impl Group {
+    /// The name in `COMMAND DOCS`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Generic => "generic",
+            Group::String => "string",
+            Group::Bitmap => "bitmap",
+            Group::Connection => "connection",
+            Group::Server => "server",
+            Group::Transactions => "transactions",
+            Group::Scripting => "scripting",
+        }
+    }
+}
+
+/// Where a command has keys, and what it does with them. Positions count from the command name at 0.
+#[derive(Debug, Clone, Copy)]
+pub struct KeySpec {
+    /// Names as in `COMMAND INFO`: RO, RW, OW or RM, then access, update, insert, delete and others.
+    pub flags: &'static [&'static str],
+    /// A remark for readers of `COMMAND INFO`.
+    pub notes: Option<&'static str>,
+    /// First key.
+    pub first: usize,
+    /// Last key relative to the first; negative counts from the end, -1 is the last argument.
+    pub last: i64,
+    /// Distance of keys.
+    pub step: usize,
+}
+
+/// One command, or one subcommand.
+#[derive(Debug)]
+pub struct Command {
+    /// Lower-case name; of a subcommand without its parent's.
+    pub name: &'static str,
+    /// Lower-case name with the parent's, such as `client|list`.
+    pub full_name: &'static str,
+    /// Number of arguments with the name; negative means at least.
+    pub arity: i32,
+    /// Bits of [`flags`].
+    pub flags: u64,
+    /// Bits of [`categories`] that do not follow from the flags.
+    pub extra_categories: u32,
+    /// Keys.
+    pub keys: &'static [KeySpec],
+    /// Hints for clients and proxies.
+    pub tips: &'static [&'static str],
+    /// Documentation group.
+    pub group: Group,
+    /// First version with the command.
+    pub since: &'static str,
+    /// Time it takes.
+    pub complexity: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Version that discouraged it, and what to use instead.
+    pub deprecated: Option<(&'static str, &'static str)>,
+    /// Subcommands; if there are any, the command itself does nothing.
+    pub subcommands: &'static [Command],
+    pub(crate) run: fn(&mut Call<'_, '_>) -> Run,
+}
+
+impl Command {
+    /// Whether any of the given flags is set.
+    pub fn has(&self, flags: u64) -> bool {
+        self.flags & flags != 0
+    }
+
+    /// All categories: the extra ones, and those that follow from the flags.
+    pub fn categories(&self) -> u32 {
+        let mut all = self.extra_categories;
+        if self.has(flags::WRITE) {
+            all |= categories::WRITE;
+        }
+        if self.has(flags::READONLY) {
+            all |= categories::READ;
+        }
+        if self.has(flags::ADMIN) {
+            all |= categories::ADMIN | categories::DANGEROUS;
+        }
+        all | if self.has(flags::FAST) { categories::FAST } else { categories::SLOW }
+    }
+
+    /// Whether a request of `len` arguments is long and short enough.
+    pub fn accepts_len(&self, len: usize) -> bool {
+        let arity = self.arity.unsigned_abs() as usize;
+        if self.arity < 0 { len >= arity } else { len == arity }
+    }
+
+    /// The subcommand of this name, in any case.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
+        self.subcommands.iter().find(|it| it.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// Positions of the keys of a request with `len` arguments, with the spec each comes from.
+    pub fn key_positions(&self, len: usize) -> impl Iterator<Item = (usize, &'static KeySpec)> {
+        self.keys.iter().flat_map(move |spec| {
+            let last = match usize::try_from(spec.last) {
+                Ok(last) => spec.first + last,
+                Err(_) => len.saturating_sub(usize::try_from(spec.last.unsigned_abs()).unwrap_or(len)),
+            };
+            (spec.first..=last.min(len.saturating_sub(1))).step_by(spec.step).map(move |at| (at, spec))
+        })
+    }
+}
+
+/// All commands in order of name.
+pub fn commands() -> &'static [&'static Command] {
+    &rows::ALL
+}
+
+/// The command of this name, in any case.
+pub fn find(name: &[u8]) -> Option<&'static Command> {
+    INDEX.find(name)
+}
+
+/// The command or subcommand that a request means.
+/// # Errors
+/// An unknown name, or a wrong number of arguments, in the words of Redis.
+pub(crate) fn resolve(request: &Request<'_>) -> Result<&'static Command, ReplyError> {
+    let name = request.arg(0);
+    let Some(mut command) = find(name) else {
+        return Err(error::unknown_command(name, request.args_from(1)));
+    };
+    if !command.subcommands.is_empty()
+        && let Some(subcommand) = request.arg_at(1)
+    {
+        match command.subcommand(subcommand) {
+            Some(found) => command = found,
+            None => return Err(error::unknown_subcommand(subcommand, command.name)),
+        }
+    }
+    if !command.accepts_len(request.len()) {
+        return Err(error::wrong_arity(command.full_name));
+    }
+    Ok(command)
+}
+
+/// An open-addressed hash table of the names, twice as large as needed and more.
+struct Index {
+    slots: Vec<Option<&'static Command>>,
+}
+
+const NAME_LEN_MAX: usize = 16;
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
+    let mut slots = vec![None; (rows::ALL.len() * 4).next_power_of_two()];
+    for command in rows::ALL.iter().copied() {
+        let mut at = hash_name(command.name.as_bytes()) & (slots.len() - 1);
+        while slots[at].is_some() {
+            at = (at + 1) & (slots.len() - 1);
+        }
+        slots[at] = Some(command);
+    }
+    Index { slots }
+});
+
+impl Index {
+    fn find(&self, name: &[u8]) -> Option<&'static Command> {
+        if name.len() > NAME_LEN_MAX {
+            return None;
+        }
+        let mut at = hash_name(name) & (self.slots.len() - 1);
+        while let Some(command) = self.slots[at] {
+            if command.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(command);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        None
+    }
+}
+
+/// FNV-1a over the name in lower case.
+fn hash_name(name: &[u8]) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    for byte in name {
+        hash = (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193);
+    }
+    (hash ^ (hash >> 15)) as usize
+}

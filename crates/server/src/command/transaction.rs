@@ -1,0 +1,70 @@
+//! Transactions.
+
+use super::session::Transaction;
+use super::{Call, Outcome, Run, error, run};
+
+pub(crate) fn multi(call: &mut Call<'_, '_>) -> Run {
+    if call.session.transaction.is_some() {
+        return Err(error::NESTED_MULTI);
+    }
+    call.session.transaction = Some(Transaction::default());
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn discard(call: &mut Call<'_, '_>) -> Run {
+    if call.session.transaction.is_none() {
+        return Err(error::DISCARD_WITHOUT_MULTI);
+    }
+    call.session.close(call.ctx.engine);
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn watch(call: &mut Call<'_, '_>) -> Run {
+    if call.session.transaction.is_some() {
+        return Err(error::WATCH_INSIDE_MULTI);
+    }
+    let db = call.session.db;
+    for key in call.request.args_from(1) {
+        if !call.session.watches.iter().any(|token| token.is_for(db, key)) {
+            let token = call.ctx.engine.watch(db, key, call.ctx.now_ms);
+            call.session.watches.push(token);
+        }
+    }
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn unwatch(call: &mut Call<'_, '_>) -> Run {
+    call.session.unwatch(call.ctx.engine);
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn exec(call: &mut Call<'_, '_>) -> Run {
+    let Some(transaction) = call.session.transaction.take() else {
+        return Err(error::EXEC_WITHOUT_MULTI);
+    };
+    let (engine, now_ms) = (&mut *call.ctx.engine, call.ctx.now_ms);
+    let changed = call.session.watches.iter().any(|token| engine.has_changed(token, now_ms));
+    call.session.unwatch(engine);
+    if transaction.failed {
+        return Err(error::EXEC_ABORT);
+    }
+    if changed {
+        call.reply.null_array();
+        return Ok(Outcome::Done);
+    }
+    call.reply.array(transaction.queue.len());
+    let mut outcome = Outcome::Done;
+    for (command, request) in &transaction.queue {
+        // HELLO may change the dialect half-way.
+        call.reply.set_version(call.session.version);
+        let ended = run(call.ctx, call.session, command, request.as_request(), call.reply.reborrow(), true);
+        if ended == Outcome::Close {
+            outcome = Outcome::Close;
+        }
+    }
+    Ok(outcome)
+}

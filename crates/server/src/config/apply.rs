@@ -1,0 +1,161 @@
+//! Applies one source to a configuration: which line counts, what contradicts what, and what an error says.
+
+use super::error::{ConfigError, QuotedLine};
+use super::source::Line;
+use super::table::{self, Directive};
+use super::{Config, foreign};
+use crate::persistence::directives::{PersistDirective, PersistNameError};
+
+/// The directives of the log, which are decided together.
+const STRATEGY_GROUP: [&str; 3] = ["persist-strategy", "appendonly", "appendfsync"];
+/// The directives of the password, of which a later source replaces both.
+const PASSWORD_GROUP: [&str; 2] = ["requirepass", "requirepass-file"];
+
+/// Applies the lines of a source. On an error the configuration is of no use any more.
+pub(super) fn apply(config: &mut Config, lines: &[Line]) -> Result<(), ConfigError> {
+    let mut save_seen = false;
+    for line in lines {
+        let Some(directive) = table::find(&line.name) else {
+            let foreign = foreign::find(&line.name).ok_or_else(|| unknown(line))?;
+            config.notices.extend(foreign.accept(line)?);
+            continue;
+        };
+        if directive.name == "save" && !std::mem::replace(&mut save_seen, true) {
+            config.save.clear();
+        }
+        if is_grouped(directive) {
+            // Checked here, so that errors come in the order of the lines; applied below, when it is known which counts.
+            set(directive, &mut config.clone(), line)?;
+        } else {
+            set(directive, config, line)?;
+        }
+    }
+    apply_strategy(config, lines)?;
+    apply_password(config, lines)
+}
+
+/// Checks what the table cannot: the relations between directives, whatever source they come from.
+pub(super) fn check_relations(config: &Config) -> Result<(), ConfigError> {
+    let ports =
+        [("port", config.port), ("health-port", config.health_port), ("control-port", config.control_port)];
+    for (index, (name, port)) in ports.iter().enumerate() {
+        if let Some((other, _)) = ports[..index].iter().find(|(_, other)| other == port && *port != 0) {
+            return Err(ConfigError::Combination(format!(
+                "{other} and {name} are both {port}: choose different ports"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_grouped(directive: &Directive) -> bool {
+    STRATEGY_GROUP.contains(&directive.name.as_ref()) || PASSWORD_GROUP.contains(&directive.name.as_ref())
+}
+
+fn set(directive: &Directive, config: &mut Config, line: &Line) -> Result<(), ConfigError> {
+    directive.set(config, &line.arguments).map_err(|reason| line.error(reason, directive.help()))
+}
+
+/// The last line of the source for each of the names.
+fn last_lines<'a, const N: usize>(lines: &'a [Line], names: [&str; N]) -> [Option<&'a Line>; N] {
+    names.map(|name| lines.iter().rfind(|line| line.name == name))
+}
+
+fn value(line: &Line) -> String {
+    line.arguments.first().map(|value| value.to_ascii_lowercase()).unwrap_or_default()
+}
+
+fn apply_strategy(config: &mut Config, lines: &[Line]) -> Result<(), ConfigError> {
+    let last = last_lines(lines, STRATEGY_GROUP);
+    let [strategy, append_only, append_fsync] = last;
+    if let Some(strategy) = strategy {
+        let never = value(strategy) == "never";
+        if let Some(other) = append_only.filter(|line| (value(line) == "no") != never) {
+            return Err(contradiction(
+                strategy,
+                other,
+                "persist-strategy never means no log, as appendonly no does, and every other strategy means a log; keep one of \
+                 the lines",
+            ));
+        }
+        if let Some(other) = append_fsync.filter(|line| !never && value(line) != value(strategy)) {
+            return Err(contradiction(
+                strategy,
+                other,
+                "persist-strategy says when the log is synced, as appendfsync does; keep one of the lines",
+            ));
+        }
+    }
+    set_lines(config, last)
+}
+
+fn apply_password(config: &mut Config, lines: &[Line]) -> Result<(), ConfigError> {
+    let last = last_lines(lines, PASSWORD_GROUP);
+    if last == [None, None] {
+        return Ok(());
+    }
+    let given = last.map(|line| line.filter(|line| !value(line).is_empty()));
+    if let [Some(password), Some(file)] = given {
+        return Err(contradiction(
+            password,
+            file,
+            "the password comes either from requirepass or from requirepass-file; keep one of the lines",
+        ));
+    }
+    let default = Config::default();
+    config.requirepass = default.requirepass;
+    config.requirepass_file = default.requirepass_file;
+    set_lines(config, last)
+}
+
+fn set_lines<const N: usize>(config: &mut Config, lines: [Option<&Line>; N]) -> Result<(), ConfigError> {
+    for line in lines.into_iter().flatten() {
+        let directive = table::find(&line.name).expect("grouped directives are in the table");
+        set(directive, config, line)?;
+    }
+    Ok(())
+}
+
+fn contradiction(a: &Line, b: &Line, explanation: &'static str) -> ConfigError {
+    let (first, second) = if a.place.number <= b.place.number { (a, b) } else { (b, a) };
+    let lines = [first, second].map(|line| QuotedLine { place: line.place.clone(), text: line.shown() });
+    ConfigError::Contradiction { lines: Box::new(lines), explanation }
+}
+
+fn unknown(line: &Line) -> ConfigError {
+    let reason = "Bad directive or wrong number of arguments";
+    if let Err(error @ PersistNameError::TooDeep) = PersistDirective::from_name(&line.name) {
+        return line.error(reason, error.to_string());
+    }
+    let help = match nearest(&line.name) {
+        Some(name) => format!("there is no directive {:?}; did you mean {name}?", line.name),
+        None => format!("there is no directive {:?}", line.name),
+    };
+    line.error(reason, help)
+}
+
+/// The directive whose name takes the fewest changes, if those are few enough for a slip of the hand.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let limit = (name.len() / 4).clamp(1, 4);
+    let known = table::all().iter().map(|directive| directive.name.as_ref()).chain(foreign::names());
+    known
+        .filter(|known| known.len().abs_diff(name.len()) <= limit)
+        .map(|known| (distance(name.as_bytes(), known.as_bytes()), known))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// Number of bytes to insert, delete or replace to make `b` of `a`.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (index, byte) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, other) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(byte != other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,126 @@
+//! Why a configuration is refused, and how that is said at start.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Where a directive stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// In what.
+    pub source: SourceName,
+    /// Line of the file, or number of the `--directive` among the arguments; the first is 1.
+    pub number: usize,
+}
+
+/// What directives come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceName {
+    /// A file.
+    File(PathBuf),
+    /// Standard input (`-`).
+    Stdin,
+    /// The arguments of the program.
+    Arguments,
+    /// `CONFIG SET`.
+    Command,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = self.number;
+        match &self.source {
+            SourceName::File(path) => write!(f, "line {number} of {path:?}"),
+            SourceName::Stdin => write!(f, "line {number} of standard input"),
+            SourceName::Arguments => write!(f, "directive {number} of the arguments"),
+            SourceName::Command => write!(f, "argument {number} of CONFIG SET"),
+        }
+    }
+}
+
+/// A line and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotedLine {
+    /// Where it stands.
+    pub place: Place,
+    /// The line as it was written; without its value if that is secret.
+    pub text: String,
+}
+
+impl fmt::Display for QuotedLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.place, self.text)
+    }
+}
+
+/// Why a configuration is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or standard input cannot be read.
+    #[error("failed to read the configuration from {from}")]
+    Read {
+        /// The file's path, quoted, or `standard input`.
+        from: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// One directive is wrong.
+    #[error("{place}: {reason}; {help}")]
+    Directive {
+        /// Where it stands.
+        place: Place,
+        /// The line as it was written; without its value if that is secret.
+        text: String,
+        /// What is wrong, in Redis's words.
+        reason: String,
+        /// What is allowed, or what to do.
+        help: String,
+    },
+    /// Two directives of one source exclude each other.
+    #[error("{} contradicts {}: {explanation}", lines[1], lines[0])]
+    Contradiction {
+        /// Both lines, in the order in which they stand.
+        lines: Box<[QuotedLine; 2]>,
+        /// Why both cannot be meant, and what to do.
+        explanation: &'static str,
+    },
+    /// Values that are right by themselves do not fit each other.
+    #[error("{0}")]
+    Combination(String),
+}
+
+impl ConfigError {
+    /// The text for standard error at start: the form of Redis, which tools look for, then what to do.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let title = format!("*** FATAL CONFIG FILE ERROR (Holdfast {}) ***", env!("CARGO_PKG_VERSION"));
+        let quoted = |place: &Place, text: &str| {
+            let reading = match &place.source {
+                SourceName::Arguments => format!("Reading the arguments, at directive {}", place.number),
+                SourceName::Command => format!("Reading CONFIG SET, at argument {}", place.number),
+                SourceName::Stdin | SourceName::File(_) => {
+                    format!("Reading the configuration file, at line {}", place.number)
+                }
+            };
+            format!("{reading}\n>>> '{text}'")
+        };
+        let body = match self {
+            Self::Directive { place, text, reason, help } => {
+                format!("{}\n{reason}\n{place}: {help}", quoted(place, text))
+            }
+            Self::Contradiction { lines, explanation } => {
+                let [first, second] = &**lines;
+                format!(
+                    "{}\n{}\nthe two contradict each other: {explanation}\n{}, {}",
+                    quoted(&first.place, &first.text),
+                    quoted(&second.place, &second.text),
+                    first.place,
+                    second.place,
+                )
+            }
+            Self::Read { source, .. } => format!("{self}: {source}"),
+            Self::Combination(_) => self.to_string(),
+        };
+        format!("{title}\n{body}")
+    }
+}

@@ -1,0 +1,447 @@
+//! Directives of Redis that have no effect here: what is accepted with a notice, and what is refused.
+//!
+//! A file for Redis must start here without being edited, unless it asks for something whose absence would hurt.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::LazyLock;
+
+use super::Config;
+use super::error::Place;
+use super::source::Line;
+
+/// A directive that was accepted and does not do what it says, or something else that the start should print.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Name of the directive.
+    pub directive: String,
+    /// Where it stands; `None` if the notice is about the values of several sources.
+    pub place: Option<Place>,
+    /// Why it has no effect.
+    pub reason: String,
+    /// It has the value that Redis has without it, so that nobody will miss anything.
+    pub at_default: bool,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { directive, place, reason, .. } = self;
+        match place {
+            Some(place) => write!(f, "{directive} ({place}): {reason}"),
+            None => write!(f, "{directive}: {reason}"),
+        }
+    }
+}
+
+pub(super) fn notice_lines(notices: &[Notice]) -> Vec<String> {
+    let (at_default, asking): (Vec<_>, Vec<_>) = notices.iter().partition(|notice| notice.at_default);
+    let mut lines: Vec<_> = asking.iter().map(ToString::to_string).collect();
+    if !at_default.is_empty() {
+        let mut names: Vec<_> = at_default.iter().map(|notice| notice.directive.as_str()).collect();
+        names.dedup();
+        lines.push(format!("without effect here, and at Redis's default anyway: {}", names.join(", ")));
+    }
+    lines
+}
+
+/// How a directive is treated whose value is not Redis's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Otherwise {
+    Notice,
+    Refuse,
+}
+use Otherwise::{Notice as Note, Refuse};
+
+/// A directive of Redis without effect here.
+pub(super) struct Foreign {
+    pub(super) name: &'static str,
+    /// The value that Redis has without the directive; `None` if the directive always asks for something.
+    default: Option<&'static str>,
+    otherwise: Otherwise,
+    reason: &'static str,
+}
+
+const REPLICATION: &str = "has no effect, there is no replication in this version";
+const CLUSTER: &str = "has no effect, there is no cluster mode";
+const TLS: &str = "has no effect, there is no TLS in this version";
+const STRINGS: &str = "has no effect, strings are the only type in this version";
+const LAZY: &str = "has no effect, memory is released by the thread that owns the data";
+const DEFRAG: &str = "has no effect, there is no active defragmentation";
+const FORK: &str = "has no effect, nothing forks";
+const SLOWLOG: &str = "has no effect, there is no slow log or latency monitor in this version";
+const SYSLOG: &str = "has no effect, messages go to standard output or logfile";
+const SCRIPTS: &str = "has no effect, there are no scripts or modules";
+const EVICTION: &str = "has no effect, nothing is evicted in this version";
+const CLIENT: &str = "has no effect, the limits of clients are fixed in this version";
+const PROCESS: &str = "has no effect, the process is left as the system starts it";
+const THREADS: &str = "has no effect, the number of threads follows the processor limit";
+const USERS: &str =
+    "is refused, because there is only the default user in this version: use requirepass or requirepass-file";
+const UPSTREAM_TEST: &str = "has no effect, it exists for the tests of Redis";
+
+/// The table: name, default of Redis, what happens otherwise, why.
+const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
+    (
+        "replicaof",
+        Some("no one"),
+        Refuse,
+        "is refused, because there is no replication in this version: the server would take writes as a primary",
+    ),
+    (
+        "slaveof",
+        Some("no one"),
+        Refuse,
+        "is refused, because there is no replication in this version: the server would take writes as a primary",
+    ),
+    (
+        "min-replicas-to-write",
+        Some("0"),
+        Refuse,
+        "is refused, because there is no replication in this version: no write could be accepted",
+    ),
+    (
+        "min-slaves-to-write",
+        Some("0"),
+        Refuse,
+        "is refused, because there is no replication in this version: no write could be accepted",
+    ),
+    ("cluster-enabled", Some("no"), Refuse, "is refused, because there is no cluster mode"),
+    (
+        "tls-port",
+        Some("0"),
+        Refuse,
+        "is refused, because there is no TLS in this version: put a proxy in front, or leave the port at 0",
+    ),
+    ("aclfile", Some(""), Refuse, USERS),
+    ("user", None, Refuse, USERS),
+    ("loadmodule", None, Refuse, "is refused, because there are no modules"),
+    (
+        "rename-command",
+        None,
+        Refuse,
+        "is refused, because commands cannot be renamed: a file that relies on it would leave them open",
+    ),
+    (
+        "include",
+        None,
+        Refuse,
+        "is refused: put the lines of the other file into this one, or hand it over on standard input with -",
+    ),
+    ("sentinel", None, Refuse, "is refused, because this server has no sentinel mode"),
+    (
+        "daemonize",
+        Some("no"),
+        Note,
+        "has no effect, the server runs in the foreground: run it under a supervisor such as systemd (Type=exec)",
+    ),
+    (
+        "supervised",
+        Some("no"),
+        Note,
+        "has no effect, no supervisor is told of the start: use Type=exec in a systemd unit",
+    ),
+    ("unixsocket", Some(""), Note, "has no effect, clients connect by TCP only"),
+    ("unixsocketperm", Some("0"), Note, "has no effect, clients connect by TCP only"),
+    (
+        "notify-keyspace-events",
+        Some(""),
+        Note,
+        "has no effect, there are no keyspace events in this version: subscribers get nothing",
+    ),
+    ("aof-use-rdb-preamble", Some("yes"), Note, "has no effect, the base of a log is always an RDB"),
+    (
+        "aof-timestamp-enabled",
+        Some("no"),
+        Note,
+        "has no effect, every frame of the log carries its time anyway",
+    ),
+    (
+        "no-appendfsync-on-rewrite",
+        Some("no"),
+        Note,
+        "has no effect, the log is synced as the strategy says during a rewrite as well",
+    ),
+    (
+        "aof-rewrite-incremental-fsync",
+        Some("yes"),
+        Note,
+        "has no effect, files are synced before they are used",
+    ),
+    ("rdb-save-incremental-fsync", Some("yes"), Note, "has no effect, files are synced before they are used"),
+    ("rdb-del-sync-files", Some("no"), Note, REPLICATION),
+    (
+        "aof-disable-auto-gc",
+        Some("no"),
+        Note,
+        "has no effect, files of the log are removed once the manifest no longer names them",
+    ),
+    ("sanitize-dump-payload", Some("no"), Note, "has no effect, every file is checked while it is loaded"),
+    ("masterauth", Some(""), Note, REPLICATION),
+    ("masteruser", Some(""), Note, REPLICATION),
+    ("replica-serve-stale-data", Some("yes"), Note, REPLICATION),
+    ("slave-serve-stale-data", Some("yes"), Note, REPLICATION),
+    ("replica-read-only", Some("yes"), Note, REPLICATION),
+    ("slave-read-only", Some("yes"), Note, REPLICATION),
+    ("replica-priority", Some("100"), Note, REPLICATION),
+    ("slave-priority", Some("100"), Note, REPLICATION),
+    ("replica-lazy-flush", Some("no"), Note, REPLICATION),
+    ("slave-lazy-flush", Some("no"), Note, REPLICATION),
+    ("replica-ignore-maxmemory", Some("yes"), Note, REPLICATION),
+    ("slave-ignore-maxmemory", Some("yes"), Note, REPLICATION),
+    ("replica-ignore-disk-write-errors", Some("no"), Note, REPLICATION),
+    ("replica-announced", Some("yes"), Note, REPLICATION),
+    ("replica-announce-ip", Some(""), Note, REPLICATION),
+    ("slave-announce-ip", Some(""), Note, REPLICATION),
+    ("replica-announce-port", Some("0"), Note, REPLICATION),
+    ("slave-announce-port", Some("0"), Note, REPLICATION),
+    ("replica-full-sync-buffer-limit", None, Note, REPLICATION),
+    ("min-replicas-max-lag", Some("10"), Note, REPLICATION),
+    ("min-slaves-max-lag", Some("10"), Note, REPLICATION),
+    ("repl-diskless-sync", Some("yes"), Note, REPLICATION),
+    ("repl-diskless-sync-delay", Some("5"), Note, REPLICATION),
+    ("repl-diskless-sync-max-replicas", Some("0"), Note, REPLICATION),
+    ("repl-diskless-load", Some("disabled"), Note, REPLICATION),
+    ("repl-disable-tcp-nodelay", Some("no"), Note, REPLICATION),
+    ("repl-ping-replica-period", Some("10"), Note, REPLICATION),
+    ("repl-ping-slave-period", Some("10"), Note, REPLICATION),
+    ("repl-timeout", Some("60"), Note, REPLICATION),
+    ("repl-backlog-size", Some("1mb"), Note, REPLICATION),
+    ("repl-backlog-ttl", Some("3600"), Note, REPLICATION),
+    ("repl-rdb-channel", Some("no"), Note, REPLICATION),
+    ("propagation-error-behavior", Some("ignore"), Note, REPLICATION),
+    ("cluster-config-file", Some("nodes.conf"), Note, CLUSTER),
+    ("cluster-node-timeout", Some("15000"), Note, CLUSTER),
+    ("cluster-port", Some("0"), Note, CLUSTER),
+    ("cluster-replica-validity-factor", Some("10"), Note, CLUSTER),
+    ("cluster-slave-validity-factor", Some("10"), Note, CLUSTER),
+    ("cluster-migration-barrier", Some("1"), Note, CLUSTER),
+    ("cluster-allow-replica-migration", Some("yes"), Note, CLUSTER),
+    ("cluster-require-full-coverage", Some("yes"), Note, CLUSTER),
+    ("cluster-replica-no-failover", Some("no"), Note, CLUSTER),
+    ("cluster-slave-no-failover", Some("no"), Note, CLUSTER),
+    ("cluster-allow-reads-when-down", Some("no"), Note, CLUSTER),
+    ("cluster-allow-pubsubshard-when-down", Some("yes"), Note, CLUSTER),
+    ("cluster-link-sendbuf-limit", Some("0"), Note, CLUSTER),
+    ("cluster-announce-ip", Some(""), Note, CLUSTER),
+    ("cluster-announce-port", Some("0"), Note, CLUSTER),
+    ("cluster-announce-tls-port", Some("0"), Note, CLUSTER),
+    ("cluster-announce-bus-port", Some("0"), Note, CLUSTER),
+    ("cluster-announce-hostname", Some(""), Note, CLUSTER),
+    ("cluster-announce-human-nodename", Some(""), Note, CLUSTER),
+    ("cluster-preferred-endpoint-type", Some("ip"), Note, CLUSTER),
+    ("tls-cert-file", Some(""), Note, TLS),
+    ("tls-key-file", Some(""), Note, TLS),
+    ("tls-key-file-pass", Some(""), Note, TLS),
+    ("tls-client-cert-file", Some(""), Note, TLS),
+    ("tls-client-key-file", Some(""), Note, TLS),
+    ("tls-client-key-file-pass", Some(""), Note, TLS),
+    ("tls-dh-params-file", Some(""), Note, TLS),
+    ("tls-ca-cert-file", Some(""), Note, TLS),
+    ("tls-ca-cert-dir", Some(""), Note, TLS),
+    ("tls-auth-clients", Some("yes"), Note, TLS),
+    ("tls-replication", Some("no"), Note, TLS),
+    ("tls-cluster", Some("no"), Note, TLS),
+    ("tls-protocols", Some(""), Note, TLS),
+    ("tls-ciphers", Some(""), Note, TLS),
+    ("tls-ciphersuites", Some(""), Note, TLS),
+    ("tls-prefer-server-ciphers", Some("no"), Note, TLS),
+    ("tls-session-caching", Some("yes"), Note, TLS),
+    ("tls-session-cache-size", Some("20480"), Note, TLS),
+    ("tls-session-cache-timeout", Some("300"), Note, TLS),
+    ("hash-max-listpack-entries", Some("512"), Note, STRINGS),
+    ("hash-max-ziplist-entries", Some("512"), Note, STRINGS),
+    ("hash-max-listpack-value", Some("64"), Note, STRINGS),
+    ("hash-max-ziplist-value", Some("64"), Note, STRINGS),
+    ("list-max-listpack-size", Some("-2"), Note, STRINGS),
+    ("list-max-ziplist-size", Some("-2"), Note, STRINGS),
+    ("list-compress-depth", Some("0"), Note, STRINGS),
+    ("set-max-intset-entries", Some("512"), Note, STRINGS),
+    ("set-max-listpack-entries", Some("128"), Note, STRINGS),
+    ("set-max-listpack-value", Some("64"), Note, STRINGS),
+    ("zset-max-listpack-entries", Some("128"), Note, STRINGS),
+    ("zset-max-ziplist-entries", Some("128"), Note, STRINGS),
+    ("zset-max-listpack-value", Some("64"), Note, STRINGS),
+    ("zset-max-ziplist-value", Some("64"), Note, STRINGS),
+    ("hll-sparse-max-bytes", Some("3000"), Note, STRINGS),
+    ("stream-node-max-bytes", Some("4096"), Note, STRINGS),
+    ("stream-node-max-entries", Some("100"), Note, STRINGS),
+    ("activerehashing", Some("yes"), Note, "has no effect, the key table grows in small steps by itself"),
+    ("lazyfree-lazy-eviction", Some("no"), Note, LAZY),
+    ("lazyfree-lazy-expire", Some("no"), Note, LAZY),
+    ("lazyfree-lazy-server-del", Some("no"), Note, LAZY),
+    ("lazyfree-lazy-user-del", Some("no"), Note, LAZY),
+    ("lazyfree-lazy-user-flush", Some("no"), Note, LAZY),
+    ("activedefrag", Some("no"), Note, DEFRAG),
+    ("active-defrag-ignore-bytes", Some("100mb"), Note, DEFRAG),
+    ("active-defrag-threshold-lower", Some("10"), Note, DEFRAG),
+    ("active-defrag-threshold-upper", Some("100"), Note, DEFRAG),
+    ("active-defrag-cycle-min", Some("1"), Note, DEFRAG),
+    ("active-defrag-cycle-max", Some("25"), Note, DEFRAG),
+    ("active-defrag-max-scan-fields", Some("1000"), Note, DEFRAG),
+    ("jemalloc-bg-thread", Some("yes"), Note, "has no effect, the allocator is left as it is"),
+    ("maxmemory-samples", Some("5"), Note, EVICTION),
+    ("maxmemory-eviction-tenacity", Some("10"), Note, EVICTION),
+    ("lfu-log-factor", Some("10"), Note, EVICTION),
+    ("lfu-decay-time", Some("1"), Note, EVICTION),
+    ("active-expire-effort", Some("1"), Note, "has no effect, expired keys are collected by one rule"),
+    ("maxmemory-clients", Some("0"), Note, CLIENT),
+    ("client-output-buffer-limit", None, Note, CLIENT),
+    ("client-query-buffer-limit", Some("1gb"), Note, CLIENT),
+    ("tracking-table-max-keys", Some("1000000"), Note, CLIENT),
+    ("max-new-connections-per-cycle", Some("10"), Note, CLIENT),
+    ("max-new-tls-connections-per-cycle", Some("1"), Note, CLIENT),
+    ("io-threads", Some("1"), Note, THREADS),
+    ("io-threads-do-reads", Some("no"), Note, THREADS),
+    ("server_cpulist", Some(""), Note, THREADS),
+    ("bio_cpulist", Some(""), Note, THREADS),
+    ("aof_rewrite_cpulist", Some(""), Note, THREADS),
+    ("bgsave_cpulist", Some(""), Note, THREADS),
+    ("server-cpulist", Some(""), Note, THREADS),
+    ("bio-cpulist", Some(""), Note, THREADS),
+    ("aof-rewrite-cpulist", Some(""), Note, THREADS),
+    ("bgsave-cpulist", Some(""), Note, THREADS),
+    ("slowlog-log-slower-than", Some("10000"), Note, SLOWLOG),
+    ("slowlog-max-len", Some("128"), Note, SLOWLOG),
+    ("latency-monitor-threshold", Some("0"), Note, SLOWLOG),
+    ("latency-tracking", Some("yes"), Note, SLOWLOG),
+    ("latency-tracking-info-percentiles", Some("50 99 99.9"), Note, SLOWLOG),
+    ("acllog-max-len", Some("128"), Note, "has no effect, there is no log of access control"),
+    ("acl-pubsub-default", Some("resetchannels"), Note, "has no effect, there is only the default user"),
+    ("syslog-enabled", Some("no"), Note, SYSLOG),
+    ("syslog-ident", Some("redis"), Note, SYSLOG),
+    ("syslog-facility", Some("local0"), Note, SYSLOG),
+    ("crash-log-enabled", Some("yes"), Note, "has no effect, a panic is always reported"),
+    ("crash-memcheck-enabled", Some("yes"), Note, "has no effect, memory is not checked after a crash"),
+    ("use-exit-on-panic", Some("no"), Note, UPSTREAM_TEST),
+    ("lua-time-limit", Some("5000"), Note, SCRIPTS),
+    ("busy-reply-threshold", Some("5000"), Note, SCRIPTS),
+    ("lua-enable-deprecated-api", Some("no"), Note, SCRIPTS),
+    ("enable-module-command", Some("no"), Note, SCRIPTS),
+    (
+        "enable-protected-configs",
+        Some("no"),
+        Note,
+        "has no effect, paths can never be changed while the server runs",
+    ),
+    ("dynamic-hz", Some("yes"), Note, "has no effect, periodic tasks run hz times a second"),
+    ("oom-score-adj", Some("no"), Note, PROCESS),
+    ("oom-score-adj-values", Some("0 200 800"), Note, FORK),
+    ("disable-thp", Some("yes"), Note, FORK),
+    ("set-proc-title", Some("yes"), Note, PROCESS),
+    ("proc-title-template", Some("{title} {listen-addr} {server-mode}"), Note, PROCESS),
+    ("locale-collate", Some(""), Note, STRINGS),
+    ("bind-source-addr", Some(""), Note, REPLICATION),
+    ("socket-mark-id", Some("0"), Note, "has no effect, sockets are not marked"),
+    ("ignore-warnings", Some(""), Note, "has no effect, no warning of Redis stops this server"),
+    ("watchdog-period", Some("0"), Note, UPSTREAM_TEST),
+    ("rdb-key-save-delay", Some("0"), Note, UPSTREAM_TEST),
+    ("key-load-delay", Some("0"), Note, UPSTREAM_TEST),
+    ("loading-process-events-interval-bytes", Some("2mb"), Note, UPSTREAM_TEST),
+];
+
+/// Names whose default is also what this server does; `CONFIG GET` may say so, because clients and tools ask for them.
+const REPORTED: &[&str] = &[
+    "daemonize",
+    "supervised",
+    "cluster-enabled",
+    "tls-port",
+    "aclfile",
+    "replicaof",
+    "slaveof",
+    "unixsocket",
+    "notify-keyspace-events",
+    "aof-use-rdb-preamble",
+    "aof-timestamp-enabled",
+    "no-appendfsync-on-rewrite",
+    "min-replicas-to-write",
+    "activedefrag",
+    "io-threads",
+    "latency-monitor-threshold",
+    "syslog-enabled",
+    "enable-module-command",
+    "enable-protected-configs",
+    "maxmemory-clients",
+    "oom-score-adj",
+];
+
+static INDEX: LazyLock<HashMap<&'static str, Foreign>> = LazyLock::new(|| {
+    let foreign = |&(name, default, otherwise, reason)| (name, Foreign { name, default, otherwise, reason });
+    ROWS.iter().map(foreign).collect()
+});
+
+/// The directive called `name` (lower case).
+pub(super) fn find(name: &str) -> Option<&'static Foreign> {
+    INDEX.get(name)
+}
+
+/// Every name.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|(name, ..)| *name)
+}
+
+/// True for the names whose values must not be printed.
+pub(super) fn is_secret(name: &str) -> bool {
+    matches!(name, "masterauth" | "tls-key-file-pass" | "tls-client-key-file-pass" | "user")
+}
+
+/// What `CONFIG GET` reports of directives without effect: name and the value that describes this server.
+pub(super) fn reported() -> impl Iterator<Item = (&'static str, &'static str)> {
+    // `replicaof no one` and `slaveof no one` are what one writes, an empty value is what Redis reports.
+    REPORTED
+        .iter()
+        .map(|name| (*name, find(name).and_then(|foreign| foreign.default).unwrap_or_default()))
+        .map(|(name, value)| if name.ends_with("of") { (name, "") } else { (name, value) })
+}
+
+impl Foreign {
+    /// Takes note of a line, or refuses it; nothing needs to be said of a value that describes this server.
+    pub(super) fn accept(&self, line: &Line) -> Result<Option<Notice>, super::ConfigError> {
+        if line.arguments.is_empty() {
+            return Err(line.error("wrong number of arguments", format!("{} takes a value", self.name)));
+        }
+        let at_default = self.is_default(&line.arguments.join(" "));
+        if !at_default && self.otherwise == Refuse {
+            return Err(line.error(format!("{} {}", self.name, self.reason), "remove the line"));
+        }
+        let true_here = at_default && REPORTED.contains(&self.name);
+        Ok((!true_here).then(|| Notice {
+            directive: self.name.to_owned(),
+            place: Some(line.place.clone()),
+            reason: self.reason.to_owned(),
+            at_default,
+        }))
+    }
+
+    /// The answer to a `CONFIG SET`, which changes nothing: setting what is reported succeeds.
+    pub(super) fn set(&self, value: &str) -> Result<(), String> {
+        let reported =
+            reported().any(|(name, reported)| name == self.name && reported.eq_ignore_ascii_case(value));
+        if reported { Ok(()) } else { Err(format!("{} {}", self.name, self.reason)) }
+    }
+
+    fn is_default(&self, value: &str) -> bool {
+        let Some(default) = self.default else { return false };
+        let bytes = |text: &str| super::table::parse_memory(text);
+        default.eq_ignore_ascii_case(value) || (bytes(default).is_some() && bytes(default) == bytes(value))
+    }
+}
+
+/// Adds the notices about our own directives, from the values of all sources.
+pub(super) fn add_own_notices(config: &mut Config) {
+    let no_event = config.persist.without_event().into_iter().map(|directive| {
+        let reason = "has no effect, the event cannot occur: there is no replication in this version";
+        (directive.to_string(), reason)
+    });
+    let mut own: Vec<_> = no_event.collect();
+    if !config.protected_mode && config.requirepass.is_empty() && config.requirepass_file.is_none() {
+        let reason =
+            "is off and there is no password: everybody who reaches the port can read and change all data";
+        own.push(("protected-mode".to_owned(), reason));
+    }
+    config.notices.extend(own.into_iter().map(|(directive, reason)| Notice {
+        directive,
+        place: None,
+        reason: reason.to_owned(),
+        at_default: false,
+    }));
+}

@@ -1,0 +1,399 @@
+//! The rows of the table: one for each directive, in the order of the documentation.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions};
+use super::super::{Config, Secret};
+use super::{Directive, Kind, one_of};
+use crate::persistence::directives::PersistDirective;
+use crate::persistence::policy::{SaveRule, SyncMode};
+use crate::protocol::decode::parse_i64;
+
+/// One rule of `save`, as it is written.
+pub(super) fn render_rule(rule: &SaveRule) -> String {
+    format!("{} {}", rule.period.as_secs(), rule.min_changes)
+}
+
+/// A number that a directive is stored in.
+trait Stored {
+    fn load(&self) -> u64;
+    fn store(number: u64) -> Self;
+}
+
+macro_rules! stored {
+    ($($type:ty),+) => {
+        $(impl Stored for $type {
+            fn load(&self) -> u64 {
+                (*self).into()
+            }
+
+            fn store(number: u64) -> Self {
+                number.try_into().expect("the bounds in the table fit the type")
+            }
+        })+
+    };
+}
+
+stored!(u16, u32, u64);
+
+/// A row of the table: a directive that is read at start alone.
+fn fixed(name: &'static str, kind: Kind) -> Directive {
+    Directive { name: Cow::Borrowed(name), live: false, secret: false, kind }
+}
+
+/// A row of the table: a directive that can change while the server runs.
+fn live(name: &'static str, kind: Kind) -> Directive {
+    Directive { live: true, ..fixed(name, kind) }
+}
+
+macro_rules! yes_no {
+    ($field:ident) => {
+        Kind::YesNo { get: |config| config.$field, set: |config, value| config.$field = value }
+    };
+}
+
+macro_rules! number {
+    ($($field:ident).+, $min:expr, $max:expr) => {
+        Kind::Number {
+            min: $min,
+            max: $max,
+            get: |config| config.$($field).+.load(),
+            set: |config, value| config.$($field).+ = Stored::store(value),
+        }
+    };
+}
+
+macro_rules! memory {
+    ($($field:ident).+, $min:expr) => {
+        Kind::Memory {
+            min: $min,
+            max: u64::MAX,
+            get: |config| config.$($field).+,
+            set: |config, value| config.$($field).+ = value,
+        }
+    };
+}
+
+macro_rules! seconds {
+    ($field:ident, $max:expr) => {
+        Kind::Number {
+            min: 0,
+            max: $max,
+            get: |config| config.$field.as_secs(),
+            set: |config, value| config.$field = Duration::from_secs(value),
+        }
+    };
+}
+
+macro_rules! word {
+    ($field:ident, $type:ident) => {
+        Kind::Choice {
+            words: $type::WORDS,
+            get: |config| config.$field.word(),
+            set: |config, word| {
+                config.$field = $type::from_word(word).expect("checked against the words of the type");
+            },
+        }
+    };
+}
+
+/// A path, or nothing.
+macro_rules! optional_path {
+    ($field:ident) => {
+        Kind::Text {
+            allowed: "a path, or \"\" for none",
+            get: |config| config.$field.as_deref().map(show).unwrap_or_default(),
+            set: |config, value| {
+                config.$field = (!value.is_empty()).then(|| PathBuf::from(value));
+                Ok(())
+            },
+        }
+    };
+}
+
+/// The name of a file or directory without a path.
+macro_rules! file_name {
+    ($field:ident, $what:literal) => {
+        Kind::Text {
+            allowed: concat!("the name of a ", $what, " without a path"),
+            get: |config| config.$field.clone(),
+            set: |config, value| {
+                if !is_file_name(value) {
+                    return Err(
+                        concat!(stringify!($field), " can't be a path, just a ", $what, " name").to_owned()
+                    );
+                }
+                config.$field = value.to_owned();
+                Ok(())
+            },
+        }
+    };
+}
+
+macro_rules! shutdown {
+    ($field:ident) => {
+        Kind::Words {
+            allowed: "default, or some of save, nosave, now, force",
+            get: |config| config.$field.to_string(),
+            set: |config, words| {
+                config.$field = ShutdownOptions::parse(words.iter().map(String::as_str))?;
+                Ok(())
+            },
+        }
+    };
+}
+
+fn show(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// True for a name that cannot leave its directory.
+fn is_file_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0', '\n'])
+}
+
+fn set_save(config: &mut Config, words: &[String]) -> Result<(), String> {
+    let invalid = || "Invalid save parameters".to_owned();
+    if let [word] = words
+        && word.is_empty()
+    {
+        config.save.clear();
+        return Ok(());
+    }
+    let (pairs, rest) = words.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(invalid());
+    }
+    for [seconds, changes] in pairs {
+        let number = |word: &String, min: u32| {
+            parse_i64(word.as_bytes())
+                .and_then(|number| u32::try_from(number).ok())
+                .filter(|number| *number >= min)
+                .ok_or_else(invalid)
+        };
+        let (seconds, changes) = (number(seconds, 1)?, number(changes, 0)?);
+        config
+            .save
+            .push(SaveRule { period: Duration::from_secs(seconds.into()), min_changes: changes.into() });
+    }
+    Ok(())
+}
+
+fn set_bind(config: &mut Config, words: &[String]) -> Result<(), String> {
+    if words.len() > BIND_MAX {
+        return Err("Too many bind addresses specified.".to_owned());
+    }
+    let addresses: Option<Vec<_>> = words.iter().map(|word| BindAddress::parse(word)).collect();
+    config.bind = addresses.ok_or_else(|| "Failed to bind to specified addresses.".to_owned())?;
+    Ok(())
+}
+
+/// Most databases: far above any use, and each costs memory when it is empty as well.
+const DATABASES_MAX: u64 = 65_536;
+
+/// Most addresses of `bind`, as in Redis.
+const BIND_MAX: usize = 16;
+
+/// The words of `persist-strategy`.
+const STRATEGIES: &[&str] = &["always", "everysec", "no", "never"];
+
+fn set_sync_mode(config: &mut Config, word: &str) {
+    config.sync_mode = match word {
+        "always" => SyncMode::Always,
+        "no" => SyncMode::Never,
+        _ => SyncMode::EverySecond,
+    };
+}
+
+fn sync_mode_word(config: &Config) -> &'static str {
+    match config.sync_mode {
+        SyncMode::Always => "always",
+        SyncMode::EverySecond => "everysec",
+        SyncMode::Never => "no",
+    }
+}
+
+pub(super) fn build() -> Vec<Directive> {
+    const I32_MAX: u64 = i32::MAX as u64;
+    const U32_MAX: u64 = u32::MAX as u64;
+    const PORT_MAX: u64 = u16::MAX as u64;
+    let mut table = vec![
+        fixed(
+            "bind",
+            Kind::Words {
+                allowed: "addresses such as 127.0.0.1 or ::1, * for every IPv4 and ::* for every IPv6 address, each with - \
+                          in front if it may be missing; host names are not looked up",
+                get: |config| config.bind.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                set: set_bind,
+            },
+        ),
+        fixed("port", number!(port, 1, PORT_MAX)),
+        fixed("tcp-backlog", number!(tcp_backlog, 0, I32_MAX)),
+        live("timeout", seconds!(timeout, I32_MAX)),
+        live("tcp-keepalive", seconds!(tcp_keepalive, I32_MAX)),
+        live("protected-mode", yes_no!(protected_mode)),
+        Directive {
+            secret: true,
+            ..live(
+                "requirepass",
+                Kind::Text {
+                    allowed: "a password, or \"\" for none",
+                    get: |config| config.requirepass.reveal().to_owned(),
+                    set: |config, value| {
+                        config.requirepass = Secret::new(value);
+                        Ok(())
+                    },
+                },
+            )
+        },
+        fixed("requirepass-file", optional_path!(requirepass_file)),
+        live("maxclients", number!(maxclients, 1, U32_MAX)),
+        fixed("databases", number!(databases, 1, DATABASES_MAX)),
+        live("proto-max-bulk-len", memory!(proto_max_bulk_len, 1 << 20)),
+        live("maxmemory", memory!(maxmemory, 0)),
+        live(
+            "maxmemory-policy",
+            Kind::Text {
+                allowed: "noeviction only: this version evicts nothing and refuses writes that need more than maxmemory",
+                get: |config| config.maxmemory_policy.word().to_owned(),
+                set: set_memory_policy,
+            },
+        ),
+        live("persistent", yes_no!(persistent)),
+        live(
+            "persist-strategy",
+            Kind::Choice {
+                words: STRATEGIES,
+                get: |config| if config.log { sync_mode_word(config) } else { "never" },
+                set: |config, word| {
+                    config.log = word != "never";
+                    if config.log {
+                        set_sync_mode(config, word);
+                    }
+                },
+            },
+        ),
+        live("appendonly", yes_no!(log)),
+        live(
+            "appendfsync",
+            Kind::Choice { words: &["everysec", "always", "no"], get: sync_mode_word, set: set_sync_mode },
+        ),
+        fixed(
+            "dir",
+            Kind::Text {
+                allowed: "the path of a directory",
+                get: |config| show(&config.dir),
+                set: |config, value| {
+                    if value.is_empty() {
+                        return Err("No such file or directory".to_owned());
+                    }
+                    config.dir = PathBuf::from(value);
+                    Ok(())
+                },
+            },
+        ),
+        fixed("dbfilename", file_name!(dbfilename, "file")),
+        live("rdbcompression", yes_no!(rdbcompression)),
+        fixed("rdbchecksum", yes_no!(rdbchecksum)),
+        live(
+            "save",
+            Kind::Words {
+                allowed: "pairs of seconds (from 1) and changes, as in save 3600 1 300 100, or \"\" for no snapshots by rule",
+                get: |config| config.save.iter().map(render_rule).collect::<Vec<_>>().join(" "),
+                set: set_save,
+            },
+        ),
+        live("stop-writes-on-bgsave-error", yes_no!(stop_writes_on_bgsave_error)),
+        fixed("appendfilename", file_name!(appendfilename, "file")),
+        fixed("appenddirname", file_name!(appenddirname, "directory")),
+        live("auto-aof-rewrite-percentage", number!(auto_aof_rewrite.growth_percentage, 0, I32_MAX)),
+        live("auto-aof-rewrite-min-size", memory!(auto_aof_rewrite.min_size, 0)),
+        live("auto-aof-rewrite-max-size", memory!(auto_aof_rewrite.max_size, 0)),
+        fixed("aof-load-truncated", yes_no!(aof_load_truncated)),
+        live("hz", number!(hz, 1, 500)),
+        live("loglevel", word!(loglevel, LogLevel)),
+        fixed("logfile", optional_path!(logfile)),
+        fixed("pidfile", optional_path!(pidfile)),
+        fixed("always-show-logo", yes_no!(always_show_logo)),
+        live("shutdown-timeout", seconds!(shutdown_timeout, I32_MAX)),
+        live("shutdown-on-sigterm", shutdown!(shutdown_on_sigterm)),
+        live("shutdown-on-sigint", shutdown!(shutdown_on_sigint)),
+        fixed("enable-debug-command", word!(enable_debug_command, DebugCommand)),
+        fixed("health-port", number!(health_port, 0, PORT_MAX)),
+        fixed("control-port", number!(control_port, 0, PORT_MAX)),
+        fixed("control-token-file", optional_path!(control_token_file)),
+        fixed("store-record-file", optional_path!(store_record_file)),
+        fixed(
+            "credentials-dir",
+            Kind::Text {
+                allowed: "the path of a directory",
+                get: |config| show(&config.credentials_dir),
+                set: |config, value| {
+                    if value.is_empty() {
+                        return Err("credentials-dir can't be empty".to_owned());
+                    }
+                    config.credentials_dir = PathBuf::from(value);
+                    Ok(())
+                },
+            },
+        ),
+        fixed(
+            "instance-name",
+            Kind::Text {
+                allowed: "a name, or \"\" for none",
+                get: |config| config.instance_name.clone(),
+                set: |config, value| {
+                    config.instance_name = value.to_owned();
+                    Ok(())
+                },
+            },
+        ),
+        fixed("on-refusal", word!(on_refusal, OnRefusal)),
+        fixed("termination-message-file", optional_path!(termination_message_file)),
+        live(
+            "warning-slow-sync-ms",
+            Kind::Number {
+                min: 0,
+                max: I32_MAX,
+                get: |config| u64::try_from(config.warning_slow_sync.as_millis()).unwrap_or(u64::MAX),
+                set: |config, value| config.warning_slow_sync = Duration::from_millis(value),
+            },
+        ),
+        live("warning-memory-percentage", number!(warning_memory_percentage, 0, 100)),
+        live("warning-volume-percentage", number!(warning_volume_percentage, 0, 100)),
+    ];
+    table.extend(PersistDirective::all().into_iter().map(|directive| Directive {
+        name: Cow::Owned(directive.to_string()),
+        live: true,
+        secret: false,
+        kind: Kind::Persist(directive),
+    }));
+    table
+}
+
+fn set_memory_policy(config: &mut Config, value: &str) -> Result<(), String> {
+    /// The words that Redis takes.
+    const POLICIES: &[&str] = &[
+        "volatile-lru",
+        "volatile-lfu",
+        "volatile-random",
+        "volatile-ttl",
+        "allkeys-lru",
+        "allkeys-lfu",
+        "allkeys-random",
+        "noeviction",
+    ];
+    let word = value.to_ascii_lowercase();
+    match MemoryPolicy::from_word(&word) {
+        Some(policy) => {
+            config.maxmemory_policy = policy;
+            Ok(())
+        }
+        None if POLICIES.contains(&word.as_str()) => {
+            Err(format!("{word} is not available in this version, only noeviction is"))
+        }
+        None => Err(one_of(POLICIES)),
+    }
+}

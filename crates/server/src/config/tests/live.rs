@@ -1,0 +1,99 @@
+//! `CONFIG GET` and `CONFIG SET`.
+
+use proptest::prelude::{any, prop, proptest};
+
+use super::*;
+use crate::persistence::directives::PersistDirective;
+
+#[test]
+fn config_get_takes_patterns_in_any_case() {
+    fn check(patterns: &[&[u8]], expected: &[&str]) {
+        let found = config_get(&Config::default(), patterns);
+        assert_eq!(found.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), expected);
+    }
+    check(&[b"port"], &["port"]);
+    check(&[b"APPEND*"], &["appendonly", "appendfsync", "appendfilename", "appenddirname"]);
+    check(&[b"port", b"p?rt", b"hz"], &["port", "hz"]);
+    check(&[b"persist-on-warning-max-delay"], &["persist-on-warning-max-delay"]);
+    check(&[b"notify-*"], &["notify-keyspace-events"]);
+    check(&[b"POrt", b"H?"], &["POrt", "hz"]);
+    check(&[b"no-such"], &[]);
+    let all = config_get(&Config::default(), &[b"persist-*"]);
+    assert_eq!(all.len(), PersistDirective::all().len() + 1, "the grid, the ladder and the strategy");
+}
+
+#[test]
+fn config_set_changes_all_or_nothing() {
+    fn check(pairs: &[(&str, &str)], expected: Result<&[&str], &str>) {
+        let mut config = Config::default();
+        let bytes: Vec<_> = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        let result = config_set(&mut config, &bytes);
+        let found = result.as_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(found.as_deref().map_err(|error| error.as_str()), expected, "{pairs:?}");
+        if result.is_err() {
+            assert_eq!(config, Config::default(), "{pairs:?}");
+        }
+    }
+    check(&[("maxmemory", "1gb"), ("HZ", "20")], Ok(&["maxmemory", "hz"]));
+    check(&[("hz", "10")], Ok(&[]));
+    check(&[("save", "60 1 300 5")], Ok(&["save"]));
+    check(&[("save", "")], Ok(&["save"]));
+    check(&[("appendfsync", "always")], Ok(&["persist-strategy", "appendfsync"]));
+    check(&[("persist-strategy", "no")], Ok(&["persist-strategy", "appendfsync"]));
+    check(&[("appendonly", "yes")], Ok(&[]));
+    check(&[("persist-after-exec", "yes")], Ok(&["persist-after-exec"]));
+    check(&[("shutdown-on-sigterm", "nosave now")], Ok(&["shutdown-on-sigterm"]));
+    check(&[("cluster-enabled", "no")], Ok(&[]));
+    check(
+        &[("hz", "20"), ("foo", "bar")],
+        Err("ERR Unknown option or number of arguments for CONFIG SET - 'foo'"),
+    );
+    let failed = |name: &str, reason: &str| {
+        format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
+    };
+    check(
+        &[("hz", "20"), ("timeout", "x")],
+        Err(&failed("timeout", "argument couldn't be parsed into an integer")),
+    );
+    check(&[("hz", "20"), ("hz", "30")], Err(&failed("hz", "duplicate parameter")));
+    check(&[("port", "7000")], Err(&failed("port", "can't set immutable config")));
+    check(
+        &[("requirepass-file", "/etc/shadow")],
+        Err(&failed("requirepass-file", "can't set immutable config")),
+    );
+    check(&[("protected-mode", "maybe")], Err(&failed("protected-mode", "argument must be 'yes' or 'no'")));
+    check(&[("maxmemory", "x")], Err(&failed("maxmemory", "argument must be a memory value")));
+    let restart =
+        "the log cannot be switched on or off while the server runs: change the configuration and restart";
+    check(&[("hz", "20"), ("appendonly", "no")], Err(&failed("appendonly", restart)));
+    check(&[("persist-strategy", "never")], Err(&failed("persist-strategy", restart)));
+    check(&[("persistent", "no")], Err(&failed("persistent", restart)));
+    check(
+        &[("hash-max-listpack-entries", "12")],
+        Err(&failed(
+            "hash-max-listpack-entries",
+            "hash-max-listpack-entries has no effect, strings are the only type in this version",
+        )),
+    );
+    let mut config = Config::default();
+    assert!(config_set(&mut config, &[(b"persist-strategy", b"always"), (b"appendfsync", b"no")]).is_err());
+    assert!(config_set(&mut config, &[(b"requirepass", b"\xff")]).is_err());
+}
+
+#[test]
+fn every_live_value_can_be_set_again() {
+    let mut config = Config::default();
+    for directive in table::all().iter().filter(|directive| directive.live) {
+        let current = directive.get(&config);
+        let result = config_set(&mut config, &[(directive.name.as_bytes(), current.as_bytes())]);
+        assert_eq!(result, Ok(Vec::new()), "{}", directive.name);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_command_makes_config_set_panic(pairs in prop::collection::vec((prop::sample::select(table::all().iter().map(|directive| directive.name.to_string()).collect::<Vec<_>>()), any::<Vec<u8>>()), 0..3)) {
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
+        drop(config_set(&mut Config::default(), &pairs));
+    }
+}

@@ -1,0 +1,325 @@
+//! The executor as commands see it.
+
+use std::time::{Duration, Instant};
+
+use super::journal::{JobKind, JobRequest, Journal};
+use super::stats::Stats;
+use super::{Core, Phase, TICK_MAX, info, unix_ms};
+use crate::command::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table};
+use crate::config::{self, Secret};
+use crate::engine::Engine;
+use crate::persistence::directives::WarningKind;
+use crate::persistence::policy::SaveRule;
+use crate::protocol::Request;
+
+/// How often the volume is looked at.
+const VOLUME_INTERVAL: Duration = Duration::from_secs(1);
+/// A warning about memory or volume is raised again only after the use has fallen this far below its mark, in percent.
+const WARNING_HYSTERESIS: u64 = 2;
+
+impl Core {
+    pub(super) fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::offset)
+    }
+
+    pub(super) fn is_stopping_before_load(&self) -> bool {
+        self.progress.stop.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Time between two looks at what time asks for (`hz`).
+    pub(super) fn tick_interval(&self) -> Duration {
+        (Duration::from_secs(1) / self.config.hz.max(1)).min(TICK_MAX)
+    }
+
+    pub(super) fn save_rules(&self) -> &[SaveRule] {
+        &self.config.save
+    }
+
+    /// Whether CLIENT PAUSE holds this request back.
+    pub(super) fn is_paused(&mut self, session: &Session, request: &Request<'_>) -> bool {
+        let Some((mode, until_ms)) = self.pause else { return false };
+        if i64::try_from(unix_ms()).unwrap_or(i64::MAX) >= until_ms {
+            return false;
+        }
+        let Some(command) = table::find(request.arg(0)) else { return false };
+        let is_control = command.full_name.starts_with("client") || command.full_name.starts_with("shutdown");
+        let writes = command.has(flags::WRITE) || (command.has(flags::EXEC) && session.transaction_writes());
+        let held = !is_control && (mode == PauseMode::All || writes);
+        self.was_paused |= held;
+        held
+    }
+
+    /// Raises a warning.
+    pub(super) fn warn(&mut self, kind: WarningKind) {
+        Stats::count(&mut self.stats.warnings, kind.name());
+        tracing::warn!(kind = kind.name(), "warning raised");
+        self.points.warned(kind);
+    }
+
+    /// A sync of the log took this long.
+    pub(super) fn note_sync(&mut self, took: Duration) {
+        self.metrics.sync_took(took);
+        if !self.config.warning_slow_sync.is_zero() && took > self.config.warning_slow_sync {
+            let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(took_ms, "a sync of the log was slow");
+            self.warn(WarningKind::SlowSync);
+        }
+    }
+
+    /// Compares the two clocks over one tick.
+    pub(super) fn watch_clock(&mut self, elapsed: Duration, jump: Duration) {
+        let now_ms = unix_ms();
+        let expected_ms = self.last_wall_ms + u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let difference_ms = now_ms.abs_diff(expected_ms);
+        if self.last_wall_ms != 0 && u128::from(difference_ms) > jump.as_millis() {
+            tracing::warn!(difference_ms, forward = now_ms > expected_ms, "the wall clock has jumped");
+            self.warn(WarningKind::ClockJump);
+        }
+        self.last_wall_ms = now_ms;
+    }
+
+    /// Takes samples for rates, memory and the write block.
+    pub(super) fn sample(&mut self, engine: &Engine, now: Instant) {
+        let stats = &mut self.stats;
+        stats.commands_rate.sample(engine.stats.commands, now);
+        stats.input_rate.sample(stats.input_bytes, now);
+        stats.output_rate.sample(stats.output_bytes, now);
+        let used = engine.used_memory();
+        stats.memory_peak = stats.memory_peak.max(used);
+        self.watch_memory(used);
+        let failed = self.journal.as_ref().is_some_and(|journal| !journal.facts().last_save_ok);
+        let blocks = failed && self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty();
+        self.write_block = blocks.then(|| {
+            "MISCONF the last snapshot failed, and stop-writes-on-bgsave-error is yes: commands that write are refused. \
+             See the log for the cause; writes are accepted again once a snapshot succeeds"
+                .to_owned()
+        });
+    }
+
+    fn watch_memory(&mut self, used: u64) {
+        let percentage = u64::from(self.config.warning_memory_percentage);
+        let limit = self.config.maxmemory;
+        if limit == 0 || percentage == 0 {
+            return;
+        }
+        let used_percentage = used.saturating_mul(100) / limit;
+        if used_percentage >= percentage && !self.memory_warned {
+            self.memory_warned = true;
+            self.warn(WarningKind::MemoryHigh);
+        } else if used_percentage + WARNING_HYSTERESIS < percentage {
+            self.memory_warned = false;
+        }
+    }
+
+    pub(super) fn watch_volume(&mut self, now: Instant) {
+        let percentage = u64::from(self.config.warning_volume_percentage);
+        let due = self.volume_looked_at.is_none_or(|last| now.duration_since(last) >= VOLUME_INTERVAL);
+        let Some(journal) = &self.journal else { return };
+        if !due {
+            return;
+        }
+        self.volume_looked_at = Some(now);
+        let Ok(space) = journal.space() else { return };
+        self.metrics.volume(space);
+        if percentage == 0 || space.total == 0 {
+            return;
+        }
+        let used_percentage = 100 - space.available.saturating_mul(100) / space.total;
+        if used_percentage >= percentage && !self.volume_warned {
+            self.volume_warned = true;
+            self.warn(WarningKind::VolumeHigh);
+        } else if used_percentage + WARNING_HYSTERESIS < percentage {
+            self.volume_warned = false;
+        }
+    }
+
+    /// Whether a job of this kind runs or is about to.
+    fn has_job(&self, is_kind: impl Fn(&JobKind) -> bool, request: &JobRequest) -> bool {
+        let running =
+            self.journal.as_ref().and_then(Journal::running_job).is_some_and(|(kind, _)| is_kind(kind));
+        running || self.job_requests.contains(request)
+    }
+
+    pub(super) fn request_job(&mut self, request: JobRequest) -> JobStart {
+        let busy = self
+            .journal
+            .as_ref()
+            .is_some_and(|journal| journal.running_job().is_some() || journal.files_are_held());
+        if busy || !self.job_requests.is_empty() {
+            self.scheduled_job = Some(request);
+            JobStart::Scheduled
+        } else {
+            self.job_requests.push(request);
+            JobStart::Started
+        }
+    }
+}
+
+impl Host for Core {
+    fn unix_time_us(&mut self) -> i64 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    fn write_info(&mut self, section: InfoSection, engine: &Engine, out: &mut String) {
+        info::write(self, section, engine, out);
+    }
+
+    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, String)> {
+        config::config_get(&self.config, patterns)
+    }
+
+    fn set_config(&mut self, settings: &[(&[u8], &[u8])]) -> Result<(), String> {
+        let changed = config::config_set(&mut self.config, settings)?;
+        if changed.iter().any(|name| name == "requirepass") {
+            self.password = (!self.config.requirepass.is_empty()).then(|| self.config.requirepass.clone());
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.set_mode(self.config.sync_mode);
+            journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
+        }
+        self.points.reconfigure(&self.config);
+        crate::telemetry::set_level(self.config.loglevel);
+        tracing::info!(directives = ?changed, "configuration changed");
+        Ok(())
+    }
+
+    fn rewrite_config(&mut self) -> Result<(), String> {
+        let Some(path) = self.config.file.clone() else {
+            return Err("ERR The server is running without a config file".to_owned());
+        };
+        let failed = |error: &dyn std::error::Error| {
+            tracing::warn!(?path, error = super::journal::error_chain(error), "CONFIG REWRITE failed");
+            format!("ERR Rewriting config file: {}", super::journal::error_chain(error))
+        };
+        let original = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(failed(&error)),
+        };
+        let text = config::rewrite(&self.config, &original).map_err(|error| failed(&error))?;
+        crate::storage::replace_file(&crate::storage::disk::Disk, &path, text.as_bytes())
+            .map_err(|error| failed(&error))?;
+        tracing::info!(?path, "CONFIG REWRITE executed with success.");
+        Ok(())
+    }
+
+    fn reset_statistics(&mut self) {
+        let peak = self.stats.memory_peak;
+        self.stats = Stats { memory_peak: peak, ..Stats::new(Instant::now()) };
+    }
+
+    fn authenticate(&mut self, user: &[u8], password: &[u8]) -> bool {
+        // Both are compared before either is looked at.
+        let known = self.password().is_none_or(|expected| expected.matches(password));
+        let is_user = user == b"default";
+        known && is_user
+    }
+
+    fn has_password(&self) -> bool {
+        self.password().is_some()
+    }
+
+    fn last_save_s(&mut self) -> i64 {
+        let saved_ms = self.journal.as_ref().map_or(self.started_ms, |journal| journal.facts().last_save_ms);
+        i64::try_from(saved_ms / 1000).unwrap_or(i64::MAX)
+    }
+
+    fn start_background_save(&mut self, schedule: bool) -> Result<JobStart, String> {
+        if self.journal.is_none() {
+            return Err("ERR nothing is persisted: persistent is no".to_owned());
+        }
+        if self.has_job(|kind| matches!(kind, JobKind::Save), &JobRequest::Save) {
+            return Err("ERR Background save already in progress".to_owned());
+        }
+        let rewriting = self.has_job(|kind| matches!(kind, JobKind::Rewrite(_)), &JobRequest::Rewrite);
+        if rewriting && !schedule {
+            return Err(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+                 schedule a BGSAVE whenever possible."
+                    .to_owned(),
+            );
+        }
+        Ok(self.request_job(JobRequest::Save))
+    }
+
+    fn start_log_rewrite(&mut self) -> Result<JobStart, String> {
+        if !self.log_enabled() {
+            return Err("ERR there is no log to rewrite: the strategy is never or disabled".to_owned());
+        }
+        if self.has_job(|kind| matches!(kind, JobKind::Rewrite(_)), &JobRequest::Rewrite) {
+            return Err("ERR Background append only file rewriting already in progress".to_owned());
+        }
+        Ok(self.request_job(JobRequest::Rewrite))
+    }
+
+    fn log_enabled(&self) -> bool {
+        match &self.journal {
+            Some(journal) => journal.log().is_some(),
+            None => matches!(self.phase, Phase::Loading) && self.config.log && self.config.persistent,
+        }
+    }
+
+    fn is_durable(&mut self, session: &Session) -> bool {
+        self.journal.as_ref().is_some_and(|journal| {
+            journal.log().is_some() && session.last_write_offset <= journal.durable_offset()
+        })
+    }
+
+    fn replication_offset(&mut self) -> u64 {
+        self.offset()
+    }
+
+    fn abort_shutdown(&mut self) -> bool {
+        // A stop is done within its turn, so there is never one to abort.
+        false
+    }
+
+    fn list_clients(&mut self, filter: &ClientFilter, me: &Session) -> String {
+        let mut lines: Vec<(u64, String)> = Vec::new();
+        for client in self.clients.iter() {
+            let facts = client.facts();
+            if filter.matches(&client.session, &facts, me.id()) {
+                let mut line = String::new();
+                client.session.write_client_line(&facts, &mut line);
+                lines.push((client.session.id(), line));
+            }
+        }
+        if filter.matches(me, &self.current_facts, me.id()) {
+            let mut line = String::new();
+            me.write_client_line(&self.current_facts, &mut line);
+            lines.push((me.id(), line));
+        }
+        lines.sort_by_key(|(id, _)| *id);
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn kill_clients(&mut self, filter: &ClientFilter, me: &Session) -> Killed {
+        let ids: Vec<u64> = self
+            .clients
+            .iter()
+            .filter(|client| filter.matches(&client.session, &client.facts(), me.id()))
+            .map(|client| client.session.id())
+            .collect();
+        let is_me = filter.matches(me, &self.current_facts, me.id());
+        let count = ids.len() + usize::from(is_me);
+        self.killed.extend(ids);
+        Killed { count, me: is_me }
+    }
+
+    fn pause_clients(&mut self, mode: PauseMode, until_ms: i64) {
+        self.pause = Some(match self.pause {
+            Some((PauseMode::All, until)) => (PauseMode::All, until.max(until_ms)),
+            Some((PauseMode::Write, until)) => (mode, until.max(until_ms)),
+            None => (mode, until_ms),
+        });
+    }
+
+    fn unpause_clients(&mut self) {
+        self.pause = None;
+    }
+}

@@ -1,0 +1,252 @@
+//! The sections of INFO that the process fills, with Redis 7.0's field names.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::journal::{JobKind, Journal};
+use super::{Core, Phase, unix_ms};
+use crate::command::InfoSection;
+use crate::engine::Engine;
+
+pub(super) fn write(core: &Core, section: InfoSection, engine: &Engine, out: &mut String) {
+    match section {
+        InfoSection::Server => server(core, out),
+        InfoSection::Clients => clients(core, out),
+        InfoSection::Memory => memory(core, engine, out),
+        InfoSection::Persistence => persistence(core, engine, out),
+        InfoSection::Stats => stats(core, engine, out),
+        InfoSection::Replication => replication(core, out),
+        InfoSection::Cpu => cpu(out),
+    }
+}
+
+/// One line. Writing to a String cannot fail.
+fn line(out: &mut String, name: &str, value: impl std::fmt::Display) {
+    let _ = write!(out, "{name}:{value}\r\n");
+}
+
+/// The version of Redis whose commands and files these are: clients switch features by it.
+const REDIS_VERSION: &str = "7.0.15";
+
+fn server(core: &Core, out: &mut String) {
+    let uptime = core.started.elapsed().as_secs();
+    line(out, "redis_version", REDIS_VERSION);
+    line(out, "holdfast_version", env!("CARGO_PKG_VERSION"));
+    line(out, "redis_mode", "standalone");
+    let system = rustix::system::uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    line(
+        out,
+        "os",
+        format_args!("{} {} {}", text(system.sysname()), text(system.release()), text(system.machine())),
+    );
+    line(out, "arch_bits", usize::BITS);
+    line(out, "multiplexing_api", "epoll");
+    line(out, "process_id", std::process::id());
+    line(out, "run_id", &core.run_id);
+    line(out, "tcp_port", core.config.port);
+    let now_us = unix_ms() * 1000;
+    line(out, "server_time_usec", now_us);
+    line(out, "uptime_in_seconds", uptime);
+    line(out, "uptime_in_days", uptime / 86_400);
+    line(out, "hz", 1000 / core.tick_interval().as_millis().max(1));
+    line(out, "configured_hz", core.config.hz);
+    let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    line(out, "executable", executable);
+    let file = core.config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    line(out, "config_file", file);
+    line(out, "io_threads_active", 0);
+}
+
+fn clients(core: &Core, out: &mut String) {
+    // The client that asks is out of its slot and counted all the same.
+    let facts = || core.clients.iter().map(|client| &client.connection);
+    line(out, "connected_clients", core.clients.len());
+    line(out, "cluster_connections", 0);
+    line(out, "maxclients", core.config.maxclients);
+    line(
+        out,
+        "client_recent_max_input_buffer",
+        facts().map(|connection| connection.input.capacity()).max().unwrap_or(0),
+    );
+    line(
+        out,
+        "client_recent_max_output_buffer",
+        facts().map(|connection| connection.output.capacity()).max().unwrap_or(0),
+    );
+    line(out, "blocked_clients", core.waiting);
+    line(out, "tracking_clients", 0);
+    line(out, "clients_in_timeout_table", 0);
+}
+
+/// Bytes in the unit that people read: `1.50M`.
+fn human(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let scaled = |unit: u64| bytes as f64 / unit as f64;
+    match bytes {
+        0..0x400 => format!("{bytes}B"),
+        0x400..0x10_0000 => format!("{:.2}K", scaled(0x400)),
+        0x10_0000..0x4000_0000 => format!("{:.2}M", scaled(0x10_0000)),
+        _ => format!("{:.2}G", scaled(0x4000_0000)),
+    }
+}
+
+/// Resident memory of the process in bytes. Source: proc(5), `/proc/self/statm`.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+fn memory(core: &Core, engine: &Engine, out: &mut String) {
+    let used = engine.used_memory();
+    let buffers: usize = core
+        .clients
+        .iter()
+        .map(|client| client.connection.input.capacity() + client.connection.output.capacity())
+        .sum();
+    let resident = resident();
+    line(out, "used_memory", used);
+    line(out, "used_memory_human", human(used));
+    line(out, "used_memory_rss", resident);
+    line(out, "used_memory_rss_human", human(resident));
+    line(out, "used_memory_peak", core.stats.memory_peak.max(used));
+    line(out, "used_memory_peak_human", human(core.stats.memory_peak.max(used)));
+    line(out, "used_memory_dataset", used);
+    line(out, "maxmemory", core.config.maxmemory);
+    line(out, "maxmemory_human", human(core.config.maxmemory));
+    line(out, "maxmemory_policy", core.config.maxmemory_policy.word());
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let ratio = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
+    line(out, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
+    line(out, "mem_clients_normal", buffers);
+    line(out, "mem_allocator", "libc");
+    line(out, "active_defrag_running", 0);
+    line(out, "lazyfree_pending_objects", 0);
+}
+
+fn seconds(took: Option<Duration>) -> i64 {
+    took.map_or(-1, |took| i64::try_from(took.as_secs()).unwrap_or(i64::MAX))
+}
+
+fn status(ok: bool) -> &'static str {
+    if ok { "ok" } else { "err" }
+}
+
+fn persistence(core: &Core, engine: &Engine, out: &mut String) {
+    let loading = matches!(core.phase, Phase::Loading);
+    let journal = core.journal.as_ref();
+    let facts = journal.map(Journal::facts);
+    let running = journal.and_then(Journal::running_job);
+    let saving = running.filter(|(kind, _)| !matches!(kind, JobKind::Rewrite(_)));
+    let rewriting = running.filter(|(kind, _)| matches!(kind, JobKind::Rewrite(_)));
+    let now = |took: Option<(&JobKind, Duration)>| seconds(took.map(|(_, took)| took));
+    let log = journal.and_then(Journal::log);
+    line(out, "loading", u8::from(loading));
+    line(out, "async_loading", 0);
+    line(out, "current_cow_peak", 0);
+    line(out, "current_cow_size", 0);
+    line(out, "current_save_keys_processed", 0);
+    line(out, "rdb_changes_since_last_save", journal.map_or(0, |journal| journal.changes_since_save(engine)));
+    line(out, "rdb_bgsave_in_progress", u8::from(saving.is_some()));
+    line(out, "rdb_last_save_time", facts.map_or(core.started_ms, |facts| facts.last_save_ms) / 1000);
+    line(out, "rdb_last_bgsave_status", status(facts.is_none_or(|facts| facts.last_save_ok)));
+    line(out, "rdb_last_bgsave_time_sec", seconds(facts.and_then(|facts| facts.last_save_took)));
+    line(out, "rdb_current_bgsave_time_sec", now(saving));
+    line(out, "rdb_saves", facts.map_or(0, |facts| facts.saves));
+    line(out, "aof_enabled", u8::from(core.config.log && core.config.persistent));
+    line(out, "aof_rewrite_in_progress", u8::from(rewriting.is_some()));
+    let scheduled = matches!(core.scheduled_job, Some(super::JobRequest::Rewrite));
+    line(out, "aof_rewrite_scheduled", u8::from(scheduled));
+    line(out, "aof_last_rewrite_time_sec", seconds(facts.and_then(|facts| facts.last_rewrite_took)));
+    line(out, "aof_current_rewrite_time_sec", now(rewriting));
+    line(out, "aof_last_bgrewrite_status", status(facts.is_none_or(|facts| facts.last_rewrite_ok)));
+    line(out, "aof_rewrites", facts.map_or(0, |facts| facts.rewrites));
+    line(out, "aof_last_write_status", "ok");
+    if let (Some(log), Some(journal)) = (log, journal) {
+        line(out, "aof_current_size", log.current_len());
+        line(out, "aof_base_size", log.len_at_rewrite());
+        line(out, "aof_pending_rewrite", 0);
+        line(out, "aof_buffer_length", 0);
+        line(out, "aof_pending_bio_fsync", u8::from(journal.unsynced_age() > Duration::ZERO));
+        line(out, "aof_delayed_fsync", core.stats.delayed_syncs);
+        line(out, "aof_segments", log.segments());
+    }
+    line(out, "persist_strategy", core.config.strategy().word());
+    if let Some(journal) = journal {
+        let settings = journal.settings();
+        line(out, "persist_store_id", &settings.owner.store_id);
+        line(out, "persist_epoch", settings.owner.epoch);
+        line(out, "persist_last_offset", journal.offset());
+        line(out, "persist_durable_offset", journal.durable_offset());
+        line(out, "persist_unsynced_bytes", journal.offset().saturating_sub(journal.durable_offset()));
+        line(out, "persist_unsynced_age_ms", journal.unsynced_age().as_millis());
+        line(out, "persist_syncs", journal.facts().syncs);
+    }
+    for (name, count) in &core.stats.points {
+        line(out, &format!("persist_points_{}", name.replace('-', "_")), count);
+    }
+    for (name, count) in &core.stats.warnings {
+        line(out, &format!("persist_warnings_{}", name.replace('-', "_")), count);
+    }
+    if loading {
+        let done = core.progress.done.load(Ordering::Relaxed);
+        let total = core.progress.total.load(Ordering::Relaxed);
+        let elapsed = core.started.elapsed().as_secs().max(1);
+        let left = total.saturating_sub(done);
+        line(out, "loading_start_time", core.started_ms / 1000);
+        line(out, "loading_total_bytes", total);
+        line(out, "loading_rdb_used_mem", 0);
+        line(out, "loading_loaded_bytes", done);
+        #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+        let percentage = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
+        line(out, "loading_loaded_perc", format_args!("{percentage:.2}"));
+        line(out, "loading_eta_seconds", left / (done / elapsed).max(1));
+    }
+}
+
+fn stats(core: &Core, engine: &Engine, out: &mut String) {
+    let stats = &core.stats;
+    line(out, "total_connections_received", stats.connections_received);
+    line(out, "total_commands_processed", engine.stats.commands);
+    line(out, "instantaneous_ops_per_sec", format_args!("{:.0}", stats.commands_rate.per_second()));
+    line(out, "total_net_input_bytes", stats.input_bytes);
+    line(out, "total_net_output_bytes", stats.output_bytes);
+    line(out, "instantaneous_input_kbps", format_args!("{:.2}", stats.input_rate.per_second() / 1024.0));
+    line(out, "instantaneous_output_kbps", format_args!("{:.2}", stats.output_rate.per_second() / 1024.0));
+    line(out, "rejected_connections", stats.connections_rejected);
+    line(out, "sync_full", 0);
+    line(out, "sync_partial_ok", 0);
+    line(out, "sync_partial_err", 0);
+    line(out, "expired_keys", engine.stats.expired_keys);
+    line(out, "evicted_keys", 0);
+    line(out, "keyspace_hits", engine.stats.keyspace_hits);
+    line(out, "keyspace_misses", engine.stats.keyspace_misses);
+    line(out, "pubsub_channels", 0);
+    line(out, "pubsub_patterns", 0);
+    line(out, "latest_fork_usec", 0);
+    line(out, "total_forks", 0);
+    line(out, "total_error_replies", engine.stats.error_replies);
+}
+
+fn replication(core: &Core, out: &mut String) {
+    line(out, "role", "master");
+    line(out, "connected_slaves", 0);
+    line(out, "master_repl_offset", core.offset());
+    line(out, "repl_backlog_active", 0);
+}
+
+/// Processor times of the process. Source: proc(5), `/proc/self/stat`, fields 14 and 15.
+fn cpu(out: &mut String) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The second field is the name in parentheses and may hold anything.
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    #[expect(clippy::cast_precision_loss, reason = "hundredths of a second are shown")]
+    let time = |index: usize| {
+        let ticks: u64 = fields.get(index).and_then(|ticks| ticks.parse().ok()).unwrap_or(0);
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+    };
+    line(out, "used_cpu_sys", format_args!("{:.6}", time(12)));
+    line(out, "used_cpu_user", format_args!("{:.6}", time(11)));
+}

@@ -1,0 +1,103 @@
+//! When persistence points are wanted: the grid of events, delays, and the ladder of warnings. Pure but for the clock.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::persistence::directives::{Event, Ladder, PersistPoints, WarningKind};
+
+/// Names of the directives by event, for INFO.
+fn after_name(event: Event) -> &'static str {
+    match event {
+        Event::Fork => "persist-after-fork",
+        Event::Exec => "persist-after-exec",
+        Event::Wait => "persist-after-wait",
+        Event::Sync => "persist-after-sync",
+        Event::ReplicaLinkup => "persist-after-replica-linkup",
+        Event::ReplicaSync => "persist-after-replica-sync",
+        Event::SysCrash => "persist-after-sys-crash",
+    }
+}
+
+/// What is wanted, and since when.
+pub(crate) struct Points {
+    grid: PersistPoints,
+    ladder: Ladder,
+    clock: Instant,
+    last_taken: Option<Duration>,
+    /// A point that is due later, and the directive that asked for it.
+    due: Option<(Duration, &'static str)>,
+    /// A point that must be taken before the replies of this turn leave.
+    now: Option<&'static str>,
+}
+
+impl Points {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            grid: config.persist.points.clone(),
+            ladder: Ladder::new(config.persist.ladder.clone()),
+            clock: Instant::now(),
+            last_taken: None,
+            due: None,
+            now: None,
+        }
+    }
+
+    pub(crate) fn reconfigure(&mut self, config: &Config) {
+        self.grid = config.persist.points.clone();
+        self.ladder.reconfigure(config.persist.ladder.clone());
+    }
+
+    /// Whether a point has to be taken before `event`; one that is young enough counts.
+    pub(crate) fn before(&self, event: Event) -> bool {
+        let Some(age_max) = self.grid.before(event) else { return false };
+        let young_enough =
+            |taken: Duration| age_max > Duration::ZERO && self.clock.elapsed() - taken <= age_max;
+        !self.last_taken.is_some_and(young_enough)
+    }
+
+    /// `event` has happened.
+    pub(crate) fn after(&mut self, event: Event) {
+        match self.grid.after(event) {
+            None => {}
+            Some(Duration::ZERO) => self.now = Some(after_name(event)),
+            Some(delay) => {
+                let at = self.clock.elapsed() + delay;
+                if self.due.is_none_or(|(due, _)| at < due) {
+                    self.due = Some((at, after_name(event)));
+                }
+            }
+        }
+    }
+
+    /// A warning was raised.
+    pub(crate) fn warned(&mut self, kind: WarningKind) {
+        self.ladder.on_warning(kind, self.clock.elapsed());
+    }
+
+    /// The directive on whose account a point has to be taken now.
+    pub(crate) fn wanted(&mut self) -> Option<&'static str> {
+        let now = self.clock.elapsed();
+        if let Some(name) = self.now {
+            return Some(name);
+        }
+        if let Some((due, name)) = self.due
+            && now >= due
+        {
+            return Some(name);
+        }
+        self.ladder.due(now).then_some("persist-on-warning")
+    }
+
+    /// A point was taken, whoever asked for it.
+    pub(crate) fn taken(&mut self) {
+        let now = self.clock.elapsed();
+        if self.ladder.due(now) {
+            self.ladder.taken(now);
+        } else {
+            self.ladder.covered();
+        }
+        self.last_taken = Some(now);
+        self.due = None;
+        self.now = None;
+    }
+}

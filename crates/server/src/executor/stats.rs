@@ -1,0 +1,100 @@
+//! Counters and rates of the executor, as INFO and the metrics show them.
+
+use std::time::{Duration, Instant};
+
+/// Samples behind an `instantaneous_…` rate (Redis: `STATS_METRIC_SAMPLES`).
+const SAMPLES: usize = 16;
+
+/// A rate over the last [`SAMPLES`] ticks.
+#[derive(Debug, Clone)]
+pub struct Rate {
+    samples: [f64; SAMPLES],
+    next: usize,
+    last_total: u64,
+    last_at: Instant,
+}
+
+impl Rate {
+    /// A rate that begins at zero.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { samples: [0.0; SAMPLES], next: 0, last_total: 0, last_at: now }
+    }
+
+    /// Takes a sample of the running total.
+    #[expect(clippy::cast_precision_loss, reason = "a rate is shown with two digits")]
+    pub fn sample(&mut self, total: u64, now: Instant) {
+        let elapsed = now.duration_since(self.last_at).as_secs_f64();
+        if elapsed > 0.0 {
+            self.samples[self.next] = total.saturating_sub(self.last_total) as f64 / elapsed;
+            self.next = (self.next + 1) % SAMPLES;
+            self.last_total = total;
+            self.last_at = now;
+        }
+    }
+
+    /// Events a second.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "sixteen samples")]
+    pub fn per_second(&self) -> f64 {
+        self.samples.iter().sum::<f64>() / SAMPLES as f64
+    }
+}
+
+/// What the executor counts.
+#[derive(Debug, Clone)]
+pub struct Stats {
+    /// Connections accepted.
+    pub connections_received: u64,
+    /// Connections refused because of `maxclients`.
+    pub connections_rejected: u64,
+    /// Bytes received.
+    pub input_bytes: u64,
+    /// Bytes sent.
+    pub output_bytes: u64,
+    /// Commands a second.
+    pub commands_rate: Rate,
+    /// Bytes received a second.
+    pub input_rate: Rate,
+    /// Bytes sent a second.
+    pub output_rate: Rate,
+    /// Highest memory use seen, in bytes.
+    pub memory_peak: u64,
+    /// Persistence points taken, by what asked for them.
+    pub points: Vec<(&'static str, u64)>,
+    /// Warnings raised, by kind.
+    pub warnings: Vec<(&'static str, u64)>,
+    /// Turns in which writes waited for a slow sync.
+    pub delayed_syncs: u64,
+    /// Longest turn.
+    pub longest_turn: Duration,
+}
+
+impl Stats {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            connections_received: 0,
+            connections_rejected: 0,
+            input_bytes: 0,
+            output_bytes: 0,
+            commands_rate: Rate::new(now),
+            input_rate: Rate::new(now),
+            output_rate: Rate::new(now),
+            memory_peak: 0,
+            points: Vec::new(),
+            warnings: Vec::new(),
+            delayed_syncs: 0,
+            longest_turn: Duration::ZERO,
+        }
+    }
+
+    /// Counts under a name; names are few and constant.
+    pub fn count(counts: &mut Vec<(&'static str, u64)>, name: &'static str) {
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((name, 1)),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! From the data directory to a served dataset: recovery into the engine, then the journal behind it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use holdfast_contract::control::JobReport;
+use holdfast_contract::identity::{IDENTITY_VERSION, Identity};
+
+use crate::command::Replayer;
+use crate::config::{Config, Strategy};
+use crate::engine::Engine;
+use crate::engine::value::Entry;
+use crate::executor::inbox::InboxSender;
+use crate::executor::journal::{Journal, JournalSettings, create_log, error_chain};
+use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options, unix_ms};
+use crate::persistence::directives::Event as PointEvent;
+use crate::persistence::identity::write_identity;
+use crate::persistence::log::reader::ApplyError;
+use crate::persistence::log::segments::{Log, LogPaths, SegmentStart};
+use crate::persistence::manifest::Owner;
+use crate::persistence::recovery::{
+    Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
+};
+use crate::protocol::Request;
+use crate::storage::Storage;
+
+/// Feeds what recovery reads to the engine, through the same door as clients.
+struct Target<'a> {
+    engine: &'a mut Engine,
+    /// Reads the file that is open; a new one for each.
+    replayer: Option<Replayer>,
+    progress: &'a LoadProgress,
+    now_ms: i64,
+}
+
+impl RecoveryTarget for Target<'_> {
+    fn load(&mut self, entry: Entry) -> Result<(), ApplyError> {
+        self.progress.keys.fetch_add(1, Ordering::Relaxed);
+        Ok(self.engine.load(entry)?)
+    }
+
+    fn command(&mut self, request: &Request<'_>) -> Result<(), ApplyError> {
+        let replayer = self.replayer.get_or_insert_with(|| Replayer::begin(self.engine));
+        Ok(replayer.apply(self.engine, request, self.now_ms)?)
+    }
+
+    fn file_ended(&mut self) {
+        self.replayer = None;
+    }
+
+    fn progress(&mut self, done: u64, total: u64) -> Result<(), ApplyError> {
+        self.progress.done.store(done, Ordering::Relaxed);
+        self.progress.total.store(total, Ordering::Relaxed);
+        if self.progress.stop.load(Ordering::Relaxed) { Err(Interrupted.into()) } else { Ok(()) }
+    }
+}
+
+/// Where the files of a configuration lie.
+#[must_use]
+pub fn journal_settings(config: &Config, owner: Owner) -> JournalSettings {
+    JournalSettings {
+        dir: config.dir.clone(),
+        snapshot_name: config.dbfilename.clone(),
+        log: LogPaths {
+            directory: config.dir.join(&config.appenddirname),
+            name: config.appendfilename.clone(),
+        },
+        owner,
+        compression: config.rdbcompression,
+        checksum: config.rdbchecksum,
+    }
+}
+
+/// Loads the data of `identity` and opens the journal.
+///
+/// `stop_at` recovers to exactly that stream offset (a clone of a volume snapshot). The identity on the volume is
+/// stamped as not cleanly stopped before this returns.
+///
+/// # Errors
+/// [`LoadFailure`].
+pub fn load(
+    storage: &Arc<dyn Storage>,
+    config: &Config,
+    mut identity: Identity,
+    stop_at: Option<u64>,
+    progress: &LoadProgress,
+    events: InboxSender<Event>,
+) -> Result<Loaded, LoadFailure> {
+    let owner = Owner { store_id: identity.store_id.clone(), epoch: identity.epoch };
+    let mut settings = journal_settings(config, owner);
+    let points = &config.persist.points;
+    let options = RecoveryOptions {
+        dir: settings.dir.clone(),
+        snapshot_name: settings.snapshot_name.clone(),
+        log: settings.log.clone(),
+        cut_torn_tail: config.aof_load_truncated,
+        keep_torn_tail: points.before(PointEvent::SysCrash).is_some(),
+        stop_at,
+        identity: Some(identity.clone()),
+    };
+    let (mut engine, recovered) = recover_into(&**storage, config, &options, progress)?;
+    let unclean = !identity.clean_shutdown && recovered.source != Source::Nothing;
+    if recovered.foreign && recovered.source == Source::Log && identity.last_offset > 0 {
+        // Another server has written here: what others remember of this epoch no longer describes it.
+        identity.epoch += 1;
+        settings.owner.epoch = identity.epoch;
+        tracing::warn!(
+            epoch = identity.epoch,
+            "another server has written to the directory: stamping a new epoch"
+        );
+    }
+    report(&recovered, unclean);
+    let prepare = |error: String| LoadFailure::Prepare(error);
+    let fresh_base = unclean && points.after(PointEvent::SysCrash).is_some();
+    let log =
+        open_log(&**storage, config, &settings, &recovered, &mut engine, fresh_base || stop_at.is_some())?;
+    let now_ms = unix_ms();
+    let mut journal =
+        Journal::new(Arc::clone(storage), settings, config.sync_mode, log, recovered.offset, now_ms, events)
+            .map_err(|error| prepare(format!("failed to start the log's sync thread: {error}")))?;
+    if config.strategy() == Strategy::Never && (recovered.source == Source::Log || fresh_base) {
+        // The strategy has no log: what was in it must be in the snapshot before the log is left behind.
+        journal.save_now(&mut engine, now_ms).map_err(prepare)?;
+    }
+    if config.strategy() == Strategy::Never && recovered.log.is_some() {
+        retire_log(&**storage, journal.settings()).map_err(prepare)?;
+    }
+    if recovered.source == Source::Snapshot {
+        journal.loaded_snapshot(Some(JobReport {
+            completed_ms: now_ms,
+            bytes: recovered.snapshot_len,
+            duration_ms: 0,
+            offset: recovered.offset,
+        }));
+    }
+    identity.clean_shutdown = false;
+    stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
+        .map_err(prepare)?;
+    let cut_bytes = recovered.cut.as_ref().map_or(0, |cut| cut.len);
+    Ok(Loaded { engine, journal: Some(journal), identity: Some(identity), cut_bytes })
+}
+
+fn recover_into(
+    storage: &dyn Storage,
+    config: &Config,
+    options: &RecoveryOptions,
+    progress: &LoadProgress,
+) -> Result<(Engine, Recovered), LoadFailure> {
+    let mut engine = Engine::new(engine_options(config));
+    engine.set_replaying(true);
+    let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
+    let mut target = Target { engine: &mut engine, replayer: None, progress, now_ms };
+    let recovered = recover(storage, options, &mut target)?;
+    engine.set_replaying(false);
+    Ok((engine, recovered))
+}
+
+fn open_log(
+    storage: &dyn Storage,
+    config: &Config,
+    settings: &JournalSettings,
+    recovered: &Recovered,
+    engine: &mut Engine,
+    fresh_base: bool,
+) -> Result<Option<Log>, LoadFailure> {
+    if !config.log {
+        return Ok(None);
+    }
+    let now_ms = unix_ms();
+    let previous = recovered.log.as_ref().map(|log| &log.manifest);
+    let created = |engine: &mut Engine| {
+        create_log(storage, settings, previous, engine, recovered.offset, now_ms)
+            .map(Some)
+            .map_err(LoadFailure::Prepare)
+    };
+    match &recovered.log {
+        Some(position)
+            if recovered.source == Source::Log && !fresh_base && has_live_log(storage, settings) =>
+        {
+            let start = SegmentStart { offset: recovered.offset, seed: rand::random(), now_ms };
+            Log::resume(storage, settings.log.clone(), settings.owner.clone(), position.clone(), start)
+                .map(Some)
+                .map_err(|error| LoadFailure::Prepare(error_chain(&error)))
+        }
+        _ => created(engine),
+    }
+}
+
+/// False for the single log file of a server before Redis 7, which becomes a base.
+fn has_live_log(storage: &dyn Storage, settings: &JournalSettings) -> bool {
+    storage.open_read(&settings.log.manifest()).is_ok()
+}
+
+/// Removes a log whose data is in the snapshot, the manifest first: without it, the rest is not live.
+fn retire_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
+    let directory = &settings.log.directory;
+    let failed =
+        |path: &Path, error: std::io::Error| format!("failed to remove the log file {path:?}: {error}");
+    let manifest = settings.log.manifest();
+    storage
+        .remove(&manifest)
+        .and_then(|()| storage.sync_dir(directory))
+        .map_err(|error| failed(&manifest, error))?;
+    for entry in storage.list(directory).map_err(|error| failed(directory, error))? {
+        let is_part = entry.name.contains(".base.") || entry.name.contains(".incr.");
+        if is_part && entry.name.starts_with(&format!("{}.", settings.log.name)) {
+            let path = directory.join(&entry.name);
+            storage.remove(&path).map_err(|error| failed(&path, error))?;
+        }
+    }
+    tracing::info!("the strategy is never: the log's data is in the snapshot, and the log was removed");
+    Ok(())
+}
+
+fn report(recovered: &Recovered, unclean: bool) {
+    let Recovered { source, offset, foreign, cut, keys_loaded, commands_replayed, bytes_read, .. } =
+        recovered;
+    tracing::info!(
+        ?source,
+        offset,
+        foreign,
+        keys_loaded,
+        commands_replayed,
+        bytes_read,
+        clean = !unclean,
+        "files recovered"
+    );
+    if let Some(cut) = cut {
+        tracing::warn!(path = ?cut.path, position = cut.position, bytes = cut.len, "a torn tail was cut off");
+    }
+}
+
+/// Writes the identity with these offsets.
+///
+/// # Errors
+/// Why not, as text.
+pub fn stamp(
+    storage: &dyn Storage,
+    dir: &Path,
+    identity: &mut Identity,
+    last_offset: u64,
+    durable_offset: u64,
+) -> Result<(), String> {
+    identity.version = IDENTITY_VERSION;
+    identity.last_offset = last_offset;
+    identity.durable_offset = durable_offset;
+    identity.written_ms = unix_ms();
+    write_identity(storage, dir, identity)
+        .map_err(|error| format!("failed to write the identity in {dir:?}: {error}"))
+}
+
+/// Reads the dataset again from the files, for DEBUG RELOAD (the snapshot) and DEBUG LOADAOF (the log).
+///
+/// # Errors
+/// Why not, as text; nothing has changed then.
+pub fn reload(journal: &Journal, config: &Config, from_log: bool) -> Result<Engine, String> {
+    let settings = journal.settings();
+    let nowhere = settings.dir.join("no-such-file");
+    let mut log = settings.log.clone();
+    let mut snapshot_name = settings.snapshot_name.clone();
+    if from_log {
+        snapshot_name = "no-such-file".to_owned();
+    } else {
+        log.directory = nowhere;
+    }
+    let options = RecoveryOptions {
+        dir: settings.dir.clone(),
+        snapshot_name,
+        log,
+        cut_torn_tail: false,
+        keep_torn_tail: false,
+        stop_at: None,
+        identity: None,
+    };
+    recover_into(&**journal.storage(), config, &options, &LoadProgress::default())
+        .map(|(engine, _)| engine)
+        .map_err(|error| error_chain(&error))
+}

@@ -1,0 +1,474 @@
+//! The life of a server process: gate, load, serve, stop; and what becomes of a refusal.
+//!
+//! ```text
+//!         ┌───────────────────────── the record changes, or is sent ────────────────────────┐
+//!         ▼                                                                                  │
+//!   lock ─ gate ─ (await record) ─ load ─ serve ─ clean stop ─ exit 0                        │
+//!            └────────────┴──────────┴──────┴── refusal ──▶ on-refusal exit: exit code, text │
+//!                                                       └─▶ on-refusal hold: alive, unready ─┘
+//! ```
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use holdfast_contract::control::{ServerState, ServerStatus};
+use holdfast_contract::identity::Identity;
+use holdfast_contract::ports;
+use holdfast_contract::record::{DecisionReport, StoreRecord, reason};
+
+use crate::admin::bridge::{AdminRequest, Refusal, ServerHandle, bridge};
+use crate::admin::{Admin, AdminOptions, StartAdminError};
+use crate::backup::restore::RestoreProgress;
+use crate::backup::upload::remove_leftovers;
+use crate::config::{Config, OnRefusal, Strategy};
+use crate::engine::Engine;
+use crate::executor::admin::Bridge;
+use crate::executor::inbox::InboxSender;
+use crate::executor::journal::error_chain;
+use crate::executor::{
+    Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, StopCause, engine_options,
+};
+use crate::gate::{Gate, Passed, hold};
+use crate::load::{load, stamp};
+use crate::metrics::Metrics;
+use crate::network::listener::listen;
+use crate::storage::disk::Disk;
+use crate::storage::{Storage, StorageLock};
+
+/// The configuration is wrong.
+pub const EXIT_CONFIG: u8 = 2;
+/// What is on the volume was refused; nothing was changed.
+pub const EXIT_REFUSED: u8 = 3;
+/// A write or sync failed while the server ran; nothing was acknowledged since.
+pub const EXIT_STORAGE: u8 = 4;
+
+/// While held, the record is looked at this often.
+const HOLD_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// A refusal whose cause may pass by itself (a bucket that does not answer) is tried again after this time.
+const HOLD_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where a stop goes: to the executor that runs, or to whoever waits.
+#[derive(Default)]
+pub struct StopLine {
+    state: Mutex<StopState>,
+}
+
+#[derive(Default)]
+struct StopState {
+    requested: Option<StopCause>,
+    executor: Option<InboxSender<Event>>,
+}
+
+impl StopLine {
+    fn state(&self) -> std::sync::MutexGuard<'_, StopState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks whoever owns the data to stop.
+    pub fn request(&self, cause: StopCause) {
+        let mut state = self.state();
+        state.requested = Some(cause);
+        if let Some(executor) = &state.executor {
+            executor.send(Event::Stop(cause));
+        }
+    }
+
+    /// True once a stop was asked for.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        self.state().requested.is_some()
+    }
+
+    /// Routes a stop, also one that has come already, to this executor.
+    fn attach(&self, executor: Option<InboxSender<Event>>) {
+        let mut state = self.state();
+        if let (Some(executor), Some(cause)) = (&executor, state.requested) {
+            executor.send(Event::Stop(cause));
+        }
+        state.executor = executor;
+    }
+
+    fn wake_executor(&self) {
+        if let Some(executor) = &self.state().executor {
+            executor.wake();
+        }
+    }
+}
+
+/// Stops on SIGTERM and SIGINT.
+///
+/// # Errors
+/// The handlers cannot be installed.
+pub fn stop_on_signals() -> std::io::Result<Arc<StopLine>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = Arc::new(StopLine::default());
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    let line = Arc::clone(&stop);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in &mut signals {
+            let (name, cause) = if signal == SIGINT {
+                ("SIGINT", StopCause::Interrupted)
+            } else {
+                ("SIGTERM", StopCause::Terminated)
+            };
+            tracing::info!("Received {name} scheduling shutdown...");
+            line.request(cause);
+        }
+    })?;
+    Ok(stop)
+}
+
+/// Why a life ended badly.
+enum Trouble {
+    /// Nothing may be written; another decision may come.
+    Refused(DecisionReport, u8),
+    /// This process cannot go on.
+    Fatal(anyhow::Error),
+}
+
+/// Everything that outlives one walk through the gate.
+struct Process {
+    config: Config,
+    storage: Arc<dyn Storage>,
+    gate: Gate,
+    stop: Arc<StopLine>,
+    metrics: Arc<Metrics>,
+    runtime: tokio::runtime::Runtime,
+    sent: Option<StoreRecord>,
+    status: ServerStatus,
+    lock: Option<Box<dyn StorageLock>>,
+}
+
+/// Runs a server until it is stopped.
+///
+/// # Errors
+/// What ended the process, when it is not a refusal: those are told and become exit codes.
+pub fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let stop = stop_on_signals()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let status = first_status(&config);
+    let (handle, inbox, publisher) = bridge(status.clone());
+    let waker = Arc::clone(&stop);
+    handle.set_waker(Arc::new(move || waker.wake_executor()));
+    let metrics = Arc::new(Metrics::new());
+    let gate = Gate::new(Arc::clone(&storage), &config);
+    let admin = start_admin(&runtime, &config, &gate.instance, &handle, &metrics)?;
+    let mut process =
+        Process { config, storage, gate, stop, metrics, runtime, sent: None, status, lock: None };
+    let result = process.run(Bridge { inbox, publisher });
+    // Order matters: the bridge is gone, so nobody waits for an answer that cannot come.
+    admin.stop();
+    result
+}
+
+/// Opens the health and control ports. The default health port may be taken by another server on this machine: outside
+/// Kubernetes, where nobody probes it, that is no reason not to start.
+fn start_admin(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+    instance: &str,
+    handle: &ServerHandle,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Admin> {
+    let options = || AdminOptions::new(config, instance.to_owned());
+    match Admin::start(runtime.handle(), options(), handle, metrics) {
+        Err(error @ StartAdminError::Listen { name: "health", .. })
+            if config.health_port == ports::HEALTH && config.store_record_file.is_none() =>
+        {
+            tracing::warn!("{}; going on without it", error_chain(&error));
+            let without = AdminOptions { health: Vec::new(), ..options() };
+            Ok(Admin::start(runtime.handle(), without, handle, metrics)?)
+        }
+        started => Ok(started?),
+    }
+}
+
+fn first_status(config: &Config) -> ServerStatus {
+    ServerStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: ServerState::Loading,
+        identity: None,
+        decision: None,
+        problem: None,
+        strategy: config.strategy().word().to_owned(),
+        config_sha256: config.file_sha256.clone(),
+        last_offset: 0,
+        durable_offset: 0,
+        keys: 0,
+        progress: None,
+        last_snapshot: None,
+        last_rotation: None,
+        last_job_error: None,
+    }
+}
+
+impl Process {
+    /// Walks until a stop, or until a refusal ends the process.
+    fn run(&mut self, mut bridge: Bridge) -> anyhow::Result<ExitCode> {
+        loop {
+            let (result, returned) = self.live(bridge);
+            bridge = returned;
+            match result {
+                Ok(()) => return Ok(ExitCode::SUCCESS),
+                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Refused(report, code)) => {
+                    tracing::error!(reason = report.reason, "refused: {}", report.message);
+                    if self.config.on_refusal == OnRefusal::Exit {
+                        return Ok(ExitCode::from(code));
+                    }
+                    if !self.wait_for_change(&mut bridge, report) {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One walk from the gate to the end.
+    fn live(&mut self, mut bridge: Bridge) -> (Result<(), Trouble>, Bridge) {
+        let password = match self.config.read_password() {
+            Ok(password) => password,
+            Err(error) => {
+                let message =
+                    format!("{}. Without it every client would be let in, so none is.", error_chain(&error));
+                return (Err(Trouble::Refused(hold("PasswordMissing", message), EXIT_CONFIG)), bridge);
+            }
+        };
+        let passed = match self.pass_gate(&mut bridge) {
+            Ok(Some(passed)) => passed,
+            Ok(None) => return (Ok(()), bridge),
+            Err(trouble) => return (Err(trouble), bridge),
+        };
+        let listeners = match listen(&self.config.bind, self.config.port, self.config.tcp_backlog) {
+            Ok(listeners) => listeners,
+            Err(error) => return (Err(Trouble::Fatal(error.into())), bridge),
+        };
+        tracing::info!(port = self.config.port, "Server initialized");
+        let progress = Arc::new(LoadProgress::default());
+        let options = ExecutorOptions {
+            config: self.config.clone(),
+            password,
+            listeners,
+            progress: Arc::clone(&progress),
+            metrics: Arc::clone(&self.metrics),
+            bridge,
+            decision: passed.as_ref().and_then(|passed| passed.report.clone()),
+        };
+        let (executor, sender) = match Executor::new(options) {
+            Ok(made) => made,
+            Err((error, bridge)) => return (Err(Trouble::Fatal(error.into())), bridge),
+        };
+        if let Err(error) = self.start_loading(passed, progress, sender.clone()) {
+            return (Err(Trouble::Fatal(error.into())), executor.give_up());
+        }
+        self.stop.attach(Some(sender));
+        let (result, bridge) = executor.run();
+        self.stop.attach(None);
+        (self.settle(result), bridge)
+    }
+
+    /// Waits in front of the gate until it is open; none when a stop came first. Without persistence there is no gate.
+    fn pass_gate(&mut self, bridge: &mut Bridge) -> Result<Option<Option<Passed>>, Trouble> {
+        if self.config.strategy() == Strategy::Disabled {
+            return Ok(Some(None));
+        }
+        let refused = |report| Trouble::Refused(report, EXIT_REFUSED);
+        if self.lock.is_none() {
+            self.lock = Some(self.gate.lock().map_err(refused)?);
+            if let Err(error) = remove_leftovers(&*self.storage, &self.config.dir)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "failed to remove what an earlier backup left");
+            }
+        }
+        self.publish(bridge, ServerState::Restoring, None);
+        let progress = RestoreProgress::default();
+        let passing = async {
+            tokio::select! {
+                passed = self.gate.pass(self.sent.as_ref(), &progress) => Some(passed),
+                () = self.watch_restore(bridge, &progress) => None,
+            }
+        };
+        // A restore that is given up has changed nothing that anybody reads.
+        let Some(passed) = self.runtime.block_on(passing) else { return Ok(None) };
+        let mut passed = passed.map_err(refused)?;
+        self.status.identity = Some(passed.identity.clone());
+        self.status.decision.clone_from(&passed.report);
+        if passed.awaits_record && !self.await_record(bridge, &passed.identity) {
+            return Ok(None);
+        }
+        if passed.awaits_record {
+            passed.identity.granted = true;
+            if passed.stamp.is_none() {
+                self.gate.write(&passed.identity).map_err(refused)?;
+            }
+        }
+        Ok(Some(Some(passed)))
+    }
+
+    /// Tells how far a restore is; ends when a stop was asked for.
+    async fn watch_restore(&self, bridge: &Bridge, progress: &RestoreProgress) {
+        while !self.stop.is_requested() {
+            bridge.publisher.update(|status| status.progress = progress.fraction());
+            tokio::time::sleep(HOLD_LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Waits until the epoch of `identity` is recorded; false when a stop came first.
+    fn await_record(&mut self, bridge: &mut Bridge, identity: &Identity) -> bool {
+        tracing::info!(epoch = identity.epoch, "waiting until the epoch is recorded by the operator");
+        self.publish(bridge, ServerState::AwaitingRecord, None);
+        loop {
+            let mounted = self.gate.mounted_record().and_then(Result::ok);
+            let recorded = [mounted.as_ref(), self.sent.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|record| record.store_id == identity.store_id && record.epoch >= identity.epoch);
+            if recorded {
+                return true;
+            }
+            if self.stop.is_requested() {
+                return false;
+            }
+            self.serve_requests(bridge);
+        }
+    }
+
+    /// Answers what can be answered without data; waits a moment for requests.
+    fn serve_requests(&mut self, bridge: &Bridge) -> bool {
+        let Some(request) = bridge.inbox.next_within(HOLD_LOOK_INTERVAL) else { return false };
+        let not_ready = || Refusal::NotReady("the server does not serve data; see its decision".to_owned());
+        match request {
+            AdminRequest::Decide { record, reply } => {
+                self.sent = Some(*record);
+                reply.send(Ok(()));
+                return true;
+            }
+            AdminRequest::TakeBarrier { reply, .. }
+            | AdminRequest::FindBarrier { reply, .. }
+            | AdminRequest::ReleaseBarrier { reply, .. } => {
+                reply.send(Err(not_ready()));
+            }
+            AdminRequest::CutSnapshot { reply, .. } => {
+                reply.send(Err(not_ready()));
+            }
+            AdminRequest::StartRotation { reply } => {
+                reply.send(Err(not_ready()));
+            }
+        }
+        false
+    }
+
+    fn publish(&mut self, bridge: &Bridge, state: ServerState, report: Option<DecisionReport>) {
+        self.status.state = state;
+        if report.is_some() {
+            self.status.decision = report;
+        }
+        self.metrics.set_state(state);
+        bridge.publisher.publish(self.status.clone());
+    }
+
+    fn start_loading(
+        &self,
+        passed: Option<Passed>,
+        progress: Arc<LoadProgress>,
+        sender: InboxSender<Event>,
+    ) -> std::io::Result<()> {
+        let (config, storage) = (self.config.clone(), Arc::clone(&self.storage));
+        std::thread::Builder::new().name("loader".to_owned()).spawn(move || {
+            let result = match passed {
+                None => {
+                    let engine = Engine::new(engine_options(&config));
+                    Ok(Loaded { engine, journal: None, identity: None, cut_bytes: 0 })
+                }
+                Some(Passed { identity, stamp, .. }) => {
+                    load(&storage, &config, identity, stamp, &progress, sender.clone())
+                }
+            };
+            // An executor that has ended needs no data.
+            sender.send(Event::Loaded(Box::new(result)));
+        })?;
+        Ok(())
+    }
+
+    /// After the executor: the mark of a clean stop, or the refusal.
+    fn settle(&mut self, result: Result<Ended, ExecutorError>) -> Result<(), Trouble> {
+        match result {
+            Ok(Ended { identity: None, .. }) => Ok(()),
+            Ok(Ended { identity: Some(mut identity), offset, durable_offset }) => {
+                identity.clean_shutdown = offset == durable_offset;
+                stamp(&*self.storage, &self.config.dir, &mut identity, offset, durable_offset)
+                    .map_err(|error| Trouble::Refused(hold("StorageFailed", error), EXIT_STORAGE))
+            }
+            Err(ExecutorError::Load(error)) => {
+                Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), EXIT_REFUSED))
+            }
+            Err(error @ ExecutorError::Storage(_)) => {
+                self.metrics.storage_failed();
+                let message = format!(
+                    "{}. What is on disk is what was acknowledged; check the volume, then restart the server.",
+                    error_chain(&error)
+                );
+                Err(Trouble::Refused(hold("StorageFailed", message), EXIT_STORAGE))
+            }
+            Err(error) => Err(Trouble::Fatal(error.into())),
+        }
+    }
+
+    /// Stays alive and unready until something changes; false when a stop came first.
+    fn wait_for_change(&mut self, bridge: &mut Bridge, report: DecisionReport) -> bool {
+        self.publish(bridge, ServerState::Holding, Some(report.clone()));
+        let before = self.gate.mounted_record();
+        let may_pass =
+            [reason::RESTORE_FAILED, "DirectoryUnusable", "PasswordMissing", reason::RECORD_UNREADABLE]
+                .contains(&report.reason.as_str());
+        let retry_at = may_pass.then(|| Instant::now() + HOLD_RETRY_INTERVAL);
+        loop {
+            if self.stop.is_requested() {
+                return false;
+            }
+            let was_sent = self.serve_requests(bridge);
+            let is_time = retry_at.is_some_and(|at| Instant::now() >= at);
+            if was_sent || is_time || self.gate.mounted_record() != before {
+                tracing::info!("deciding again");
+                return true;
+            }
+        }
+    }
+}
+
+/// The init container: decides, restores if that is what was decided, and says so.
+///
+/// # Errors
+/// What ended the process, when it is not a refusal.
+pub fn restore(config: &Config) -> anyhow::Result<ExitCode> {
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let gate = Gate::new(storage, config);
+    if config.store_record_file.is_none() {
+        anyhow::bail!(
+            "nothing tells what to restore: store-record-file is not set. `restore` is the init container of a Store; \
+             it needs the record that the operator mounts"
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let progress = RestoreProgress::default();
+    let decided = gate.lock().and_then(|_lock| runtime.block_on(gate.pass(None, &progress)));
+    let (report, code) = match decided {
+        Ok(passed) => (passed.report, ExitCode::SUCCESS),
+        Err(report) if config.on_refusal == OnRefusal::Hold => (Some(report), ExitCode::SUCCESS),
+        Err(report) => (Some(report), ExitCode::from(EXIT_REFUSED)),
+    };
+    if let Some(report) = report {
+        let text = serde_json::to_string(&report)?;
+        println!("{text}");
+        if let Some(path) = &config.termination_message_file {
+            // The decision stands whether or not it can be told this way: the server tells it again.
+            if let Err(error) = std::fs::write(path, &text) {
+                tracing::warn!(?path, %error, "failed to write the termination message");
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,422 @@
+//! Kills the real server with SIGKILL under load, again and again, and compares what comes back with what was
+//! acknowledged.
+//!
+//! Each writer owns its keys and its connection, so its commands have one order. After a kill there must be a number
+//! `n`, at least the acknowledged and at most the sent commands, such that the writer's keys are exactly what the first
+//! `n` commands make: nothing acknowledged is lost, no deleted key is back, no transaction is half there, every expiry
+//! is the one that was set. Kills are spread over plain load, snapshot, rewrite of the log and recovery.
+//!
+//! `HOLDFAST_CRASH_CYCLES` sets the number of kills in all (default 60); the seed is printed and can be given back as
+//! `HOLDFAST_CRASH_SEED`.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use support::{Client, Reply, Server};
+
+const WRITERS: usize = 4;
+/// Acknowledged writes in a cycle before the kill may come.
+const WRITES_MIN: u64 = 1000;
+const KEYS_PER_WRITER: u32 = 150;
+const STRATEGIES: [&str; 3] = ["always", "everysec", "no"];
+
+/// What a key holds: value and absolute expiry in milliseconds.
+type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Set(Vec<u8>, Vec<u8>),
+    SetUntil(Vec<u8>, Vec<u8>, i64),
+    Append(Vec<u8>, Vec<u8>),
+    Incr(Vec<u8>),
+    Del(Vec<u8>),
+    ExpireAt(Vec<u8>, i64),
+    Persist(Vec<u8>),
+    /// Both keys get the value in one transaction, or neither.
+    Pair(Vec<u8>, Vec<u8>, Vec<u8>),
+    Rename(Vec<u8>, Vec<u8>),
+}
+
+impl Op {
+    fn random(rng: &mut StdRng, writer: usize, number: u64) -> Self {
+        let mut key =
+            |kind: &str| format!("{writer}:{kind}:{}", rng.random_range(0..KEYS_PER_WRITER)).into_bytes();
+        let (a, b, counter) = (key("k"), key("k"), key("n"));
+        let value = match rng.random_range(0..20) {
+            0 => vec![b'x'; rng.random_range(0..20_000)],
+            1 => (0..rng.random_range(0..200)).map(|_| rng.random::<u8>()).collect(),
+            _ => format!("v{number}").into_bytes(),
+        };
+        // Far enough away that nothing expires while the test runs.
+        let until = 4_000_000_000_000 + rng.random_range(0..1_000_000_000);
+        match rng.random_range(0..100) {
+            0..35 => Self::Set(a, value),
+            35..45 => Self::SetUntil(a, value, until),
+            45..52 => Self::Append(a, value),
+            52..62 => Self::Incr(counter),
+            62..74 => Self::Del(a),
+            74..80 => Self::ExpireAt(a, until),
+            80..84 => Self::Persist(a),
+            84..96 => Self::Pair(a, b, value),
+            _ => Self::Rename(a, b),
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let command = |args: &[&[u8]], out: &mut Vec<u8>| Client::encode(args, out);
+        match self {
+            Self::Set(key, value) => command(&[b"SET", key, value], out),
+            Self::SetUntil(key, value, until) => {
+                command(&[b"SET", key, value, b"PXAT", until.to_string().as_bytes()], out);
+            }
+            Self::Append(key, value) => command(&[b"APPEND", key, value], out),
+            Self::Incr(key) => command(&[b"INCR", key], out),
+            Self::Del(key) => command(&[b"DEL", key], out),
+            Self::ExpireAt(key, until) => command(&[b"PEXPIREAT", key, until.to_string().as_bytes()], out),
+            Self::Persist(key) => command(&[b"PERSIST", key], out),
+            Self::Pair(a, b, value) => {
+                command(&[b"MULTI"], out);
+                command(&[b"SET", a, value], out);
+                command(&[b"SET", b, value], out);
+                command(&[b"EXEC"], out);
+            }
+            Self::Rename(from, to) => command(&[b"RENAME", from, to], out),
+        }
+    }
+
+    /// Replies that belong to the operation; the last one is the acknowledgement.
+    fn replies(&self) -> usize {
+        if matches!(self, Self::Pair(..)) { 4 } else { 1 }
+    }
+
+    fn apply(&self, model: &mut Model) {
+        match self {
+            Self::Set(key, value) => {
+                model.insert(key.clone(), (value.clone(), None));
+            }
+            Self::SetUntil(key, value, until) => {
+                model.insert(key.clone(), (value.clone(), Some(*until)));
+            }
+            Self::Append(key, value) => {
+                model.entry(key.clone()).or_insert_with(|| (Vec::new(), None)).0.extend_from_slice(value);
+            }
+            Self::Incr(key) => {
+                let entry = model.entry(key.clone()).or_insert_with(|| (b"0".to_vec(), None));
+                let number: i64 = std::str::from_utf8(&entry.0).unwrap().parse().unwrap();
+                entry.0 = (number + 1).to_string().into_bytes();
+            }
+            Self::Del(key) => {
+                model.remove(key);
+            }
+            Self::ExpireAt(key, until) => {
+                if let Some(entry) = model.get_mut(key) {
+                    entry.1 = Some(*until);
+                }
+            }
+            Self::Persist(key) => {
+                if let Some(entry) = model.get_mut(key) {
+                    entry.1 = None;
+                }
+            }
+            Self::Pair(a, b, value) => {
+                model.insert(a.clone(), (value.clone(), None));
+                model.insert(b.clone(), (value.clone(), None));
+            }
+            Self::Rename(from, to) => {
+                if let Some(entry) = model.remove(from) {
+                    model.insert(to.clone(), entry);
+                }
+            }
+        }
+    }
+}
+
+/// One writer: what it has been told, and what it has sent beyond that.
+struct Writer {
+    number: usize,
+    rng: StdRng,
+    model: Model,
+    /// Sent and not acknowledged, in order.
+    open: Vec<Op>,
+    ops: u64,
+}
+
+impl Writer {
+    fn new(number: usize, seed: u64) -> Self {
+        let rng = StdRng::seed_from_u64(seed ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Self { number, rng, model: Model::new(), open: Vec::new(), ops: 0 }
+    }
+
+    /// Writes until the connection breaks or `stop` is set.
+    fn run(&mut self, port: u16, stop: &AtomicBool, acknowledged: &AtomicU64) {
+        let Ok(mut client) = Client::connect(port) else { return };
+        while !stop.load(Ordering::Relaxed) {
+            let depth = *[1, 1, 4, 16].get(self.rng.random_range(0..4)).unwrap();
+            let mut bytes = Vec::new();
+            for _ in 0..depth {
+                self.ops += 1;
+                let op = Op::random(&mut self.rng, self.number, self.ops);
+                op.encode(&mut bytes);
+                self.open.push(op);
+            }
+            if client.send_bytes(&bytes).is_err() {
+                return;
+            }
+            for _ in 0..depth {
+                let replies = self.open[0].replies();
+                let result: io::Result<Vec<Reply>> = (0..replies).map(|_| client.read_reply()).collect();
+                let Ok(replies) = result else { return };
+                let op = self.open.remove(0);
+                self.acknowledge(&op, &replies);
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, op: &Op, replies: &[Reply]) {
+        if let Some(Reply::Error(text)) = replies.last() {
+            // The only error that an operation may meet: there was nothing to rename.
+            assert!(matches!(op, Op::Rename(from, _) if !self.model.contains_key(from)), "{op:?}: {text}");
+            return;
+        }
+        op.apply(&mut self.model);
+    }
+
+    /// Compares the server's keys of this writer with every state that may be; gives how many open operations were
+    /// found applied.
+    fn verify(&mut self, client: &mut Client) -> Result<usize, String> {
+        let found = read_keys(client, self.number);
+        let mut model = self.model.clone();
+        let mut first_difference = None;
+        for applied in 0..=self.open.len() {
+            if model == found {
+                self.model = model;
+                self.open.clear();
+                return Ok(applied);
+            }
+            first_difference.get_or_insert_with(|| difference(&model, &found));
+            if let Some(op) = self.open.get(applied) {
+                op.apply(&mut model);
+            }
+        }
+        Err(format!(
+            "writer {}: no state between the {} acknowledged operations and {} more that were sent fits; \
+             against the acknowledged state: {}",
+            self.number,
+            self.ops - self.open.len() as u64,
+            self.open.len(),
+            first_difference.unwrap_or_default()
+        ))
+    }
+}
+
+fn difference(expected: &Model, found: &Model) -> String {
+    let show = |entry: Option<&(Vec<u8>, Option<i64>)>| match entry {
+        None => "nothing".to_owned(),
+        Some((value, until)) => {
+            format!(
+                "{} bytes {:?} until {until:?}",
+                value.len(),
+                String::from_utf8_lossy(&value[..value.len().min(40)])
+            )
+        }
+    };
+    let keys: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    let differing: Vec<_> = keys
+        .into_iter()
+        .filter(|key| expected.get(*key) != found.get(*key))
+        .map(|key| {
+            let key_text = String::from_utf8_lossy(key);
+            format!("{key_text}: expected {}, found {}", show(expected.get(key)), show(found.get(key)))
+        })
+        .collect();
+    format!("{} keys differ: {}", differing.len(), differing[..differing.len().min(5)].join("; "))
+}
+
+fn read_keys(client: &mut Client, writer: usize) -> Model {
+    let mut model = Model::new();
+    let keys = client.command(&["KEYS", &format!("{writer}:*")]);
+    for key in keys.items() {
+        let Reply::Bulk(Some(key)) = key else { panic!("{key:?}") };
+        let Reply::Bulk(Some(value)) = client.command(&[b"GET", &key[..]]) else {
+            panic!("{} vanished", String::from_utf8_lossy(key))
+        };
+        let until = match client.command(&[b"PEXPIRETIME", &key[..]]).int() {
+            -1 => None,
+            until => Some(until),
+        };
+        model.insert(key.clone(), (value, until));
+    }
+    model
+}
+
+/// What goes on in the server when the kill comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Load,
+    Snapshot,
+    Rewrite,
+    Recovery,
+}
+
+const MOMENTS: [Moment; 4] = [Moment::Load, Moment::Snapshot, Moment::Rewrite, Moment::Recovery];
+
+struct Cycle<'a> {
+    dir: &'a Path,
+    strategy: &'a str,
+    moment: Moment,
+    environment: &'a [(&'a str, &'a str)],
+}
+
+impl Cycle<'_> {
+    fn spawn(&self) -> Server {
+        let args =
+            ["--persist-strategy", self.strategy, "--save", "", "--auto-aof-rewrite-min-size", "512kb"];
+        Server::spawn_with(self.dir, &args, self.environment)
+    }
+
+    /// One kill. Gives the acknowledged writes and the moment that was really met.
+    fn run(&self, rng: &mut StdRng, writers: &mut [Writer]) -> (u64, Moment) {
+        let server = self.spawn();
+        let mut control = server.client();
+        if control.run("DBSIZE").int() < 30_000 {
+            // Something to load, so that recovery and snapshots take a while.
+            let mut bytes = Vec::new();
+            for number in 0..30_000 {
+                Client::encode(&["SET", &format!("filler:{number}"), &format!("{number:0>100}")], &mut bytes);
+            }
+            control.send_bytes(&bytes).unwrap();
+            for _ in 0..30_000 {
+                assert_eq!(control.read_reply().unwrap(), Reply::ok());
+            }
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = AtomicU64::new(0);
+        let port = server.port;
+        let mut met = Moment::Load;
+        std::thread::scope(|scope| {
+            for writer in writers.iter_mut() {
+                scope.spawn(|| writer.run(port, &stop, &acknowledged));
+            }
+            let deadline = Instant::now() + support::PATIENCE;
+            while acknowledged.load(Ordering::Relaxed) < WRITES_MIN {
+                assert!(Instant::now() < deadline, "too few writes are acknowledged:\n{}", server.log_text());
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            let (command, field) = match self.moment {
+                Moment::Snapshot => ("BGSAVE", "rdb_bgsave_in_progress"),
+                Moment::Rewrite => ("BGREWRITEAOF", "aof_rewrite_in_progress"),
+                Moment::Load | Moment::Recovery => ("PING", ""),
+            };
+            let reply = control.run(command);
+            std::thread::sleep(Duration::from_micros(rng.random_range(0..30_000)));
+            if !field.is_empty() && !matches!(reply, Reply::Error(_)) && control.info(field) == "1" {
+                met = self.moment;
+            }
+            server.kill();
+            stop.store(true, Ordering::Relaxed);
+        });
+        if self.moment == Moment::Recovery {
+            // Killed again while it loads: recovery must be able to start over from wherever it was.
+            for _ in 0..3 {
+                let server = self.spawn();
+                let early = Instant::now() + Duration::from_micros(rng.random_range(5_000..120_000));
+                while Instant::now() < early {
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+                let loading =
+                    Client::connect(server.port).and_then(|mut client| client.try_command(&["PING"]));
+                if matches!(loading, Ok(Reply::Error(text)) if text.starts_with("LOADING")) {
+                    met = Moment::Recovery;
+                }
+                server.kill();
+            }
+        }
+        (acknowledged.into_inner(), met)
+    }
+}
+
+fn seed() -> u64 {
+    std::env::var("HOLDFAST_CRASH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random)
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9() {
+    let cycles: usize =
+        std::env::var("HOLDFAST_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let seed = seed();
+    println!("{cycles} kills, seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let root = tempfile::tempdir().unwrap();
+    let mut met: BTreeMap<(&str, Moment), u32> = BTreeMap::new();
+    let mut total_acknowledged = 0;
+    let mut applied_unacknowledged = 0;
+    for (lane, strategy) in STRATEGIES.into_iter().enumerate() {
+        let dir = root.path().join(strategy);
+        let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, seed)).collect();
+        let share = cycles / STRATEGIES.len() + usize::from(lane < cycles % STRATEGIES.len());
+        for number in 0..share {
+            let cycle =
+                Cycle { dir: &dir, strategy, moment: MOMENTS[number % MOMENTS.len()], environment: &[] };
+            let (acknowledged, moment) = cycle.run(&mut rng, &mut writers);
+            total_acknowledged += acknowledged;
+            *met.entry((strategy, moment)).or_default() += 1;
+            let server = cycle.spawn();
+            let mut client = server.client();
+            for writer in &mut writers {
+                match writer.verify(&mut client) {
+                    Ok(applied) => applied_unacknowledged += applied,
+                    Err(error) => {
+                        let kept = root.keep();
+                        panic!(
+                            "{strategy}, kill {number} at {moment:?}, seed {seed}, files in {kept:?}: {error}"
+                        )
+                    }
+                }
+            }
+            server.kill();
+        }
+        println!("{strategy}: {share} kills done");
+    }
+    for ((strategy, moment), count) in &met {
+        println!("{strategy:>9} {moment:?}: {count} kills");
+    }
+    println!(
+        "{total_acknowledged} acknowledged writes, 0 lost; {applied_unacknowledged} unacknowledged ones were there too"
+    );
+    for moment in MOMENTS {
+        let count: u32 = met.iter().filter(|((_, met), _)| *met == moment).map(|(_, count)| count).sum();
+        assert!(cycles < 24 || count > 0, "no kill came at {moment:?}: the test has lost its aim");
+    }
+}
+
+#[test]
+fn the_oracle_notices_a_server_that_replies_before_it_writes() {
+    let seed = seed();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let root = tempfile::tempdir().unwrap();
+    for number in 0..20 {
+        let dir = root.path().join(number.to_string());
+        let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, seed)).collect();
+        let environment = [("HOLDFAST_FAULT", "reply-before-write")];
+        let cycle =
+            Cycle { dir: &dir, strategy: "everysec", moment: Moment::Load, environment: &environment };
+        cycle.run(&mut rng, &mut writers);
+        let server = Server::spawn(&dir, &["--save", ""]);
+        let mut client = server.client();
+        if let Some(error) = writers.iter_mut().find_map(|writer| writer.verify(&mut client).err()) {
+            println!("noticed at kill {number}: {error}");
+            return;
+        }
+    }
+    panic!("20 kills of a server that replies before it writes, and nothing was noticed");
+}

@@ -1,0 +1,8 @@
+//! What this server shares with Redis, each compared with a running Redis 7.0 (`redis-server`, `redis-check-rdb`).
+//!
+//! A missing Redis is a failure and not a skipped test, because a promise would go untested.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod config;
+mod peer;
+mod rdb;
