@@ -276,8 +276,9 @@ async fn snapshot_turn(
         let message = format!("waits for BackupLocation {location_name:?}, which is not in this namespace");
         return Ok(Err(Obstacle::new(reason::LOCATION_NOT_FOUND, message)));
     };
+    let attempt = status.attempts.unwrap_or(1);
     let request = BackupRequest {
-        id: uid(backup)?,
+        id: attempt_id(&uid(backup)?, attempt),
         location: bucket_of(&location),
         credentials_dir: names::credentials_dir(location_name),
         owner_uid: target.store.uid().unwrap_or_default(),
@@ -291,11 +292,14 @@ async fn snapshot_turn(
     let is_interrupted = progress.phase == BackupPhase::Failed
         && matches!(progress.reason.as_deref(), Some(backup_reason::CANCELLED | backup_reason::NOT_READY));
     if is_interrupted {
-        let message = progress.message.unwrap_or_default();
-        return Ok(Err(Obstacle::new(
-            reason::STORE_NOT_READY,
-            format!("the server was interrupted: {message}"),
-        )));
+        // The server answers an id for ever as it did once, so the next attempt has another one.
+        let mut again = status.clone();
+        again.attempts = Some(attempt + 1);
+        let message = format!("the server was interrupted: {}", progress.message.unwrap_or_default());
+        let verdict = Verdict::unknown(kind::SUCCEEDED, reason::STORE_NOT_READY, message);
+        let generation = backup.metadata.generation;
+        again.conditions = conditions::merge(&status.conditions, vec![verdict], generation, Timestamp::now());
+        return Ok(Ok(Turn::Running(Box::new(again))));
     }
     let mut new = status.clone();
     new.store_id = target.store.status.as_ref().and_then(|status| status.store_id.clone());
@@ -369,7 +373,7 @@ async fn cancel(ctx: &Context, backup: &StoreBackup, status: &StoreBackupStatus)
     };
     let result = match (backup.spec.method, found) {
         (BackupMethod::Snapshot, Some((endpoint, _))) => {
-            let id = backup.uid().unwrap_or_default();
+            let id = attempt_id(&backup.uid().unwrap_or_default(), status.attempts.unwrap_or(1));
             ctx.servers.cancel_backup(&endpoint, &id).await.map(|_| ())
         }
         (BackupMethod::VolumeSnapshot, found) => {
@@ -382,6 +386,12 @@ async fn cancel(ctx: &Context, backup: &StoreBackup, status: &StoreBackupStatus)
         Err(error) if error.is_not_found() => {}
         Err(error) => tracing::warn!(%error, "backup not cancelled"),
     }
+}
+
+/// Id of an attempt, as upload or barrier: the UID, so that a restarted operator finds what it began; further attempts
+/// need further names.
+fn attempt_id(uid: &str, attempt: u32) -> String {
+    if attempt <= 1 { uid.to_owned() } else { format!("{uid}-{attempt}") }
 }
 
 fn uid(backup: &StoreBackup) -> Result<String, ReconcileError> {
@@ -449,4 +459,15 @@ fn whole_second(time: Timestamp) -> Timestamp {
 
 fn time(ms: u64) -> Time {
     Time(time_of_ms(ms).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attempt_has_an_id_of_its_own() {
+        assert_eq!(attempt_id("u", 1), "u");
+        assert_eq!(attempt_id("u", 2), "u-2");
+    }
 }

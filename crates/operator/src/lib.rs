@@ -1,4 +1,26 @@
-//! holdfast-operator: reconciles Stores into running servers and keeps their data.
+//! holdfast-operator: reconciles Stores into running servers, and keeps their data.
+//!
+//! ```text
+//!   kube API ──watch──▶ controller ──▶ reconcile (Store)           observe → decide → one step → status
+//!                                  ├─▶ backup (StoreBackup)        upload by the server, or barrier and VolumeSnapshot
+//!                                  └─▶ location (BackupLocation)   probe
+//!   reconcile, backup ──▶ server_client ──▶ control port of each server
+//!   reconcile, location ──▶ bucket_client ──▶ buckets
+//! ```
+//!
+//! Invariants, each held by `tests/convergence.rs` against a real API server:
+//!
+//! - An empty or older volume never passes for a Store's data: id and epoch are recorded in the status and in a ConfigMap
+//!   before the first write is accepted, and losing one of the records never means "new".
+//! - What cannot be taken back is recorded in the status before it is done, with the version of the object that the
+//!   decision was made upon as a precondition.
+//! - No claim, VolumeAttachment or finalizer of a pod is removed to make progress; a claim is deleted only with its Store
+//!   and only under `deletionPolicy: DeleteVolumes`. Every delete names the UID of what was looked at.
+//! - Nothing is remembered between two reconciles: a restart at any point is the same as none.
+//! - When all is well nothing is written.
+//!
+//! Decisions are pure functions over plain data (`reconcile::validate`, `build`, `plan`, `status`); calls to the API, to
+//! servers and to buckets are at the edge. More: `docs/architecture.md`.
 
 #![forbid(unsafe_code)]
 

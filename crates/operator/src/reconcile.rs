@@ -38,6 +38,8 @@ use validate::{ValidatedStore, validate};
 
 /// After a step: at once, as the next one may be due.
 const AFTER_STEP: Duration = Duration::from_millis(50);
+/// After telling the server something: it needs a moment, and may not do it at once.
+const AFTER_MESSAGE: Duration = Duration::from_secs(1);
 /// While something is on its way that no watch reports, such as a server that loads.
 const WHILE_WAITING: Duration = Duration::from_secs(2);
 /// While a person must act: the remedy may be something that no watch reports either.
@@ -206,7 +208,9 @@ fn locations(
 }
 
 fn delay(plan: &Plan, facts: &Facts) -> Duration {
-    if plan.step.is_some() {
+    if matches!(plan.step, Some(Step::SendRecord(_))) {
+        AFTER_MESSAGE
+    } else if plan.step.is_some() {
         AFTER_STEP
     } else if plan.holds.iter().any(|hold| hold.stalled) {
         WHILE_STALLED

@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use serde_json::json;
 
-use super::{Obstacle, Target, Turn, time, uid};
+use super::{Obstacle, Target, Turn, attempt_id, time, uid};
 use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{BarrierStatus, StoreBackup, StoreBackupStatus, VolumeSnapshotStatus};
 use crate::context::{Context, ReconcileError, code, volume_snapshot_resource};
@@ -107,7 +107,7 @@ pub(super) async fn turn(
     let mut new = status.clone();
     let progress = match next(status, state.as_ref(), now) {
         Next::TakeBarrier(attempt) => {
-            let token = token(&uid(backup)?, attempt);
+            let token = attempt_id(&uid(backup)?, attempt);
             let request = BarrierRequest { token: token.clone(), timeout_seconds: BARRIER_SECONDS };
             let barrier = match ctx.servers.take_barrier(&target.endpoint, &request).await {
                 Ok(barrier) => barrier,
@@ -272,11 +272,6 @@ fn failed(
     Turn::Ended(Box::new(new), Note::warning(why, message))
 }
 
-/// Token of an attempt: the UID, so that a restarted operator finds its barrier; further attempts need further names.
-fn token(uid: &str, attempt: u32) -> String {
-    if attempt <= 1 { uid.to_owned() } else { format!("{uid}-{attempt}") }
-}
-
 fn snapshot_name(backup: &StoreBackup, status: &StoreBackupStatus) -> Result<String, ReconcileError> {
     Ok(names::volume_snapshot(&backup.name_any(), &uid(backup)?, status.attempts.unwrap_or(1)))
 }
@@ -382,11 +377,5 @@ mod tests {
         assert!(lies_within(&barrier, at(98)));
         assert!(!lies_within(&barrier, at(99)));
         assert!(!lies_within(&barrier, at(101)));
-    }
-
-    #[test]
-    fn every_attempt_has_a_barrier_of_its_own() {
-        assert_eq!(token("u", 1), "u");
-        assert_eq!(token("u", 2), "u-2");
     }
 }

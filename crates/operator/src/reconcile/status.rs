@@ -1,6 +1,7 @@
 //! Facts and plan → the status of a Store. Pure; the patch itself is one call in `reconcile.rs`.
 
 use holdfast_contract::control::{JobReport, ServerState};
+use holdfast_contract::record::reason as held;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -31,10 +32,11 @@ pub fn status(
     let persistence = persistence_status(&old, strategy, config_sha256.as_deref(), facts);
     let backup = backup_summary(&old, &facts.backups);
     let ready = readiness(facts);
+    let stall = stall(plan, &ready);
     let verdicts = vec![
-        ready,
-        reconciling(facts, plan),
-        stalled(plan),
+        ready.clone(),
+        reconciling(&ready, plan, stall.is_some()),
+        stalled(stall),
         persistence_healthy(strategy, &persistence, facts),
         last_backup(&facts.backups),
     ];
@@ -156,29 +158,52 @@ fn last_backup(backups: &[StoreBackup]) -> Verdict {
     }
 }
 
-fn stalled(plan: &Plan) -> Verdict {
-    match plan.holds.iter().find(|hold| hold.stalled) {
-        Some(hold) => Verdict::yes(kind::STALLED, hold.reason.clone(), hold.message.clone()),
+/// Reasons for not being ready that nothing but a person ends: the pod cannot run as the spec says, or the server has
+/// found a volume that it must not touch.
+const PERSON_REASONS: [&str; 10] = [
+    reason::IMAGE_UNAVAILABLE,
+    reason::CONTAINER_FAILING,
+    reason::VOLUME_CLAIM_LOST,
+    held::FOREIGN_VOLUME,
+    held::STALE_VOLUME,
+    held::UNKNOWN_DATA,
+    held::DAMAGED_IDENTITY,
+    held::SOURCE_VOLUME_EMPTY,
+    held::SOURCE_MISMATCH,
+    held::DATA_DAMAGED,
+];
+
+/// What a person must act upon: reason and message.
+fn stall(plan: &Plan, ready: &Verdict) -> Option<(String, String)> {
+    if let Some(hold) = plan.holds.iter().find(|hold| hold.stalled) {
+        return Some((hold.reason.clone(), hold.message.clone()));
+    }
+    // A step may be the remedy, such as the restart with a corrected image.
+    let is_stuck = plan.step.is_none()
+        && plan.holds.is_empty()
+        && ready.status != "True"
+        && PERSON_REASONS.contains(&ready.reason.as_str());
+    is_stuck.then(|| (ready.reason.clone(), ready.message.clone()))
+}
+
+fn stalled(stall: Option<(String, String)>) -> Verdict {
+    match stall {
+        Some((reason, message)) => Verdict::yes(kind::STALLED, reason, message),
         None => Verdict::no(kind::STALLED, reason::NOT_STALLED, ""),
     }
 }
 
-fn reconciling(facts: &Facts, plan: &Plan) -> Verdict {
+fn reconciling(ready: &Verdict, plan: &Plan, is_stalled: bool) -> Verdict {
     if plan.step.is_some() {
         return Verdict::yes(kind::RECONCILING, reason::APPLYING, "");
     }
     if let Some(hold) = plan.holds.iter().find(|hold| !hold.stalled) {
         return Verdict::yes(kind::RECONCILING, hold.reason.clone(), hold.message.clone());
     }
-    // A person must act before anything goes on.
-    if plan.holds.iter().any(|hold| hold.stalled) {
-        return Verdict::no(kind::RECONCILING, reason::SETTLED, "");
-    }
-    let ready = readiness(facts);
-    if ready.status == "True" {
+    if is_stalled || ready.status == "True" {
         Verdict::no(kind::RECONCILING, reason::SETTLED, "")
     } else {
-        Verdict::yes(kind::RECONCILING, ready.reason, ready.message)
+        Verdict::yes(kind::RECONCILING, ready.reason.clone(), ready.message.clone())
     }
 }
 

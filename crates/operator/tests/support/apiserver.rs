@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use holdfast_operator::api::schema::crds;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube::client::ClientBuilder;
 use kube::config::AuthInfo;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config};
@@ -19,10 +18,9 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use crate::faults::{FaultLayer, FaultState};
-
 const ADMIN_TOKEN: &str = "admin-token";
-const OPERATOR_TOKEN: &str = "operator-token";
+/// Token of the account that has the operator's rights.
+pub(crate) const OPERATOR_TOKEN: &str = "operator-token";
 /// The account that `deploy/holdfast.yaml` binds the operator's rights to.
 const OPERATOR_USER: &str = "system:serviceaccount:holdfast-system:holdfast";
 /// Longest time until the API answers; a few seconds on a quiet machine.
@@ -158,7 +156,8 @@ impl ApiServer {
         fs::read_to_string(self.dir.path().join("kube-apiserver.log")).unwrap_or_default()
     }
 
-    fn config(&self, token: &str) -> Config {
+    /// How to reach it with `token`.
+    pub(crate) fn config(&self, token: &str) -> Config {
         let mut config = Config::new(format!("https://127.0.0.1:{}", self.port).parse().expect("a URL"));
         config.accept_invalid_certs = true;
         let auth: AuthInfo = serde_json::from_value(json!({"token": token})).expect("a token");
@@ -169,14 +168,6 @@ impl ApiServer {
     /// A client that may do everything and never fails on purpose.
     pub(crate) fn admin(&self) -> Client {
         Client::try_from(self.config(ADMIN_TOKEN)).expect("a client")
-    }
-
-    /// A client with the operator's rights, whose calls meet `faults`.
-    pub(crate) fn operator(&self, faults: &FaultState) -> Client {
-        ClientBuilder::try_from(self.config(OPERATOR_TOKEN))
-            .expect("a client")
-            .with_layer(&FaultLayer(faults.clone()))
-            .build()
     }
 }
 

@@ -7,9 +7,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use crate::apiserver::{ApiServer, OPERATOR_TOKEN};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use kube::client::Body;
+use kube::Client;
+use kube::client::{Body, ClientBuilder};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
@@ -22,8 +24,8 @@ pub(crate) enum Mode {
     Off,
     /// Each call with this probability in percent, in any of the ways of [`Fault`].
     Random(u32),
-    /// The operator dies at the write of this number (from 0), before or after it took effect.
-    DieAt { write: usize, after: bool },
+    /// The operator dies right after the write of this number (from 0) took effect.
+    DieAfter { write: usize },
 }
 
 /// How one call goes wrong.
@@ -96,14 +98,8 @@ impl FaultState {
         }
         let fault = match inner.mode {
             Mode::Off => Fault::None,
-            Mode::DieAt { write: at, after } if is_write && write == at => {
-                if after {
-                    Fault::DeadAfter
-                } else {
-                    Fault::DeadBefore
-                }
-            }
-            Mode::DieAt { .. } => Fault::None,
+            Mode::DieAfter { write: at } if is_write && write == at => Fault::DeadAfter,
+            Mode::DieAfter { .. } => Fault::None,
             Mode::Random(percent) if inner.rng.random_range(0..100) < percent => {
                 match inner.rng.random_range(0..8_u32) {
                     0 => Fault::LostBefore,
@@ -126,9 +122,17 @@ impl FaultState {
     }
 }
 
+/// A client with the operator's rights, whose calls meet `faults`.
+pub(crate) fn operator_client(api: &ApiServer, faults: &FaultState) -> Client {
+    ClientBuilder::try_from(api.config(OPERATOR_TOKEN))
+        .expect("a client")
+        .with_layer(&FaultLayer(faults.clone()))
+        .build()
+}
+
 /// Puts [`FaultState`] into a client.
 #[derive(Clone)]
-pub(crate) struct FaultLayer(pub(crate) FaultState);
+struct FaultLayer(FaultState);
 
 impl<S> Layer<S> for FaultLayer {
     type Service = FaultService<S>;
@@ -139,7 +143,7 @@ impl<S> Layer<S> for FaultLayer {
 }
 
 /// A client's service with faults.
-pub(crate) struct FaultService<S> {
+struct FaultService<S> {
     inner: Arc<tokio::sync::Mutex<S>>,
     state: FaultState,
 }

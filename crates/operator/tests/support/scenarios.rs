@@ -503,6 +503,20 @@ fn changes(text: &mut String) {
     scene.describe("and not while a restore runs", text);
 
     let mut scene = Scene::serving("", 1);
+    scene.facts.server = ServerFact::Absent;
+    scene.facts.pod.as_mut().expect("a pod").status = Some(from_json(json!({"containerStatuses": [{
+        "name": "server", "image": "typo:1", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}},
+    }]})));
+    scene.describe("an image that cannot be pulled needs a person", text);
+    scene.store.spec.image = Some("right:1".into());
+    scene.settle_objects().describe("who corrects it, and the pod restarts", text);
+
+    let mut scene = Scene::serving("", 1);
+    scene.hold(reason::FOREIGN_VOLUME, "the volume belongs to another Store");
+    scene.describe("a server that holds a foreign volume needs a person", text);
+
+    let mut scene = Scene::serving("", 1);
     if let ServerFact::Status(status) = &mut scene.facts.server {
         status.config_sha256 = "older".into();
     }

@@ -114,7 +114,7 @@ pub struct StoreBackupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub path: Option<String>,
-    /// Attempts to cut a volume snapshot under a barrier.
+    /// Attempts so far: a further one is made when the server stopped meanwhile, or the cut missed its barrier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     /// The barrier of the current attempt.

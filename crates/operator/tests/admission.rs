@@ -1,0 +1,205 @@
+//! What a real API server makes of manifests: the sentences with which bad ones are refused, and that good ones pass.
+//! Nothing but the definitions is at work here, no webhook and no operator.
+
+#[path = "support/apiserver.rs"]
+mod apiserver;
+
+use holdfast_operator::api::v1alpha1::{BackupLocation, Store, StoreBackup, StoreStatus};
+use kube::ResourceExt as _;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::apiserver::ApiServer;
+
+struct Admission {
+    client: kube::Client,
+}
+
+impl Admission {
+    /// Applies a manifest, given as kind, name and spec; the API's sentence if it is refused.
+    async fn apply(&self, kind: &str, name: &str, spec: &Value) -> Result<(), String> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("holdfast.dev", "v1alpha1", kind));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), "default", &resource);
+        let object = json!({
+            "apiVersion": "holdfast.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+        });
+        let applied = api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await;
+        applied.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(found: &Result<(), String>, expected: Option<&str>, what: &str) {
+        match (found, expected) {
+            (Ok(()), None) => {}
+            (Err(error), Some(sentence)) if error.contains(sentence) => {}
+            _ => panic!("{what}: {found:?}, expected {expected:?}"),
+        }
+    }
+
+    async fn check_store(&self, name: &str, extra: &str, expected: Option<&str>) {
+        let mut spec: Value = serde_yaml::from_str(extra).expect("YAML");
+        if spec["storage"].is_null() {
+            spec["storage"] =
+                json!({"volumeClaimTemplate": {"spec": {"resources": {"requests": {"storage": "1Gi"}}}}});
+        } else if spec["storage"] == json!("none") {
+            spec.as_object_mut().expect("a map").remove("storage");
+        }
+        Self::check(&self.apply("Store", name, &spec).await, expected, extra);
+    }
+}
+
+#[tokio::test]
+async fn manifests_are_refused_with_a_sentence_that_helps() {
+    let api = ApiServer::start().await;
+    let admission = Admission { client: api.admin() };
+    new_stores(&admission).await;
+    changes_of_stores(&admission).await;
+    other_kinds(&admission).await;
+}
+
+async fn new_stores(admission: &Admission) {
+    for (extra, expected) in [
+        ("{}", None),
+        ("{persistence: {strategy: Disabled}, storage: none}", None),
+        (
+            "{resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}, memory: {maxMemory: 1073741824}}",
+            None,
+        ),
+        ("{bootstrap: {restore: {backupRef: {name: friday}}}}", None),
+        ("{config: [maxmemory-policy noeviction, saves-nothing 1]}", None),
+        ("{storage: none}", Some("spec.storage is required")),
+        (
+            "{persistence: {strategy: Disabled}}",
+            Some("spec.storage has no effect with persistence.strategy Disabled"),
+        ),
+        ("{persistence: {strategy: Sometimes}}", Some("Unsupported value: \"Sometimes\"")),
+        (
+            "{persistence: {strategy: Never, log: {rotation: {growthPercentage: 50}}}}",
+            Some("persistence.log has no effect without a log"),
+        ),
+        ("{persistence: {strategy: Never, shutdown: {snapshot: Never}}}", Some("would keep nothing")),
+        (
+            "{persistence: {strategy: Never, shutdown: {snapshot: Never}, snapshot: {rules: [{periodSeconds: 60, minChanges: 1}]}}}",
+            None,
+        ),
+        (
+            "{persistence: {snapshot: {rules: [{periodSeconds: 0, minChanges: 1}]}}}",
+            Some("should be greater than or equal to 1"),
+        ),
+        ("{recovery: {onVolumeLoss: RestoreLatestBackup}}", Some("needs spec.backup.locationRef")),
+        ("{bootstrap: {}}", Some("names exactly one source")),
+        ("{bootstrap: {empty: {}, restore: {backupRef: {name: a}}}}", Some("names exactly one source")),
+        ("{bootstrap: {restore: {}}}", Some("exactly one of backupRef and volumeSnapshotRef")),
+        ("{bootstrap: {adopt: {storeID: mine}}}", Some("at least 36 chars")),
+        ("{config: ['APPENDONLY no']}", Some("sets a directive that the operator manages")),
+        ("{config: ['\"dir\" /tmp']}", Some("sets a directive that the operator manages")),
+        ("{config: [\"hz 10\\nport 1\"]}", Some("should match")),
+        ("{memory: {maxMemory: lots}}", Some("should match")),
+        ("{podTemplate: {metadata: {labels: {app.kubernetes.io/name: mine}}}}", Some("are the operator's")),
+        ("{deletionPolicy: Delete}", Some("Unsupported value")),
+        ("{persistence: {strategy: Always, fsync: often}}", Some("field not declared in schema")),
+    ] {
+        admission.check_store("fresh", extra, expected).await;
+        let stores: Api<Store> = Api::namespaced(admission.client.clone(), "default");
+        let _ = stores.delete("fresh", &Default::default()).await;
+    }
+    admission.check_store("0digit", "{}", Some("begins with a letter")).await;
+    admission.check_store(&"long".repeat(11), "{}", Some("at most 40 characters")).await;
+}
+
+async fn changes_of_stores(admission: &Admission) {
+    admission.check_store("kept", "{bootstrap: {empty: {}}}", None).await;
+    // Before it holds data the source may be corrected, afterwards not.
+    admission.check_store("kept", "{bootstrap: {restore: {backupRef: {name: friday}}}}", None).await;
+    let stores: Api<Store> = Api::namespaced(admission.client.clone(), "default");
+    let mut store = stores.get("kept").await.expect("a Store");
+    store.status = Some(StoreStatus { epoch: Some(1), ..StoreStatus::default() });
+    stores.replace_status("kept", &PostParams::default(), &store).await.expect("status");
+    let source = "bootstrap: {restore: {backupRef: {name: friday}}}";
+    let other = "{storage: {volumeClaimTemplate: {spec: {resources: {requests: {storage: 2Gi}}}}}";
+    for (extra, expected) in [
+        (format!("{{{source}, persistence: {{strategy: Always}}}}"), None),
+        (format!("{{{source}, deletionPolicy: DeleteVolumes}}"), None),
+        ("{bootstrap: {empty: {}}}".to_owned(), Some("spec.bootstrap cannot change")),
+        ("{}".to_owned(), Some("spec.bootstrap cannot change")),
+        (format!("{other}, {source}}}"), Some("spec.storage cannot change")),
+        (
+            "{storage: none, persistence: {strategy: Disabled}}".to_owned(),
+            Some("cannot change from or to Disabled"),
+        ),
+    ] {
+        admission.check_store("kept", &extra, expected).await;
+    }
+}
+
+async fn other_kinds(admission: &Admission) {
+    let check = async |kind: &str, name: &str, spec: &str, expected: Option<&str>| {
+        let spec: Value = serde_yaml::from_str(spec).expect("YAML");
+        Admission::check(&admission.apply(kind, name, &spec).await, expected, &spec.to_string());
+    };
+    check("StoreBackup", "one", "{storeRef: {name: kept}}", None).await;
+    check("StoreBackup", "one", "{storeRef: {name: other}}", Some("a StoreBackup cannot change")).await;
+    check(
+        "StoreBackup",
+        "two",
+        "{storeRef: {name: kept}, method: VolumeSnapshot}",
+        Some("needs spec.volumeSnapshotClassName"),
+    )
+    .await;
+    check(
+        "StoreBackup",
+        "two",
+        "{storeRef: {name: kept}, volumeSnapshotClassName: fast}",
+        Some("has no effect with method Snapshot"),
+    )
+    .await;
+    check(
+        "StoreBackup",
+        "two",
+        "{storeRef: {name: kept}, deadlineSeconds: 1}",
+        Some("greater than or equal to 10"),
+    )
+    .await;
+    check("StoreBackup", &"long".repeat(13), "{storeRef: {name: kept}}", Some("at most 50 characters")).await;
+
+    let keys = "credentialsSecretRef: {name: keys}";
+    check("BackupLocation", "aws", &format!("{{s3: {{bucket: archive}}, {keys}}}"), None).await;
+    check(
+        "BackupLocation",
+        "own",
+        &format!(
+            "{{s3: {{bucket: archive, endpoint: 'http://s3.test:9000', region: here}}, prefix: a/b, {keys}}}"
+        ),
+        None,
+    )
+    .await;
+    check(
+        "BackupLocation",
+        "bad",
+        &format!("{{s3: {{bucket: archive, endpoint: s3.test}}, {keys}}}"),
+        Some("should match"),
+    )
+    .await;
+    check(
+        "BackupLocation",
+        "bad",
+        &format!("{{s3: {{bucket: archive}}, prefix: /a/, {keys}}}"),
+        Some("should match"),
+    )
+    .await;
+    check("BackupLocation", "bad", "{s3: {bucket: archive}}", Some("Required value")).await;
+    check(
+        "BackupLocation",
+        "dotted.name",
+        &format!("{{s3: {{bucket: archive}}, {keys}}}"),
+        Some("names a directory"),
+    )
+    .await;
+
+    // What is stored reads back into the types, defaults filled in.
+    let client = admission.client.clone();
+    let location: BackupLocation = Api::namespaced(client.clone(), "default").get("aws").await.expect("read");
+    assert_eq!(location.spec.s3.region, "us-east-1");
+    let backup: StoreBackup = Api::namespaced(client, "default").get("one").await.expect("read");
+    assert_eq!(backup.name_any(), "one");
+}
