@@ -4,8 +4,10 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench clean
 
 # "@": beside the following ones.
+ON_CLUSTER := $(if $(wildcard e2e/tests/e2e.rs),binaries images e2e)
 CLUSTER := setup tools@ cluster@
-TESTS := unit generated binaries images e2e
+TESTS := unit generated $(ON_CLUSTER)
+BESIDE := setup tools@ $(if $(ON_CLUSTER),cluster@)
 
 help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +37,13 @@ images: ## The images of server and operator, into the cluster
 	@scripts/run cluster@ binaries images
 
 test: ## Everything: sets everything up, then runs every test, the cluster's included
-	@scripts/run $(CLUSTER) $(TESTS)
+	@scripts/run $(BESIDE) $(TESTS)
 
 e2e: ## Only the tests on the cluster, which is made for them and kept
 	@scripts/run $(CLUSTER) binaries images e2e
 
 ci: ## What .ci/run calls: lint, then everything
-	@scripts/run --minutes 85 $(CLUSTER) fmt shell clippy dependencies $(TESTS)
+	@scripts/run --minutes 85 $(BESIDE) fmt shell clippy dependencies $(TESTS)
 
 demo: ## A story on a real cluster, from an empty one to data restored on another node; sets everything up
 	@scripts/run $(CLUSTER) binaries images
