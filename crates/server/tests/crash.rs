@@ -9,6 +9,8 @@
 //! `HOLDFAST_CRASH_CYCLES` sets the number of kills in all (default 60); the seed is printed and can be given back as
 //! `HOLDFAST_CRASH_SEED`.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -49,8 +49,8 @@ fn fill(client: &mut Client, round: usize) {
         for number in 0..60 {
             client.run(&format!("SET key:{number} {round}-{number}"));
         }
-        client.command(&[b"SET", b"binary\0\r\n\xff key", &all_bytes[..]]);
-        client.command(&[b"SET", b"#looks like a comment", b"*3\r\n$3\r\nSET\r\n#HF1 1 2 3\r\n"]);
+        client.command(&[&b"SET"[..], b"binary\0\r\n\xff key", &all_bytes[..]]);
+        client.command(&[&b"SET"[..], b"#looks like a comment", b"*3\r\n$3\r\nSET\r\n#HF1 1 2 3\r\n"]);
         client.command(&[&b"SET"[..], b"compressible", &vec![b'x'; 20_000]]);
         client.command(&["SET", "empty", ""]);
         client.run("SET number -9223372036854775808");
@@ -99,7 +99,8 @@ fn copy(from: &Path, to: &Path) {
 
 /// Runs one of Redis's checkers on a copy; it must find nothing.
 fn accepts(checker: &str, path: &Path) {
-    let output = Command::new(checker).arg(path).output().expect("redis-tools is installed (make setup installs it)");
+    let output =
+        Command::new(checker).arg(path).output().expect("redis-tools is installed (make setup installs it)");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{checker} {path:?}: {text}");
 }
@@ -118,7 +119,9 @@ fn redis_reads(dir: &Path, expected: &Dataset, place: &str) {
     if let Ok(files) = std::fs::read_dir(copied.join("appendonlydir")) {
         snapshots.extend(files.map(|file| file.unwrap().path()));
     }
-    for snapshot in snapshots.iter().filter(|path| path.extension().is_some_and(|it| it == "rdb") && path.exists()) {
+    for snapshot in
+        snapshots.iter().filter(|path| path.extension().is_some_and(|it| it == "rdb") && path.exists())
+    {
         accepts("redis-check-rdb", snapshot);
     }
     let log = if has_log { "yes" } else { "no" };
@@ -143,7 +146,11 @@ fn difference(expected: &Dataset, found: &Dataset) -> String {
             format!("{db}:{} {} / {}", key.escape_ascii(), show(expected), show(found))
         })
         .collect();
-    format!("{} keys differ (expected / found): {}", differing.len(), differing[..differing.len().min(6)].join("; "))
+    format!(
+        "{} keys differ (expected / found): {}",
+        differing.len(),
+        differing[..differing.len().min(6)].join("; ")
+    )
 }
 
 /// Our server on the directory, the data that it has, and a clean stop.

@@ -112,7 +112,7 @@ impl Executor {
 
     /// Starts a background job on the server's own account: a failure is logged and counted, and tried again later.
     fn try_job(&mut self, request: JobRequest) -> Result<(), ExecutorError> {
-        self.start_job(request).map(|started| drop(started))
+        self.start_job(request).map(drop)
     }
 
     /// Starts a background job between two turns. The inner error is why it did not start; it is logged and counted.

@@ -549,10 +549,8 @@ impl Storage for MemoryDisk {
             let suffix = path.strip_prefix(from).unwrap_or_else(|_| Path::new(""));
             let moved = if suffix.as_os_str().is_empty() { to.to_owned() } else { to.join(suffix) };
             // What was durable below a directory stays durable below its new name once that name is.
-            if name == Name::Directory || state.durable.get(&path) == Some(&name) {
-                if path != from && state.durable.get(&path) == Some(&name) {
-                    state.durable.insert(moved.clone(), name);
-                }
+            if path != from && state.durable.get(&path) == Some(&name) {
+                state.durable.insert(moved.clone(), name);
             }
             state.current.insert(moved, name);
         }

@@ -1,6 +1,7 @@
 //! A server process and a small Redis client for tests that need the real binary.
 
 #![expect(dead_code, reason = "each test binary uses its part")]
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
