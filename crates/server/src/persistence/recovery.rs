@@ -205,6 +205,21 @@ pub enum RecoverError {
         /// Where and why.
         source: Box<ReadSegmentError>,
     },
+    /// Two files that should follow each other do not.
+    #[error(
+        "log file {before:?} ends at stream offset {ends}, and {path:?} begins at {begins}: one of them is not whole, and \
+         nothing was changed. Put the damaged file back, or keep a copy of the directory and restore a backup"
+    )]
+    Gap {
+        /// The first of them.
+        before: PathBuf,
+        /// Where it ends.
+        ends: u64,
+        /// The second.
+        path: PathBuf,
+        /// Where it begins.
+        begins: u64,
+    },
     /// A segment that is not the last ends in the middle of a record.
     #[error(
         "log segment {path:?} ends in the middle of a record at byte {position}, and later segments follow it: \
@@ -233,14 +248,14 @@ pub enum RecoverError {
     },
     /// The files end before what the identity says was there.
     #[error(
-        "the files in {dir:?} end at stream offset {found}, and the identity says that everything up to {expected} was \
-         on stable storage: {lost} bytes of writes are missing. Put the missing files back, or keep a copy of the \
+        "the data end at stream offset {found}, {end}, and the identity says that everything up to {expected} was on \
+         stable storage: {lost} bytes of writes are missing. Put the missing or damaged file back, or keep a copy of the \
          directory and restore a backup",
         lost = expected - found
     )]
     Short {
-        /// The data directory.
-        dir: PathBuf,
+        /// Which file ends where, in words.
+        end: String,
         /// Where the files end.
         found: u64,
         /// What the identity says.
@@ -622,7 +637,21 @@ impl Recovery<'_> {
             }
             let expectation = self.expectation(&manifest, file, known_offset, stop_at);
             let mut replay = Replay { target, before: recovered.bytes_read, total, commands: 0 };
-            let summary = self.read_one(file, &expectation, &mut replay)?;
+            let before =
+                index.checked_sub(1).map_or(manifest.base.as_ref(), |at| manifest.incrementals.get(at));
+            let summary =
+                self.read_one(file, &expectation, &mut replay).map_err(|error| match (error, before) {
+                    (RecoverError::Segment { path, source }, Some(before)) => match *source {
+                        ReadSegmentError::Offset { found, expected } => RecoverError::Gap {
+                            before: paths.file(before),
+                            ends: expected,
+                            path,
+                            begins: found,
+                        },
+                        other => RecoverError::Segment { path, source: Box::new(other) },
+                    },
+                    (error, _) => error,
+                })?;
             recovered.commands_replayed += replay.commands;
             recovered.bytes_read += len_of(file);
             target.file_ended();
@@ -795,12 +824,30 @@ impl Recovery<'_> {
         let expected = if identity.clean_shutdown { identity.last_offset } else { identity.durable_offset };
         if recovered.offset < expected {
             return Err(RecoverError::Short {
-                dir: self.options.dir.clone(),
+                end: self.end_of(recovered),
                 found: recovered.offset,
                 expected,
             });
         }
         Ok(())
+    }
+
+    /// Where the recovered data end, in words.
+    fn end_of(&self, recovered: &Recovered) -> String {
+        let log = &self.options.log;
+        let last = recovered.log.as_ref().and_then(|position| position.manifest.incrementals.last());
+        match (&recovered.cut, recovered.source, last) {
+            (Some(CutTail { path, position, len, .. }), ..) => {
+                format!(
+                    "in file {path:?}, whose last {len} bytes from byte {position} on are not a whole record"
+                )
+            }
+            (None, Source::Log, Some(last)) => format!("with the last byte of file {:?}", log.file(last)),
+            (None, Source::Snapshot, _) => {
+                format!("in snapshot {:?}", self.options.dir.join(&self.options.snapshot_name))
+            }
+            _ => format!("because there is no data file in {:?}", self.options.dir),
+        }
     }
 }
 

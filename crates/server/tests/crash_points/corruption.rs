@@ -1,6 +1,6 @@
 //! Every bit of every file flipped, every file cut at every byte, and zeros in the place of every stretch: either the
-//! server refuses, or it has the whole dataset, or it has lost the last record of the newest segment, and that only
-//! where nothing says that the record was ever durable.
+//! server refuses, or it has the whole dataset, or it has lost the tail of the newest segment from the first damaged
+//! record on, and that only where nothing says that the tail was ever durable.
 
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,8 @@ struct Kind {
     before: fn(&mut World<'_>) -> Step,
     /// The end of the name of the file that is damaged; the newest of them.
     suffix: &'static str,
-    /// The last record may be lost to damage in it.
-    may_lose_last: bool,
+    /// The tail may be lost to damage that reaches into the last record.
+    may_lose_tail: bool,
 }
 
 fn lived(world: &mut World<'_>) -> Step {
@@ -74,10 +74,12 @@ impl Damage {
         damaged
     }
 
-    fn position(self) -> usize {
+    /// The bytes that are not what they were.
+    fn span(self, len: usize) -> std::ops::Range<usize> {
         match self {
-            Self::Flip(bit) => bit / 8,
-            Self::Cut(at) | Self::Zeros(at, _) => at,
+            Self::Flip(bit) => bit / 8..bit / 8 + 1,
+            Self::Cut(at) => at..len,
+            Self::Zeros(from, to) => from..to,
         }
     }
 }
@@ -93,8 +95,8 @@ fn check(kind: &Kind) -> [u64; 4] {
         .iter()
         .rfind(|(path, _)| path.to_string_lossy().ends_with(kind.suffix))
         .expect("the file is there");
-    let last_frame = contents.windows(5).rposition(|window| window == b"#HF1 ").unwrap_or(contents.len());
-    let (whole, before_last) = (origin.states.len() - 1, origin.states.len() - 2);
+    let frames: Vec<usize> = (0..contents.len()).filter(|at| contents[*at..].starts_with(b"#HF1 ")).collect();
+    let whole = origin.states.len() - 1;
     let [mut tried, mut refused, mut harmless, mut cut] = [0; 4];
     for damage in Damage::all(contents.len()) {
         let damaged = damage.apply(contents);
@@ -121,9 +123,13 @@ fn check(kind: &Kind) -> [u64; 4] {
                 if found == world.states[whole].0 {
                     harmless += 1;
                 } else {
-                    let may_be = kind.may_lose_last && damage.position() + 1 >= last_frame;
+                    // Damage that reaches into the last record is a torn tail, from the first record that it touches.
+                    let span = damage.span(contents.len());
+                    let kept = frames.partition_point(|frame| *frame <= span.start).saturating_sub(1);
+                    let state = whole + kept - frames.len();
+                    let is_tail = frames.last().is_some_and(|last| span.end > *last);
                     assert!(
-                        may_be && found == world.states[before_last].0,
+                        kind.may_lose_tail && is_tail && found == world.states[state].0,
                         "{place}: a shorter dataset: {found:?}"
                     );
                     cut += 1;
@@ -132,10 +138,7 @@ fn check(kind: &Kind) -> [u64; 4] {
         }
         world.lose_power();
     }
-    println!(
-        "{:<48} {tried:>6} damages: {refused} refused, {cut} last records cut, {harmless} harmless",
-        kind.name
-    );
+    println!("{:<48} {tried:>6} damages: {refused} refused, {cut} tails cut, {harmless} harmless", kind.name);
     [tried, refused, harmless, cut]
 }
 
@@ -147,43 +150,43 @@ fn damage_is_refused_and_never_a_silently_shorter_dataset() {
             strategy: "always",
             before: killed,
             suffix: ".incr.aof",
-            may_lose_last: true,
+            may_lose_tail: true,
         },
         Kind {
             name: "newest segment, cleanly stopped",
             strategy: "always",
             before: stopped,
             suffix: ".incr.aof",
-            may_lose_last: false,
+            may_lose_tail: false,
         },
         Kind {
             name: "segment that is not the newest",
             strategy: "always",
             before: rotated,
             suffix: ".2.incr.aof",
-            may_lose_last: false,
+            may_lose_tail: false,
         },
-        Kind { name: "base", strategy: "always", before: rotated, suffix: ".base.rdb", may_lose_last: false },
+        Kind { name: "base", strategy: "always", before: rotated, suffix: ".base.rdb", may_lose_tail: false },
         Kind {
             name: "manifest",
             strategy: "always",
             before: rotated,
             suffix: ".manifest",
-            may_lose_last: false,
+            may_lose_tail: false,
         },
         Kind {
             name: "identity",
             strategy: "always",
             before: rotated,
             suffix: "-identity.json",
-            may_lose_last: false,
+            may_lose_tail: false,
         },
         Kind {
             name: "snapshot",
             strategy: "never",
             before: stopped,
             suffix: "dump.rdb",
-            may_lose_last: false,
+            may_lose_tail: false,
         },
     ];
     let mut total = [0; 4];
@@ -192,5 +195,5 @@ fn damage_is_refused_and_never_a_silently_shorter_dataset() {
             *sum += count;
         }
     }
-    println!("{total:?} damages in all: tried, refused, harmless, last record cut");
+    println!("{total:?} damages in all: tried, refused, harmless, tail cut");
 }

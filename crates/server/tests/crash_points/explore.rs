@@ -31,7 +31,7 @@ impl Effort {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
         Self {
             depth: number("HOLDFAST_CRASH_DEPTH").map_or(1, |depth| u32::try_from(depth).unwrap()),
-            share: number("HOLDFAST_CRASH_SHARE").unwrap_or(17).max(1),
+            share: number("HOLDFAST_CRASH_SHARE").unwrap_or(61).max(1),
         }
     }
 }

@@ -121,7 +121,7 @@ fn survives(world: &World<'_>, place: &str, states: &mut u64) {
 fn nothing_is_acknowledged_after_a_failed_write_or_sync_and_nothing_acknowledged_is_lost() {
     let (mut faults, mut states) = (0, 0);
     for strategy in ["always", "everysec", "never"] {
-        for kind in [ErrorKind::Other, ErrorKind::StorageFull, ErrorKind::ReadOnlyFilesystem] {
+        for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
             for forever in [false, true] {
                 let checked = check(strategy, kind, forever);
                 faults += checked.faults;

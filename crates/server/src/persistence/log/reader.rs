@@ -58,6 +58,14 @@ pub enum ReadSegmentError {
         /// What the manifest and the files before it say.
         expected: String,
     },
+    /// The segment begins where the file before it does not end.
+    #[error("it begins at stream offset {found}, and the file before it ends at {expected}")]
+    Offset {
+        /// Where it begins.
+        found: u64,
+        /// Where the file before it ends.
+        expected: u64,
+    },
     /// An invalid frame with a valid one after it.
     #[error(
         "damaged at byte {position} with valid records from byte {next_position} on; \
@@ -226,7 +234,7 @@ fn read_header(
     if let Some(offset) = expectation.offset
         && offset != header.offset
     {
-        return mismatch(format!("stream offset {}", header.offset), format!("stream offset {offset}"));
+        return Err(ReadSegmentError::Offset { found: header.offset, expected: offset });
     }
     window.advance(len);
     Ok(Some((header, crc)))
@@ -721,7 +729,8 @@ mod tests {
             assert!(matches!(result, Err(ReadSegmentError::OtherSegment { .. })), "{result:?}");
         };
         check(Expectation { seq: 2, ..expectation() });
-        check(Expectation { offset: Some(99), ..expectation() });
+        let (_, result) = read(&file, &Expectation { offset: Some(99), ..expectation() });
+        assert!(matches!(result, Err(ReadSegmentError::Offset { found: 100, expected: 99 })), "{result:?}");
         check(Expectation { store_id: Some("other".into()), ..expectation() });
         let (_, result) = read(&command("SET a 1"), &expectation());
         assert!(matches!(result, Err(ReadSegmentError::Header)));

@@ -1,0 +1,514 @@
+//! The real server on directories that are damaged, incomplete, newer, half-written, in use, or slow to load: it starts
+//! with everything, or says which file, which byte, what is lost and what to do, and then has changed nothing.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use holdfast_contract::record::{Origin, StoreRecord};
+use support::{Client, PATIENCE, Reply, Server, free_port};
+
+const REFUSED: Option<i32> = Some(3);
+const LOG: &str = "appendonlydir/appendonly.aof";
+
+/// Every file below a directory, with its contents.
+fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.insert(path.clone(), Vec::new());
+            files.extend(tree(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+fn changed(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<PathBuf> {
+    let paths = before.keys().chain(after.keys());
+    let mut changed: Vec<_> = paths.filter(|path| before.get(*path) != after.get(*path)).cloned().collect();
+    changed.dedup();
+    changed
+}
+
+/// A directory with a base, two segments with records, and a snapshot; the server was killed or stopped.
+fn lived(root: &Path, strategy: &str, kill: bool) -> PathBuf {
+    let dir = root.join("data");
+    let server = Server::spawn(&dir, &["--persist-strategy", strategy, "--save", ""]);
+    let mut client = server.client();
+    for number in 0..50 {
+        client.run(&format!("SET key:{number} value:{number}"));
+    }
+    if strategy == "never" {
+        client.run("SAVE");
+    } else {
+        client.run("BGREWRITEAOF");
+        client.wait_for_info("aof_rewrite_in_progress", "0");
+    }
+    for number in 0..10 {
+        client.run(&format!("SET later:{number} value:{number}"));
+    }
+    if strategy == "never" {
+        client.run("SAVE");
+    }
+    if kill {
+        server.kill();
+    } else {
+        assert!(server.stop().success());
+    }
+    dir
+}
+
+/// What one start says, and how it exits; nothing on disk may change.
+#[track_caller]
+fn refused(dir: &Path, args: &[&str], expected: &[&str]) {
+    let before = tree(dir);
+    let log_before = std::fs::read_to_string(dir.with_extension("log")).unwrap_or_default().len();
+    let mut server = Server::spawn(dir, args);
+    let status = server.wait();
+    let log = server.log_text()[log_before..].to_owned();
+    assert_eq!(status.code(), REFUSED, "{log}");
+    for words in expected {
+        assert!(log.contains(words), "the message lacks {words:?}:\n{log}");
+    }
+    assert_eq!(changed(&before, &tree(dir)), Vec::<PathBuf>::new(), "a refusal changed the disk:\n{log}");
+}
+
+fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut contents = std::fs::read(path).unwrap();
+    change(&mut contents);
+    std::fs::write(path, contents).unwrap();
+}
+
+fn manifest_with_version(text: &str, version: &str) -> Vec<u8> {
+    let (comment, lines) = text.split_once('\n').unwrap();
+    let fields: Vec<_> = comment.split(' ').collect();
+    let covered = format!("#holdfast {version} {} {} ", fields[2], fields[3]);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(covered.as_bytes()), lines.as_bytes());
+    format!("{covered}{crc:08x}\n{lines}").into_bytes()
+}
+
+type Damage = fn(&Path);
+
+#[test]
+fn damaged_and_missing_files_are_refused_by_name_and_nothing_is_changed() {
+    let segment = |dir: &Path| dir.join(format!("{LOG}.2.incr.aof"));
+    let cases: [(&str, &str, Damage, &[&str]); 13] = [
+        (
+            "a bit in the middle of a segment",
+            "always",
+            |dir| edit(&dir.join(format!("{LOG}.2.incr.aof")), |bytes| bytes[200] ^= 1),
+            &[
+                "appendonly.aof.2.incr.aof",
+                "damaged at byte",
+                "stream offsets",
+                "are lost",
+                "restore a backup",
+            ],
+        ),
+        (
+            "a segment cut in its header",
+            "always",
+            |dir| edit(&dir.join(format!("{LOG}.2.incr.aof")), |bytes| bytes.truncate(20)),
+            &["appendonly.aof.2.incr.aof", "byte 0", "restore a backup"],
+        ),
+        (
+            "a bit in the base",
+            "always",
+            |dir| edit(&dir.join(format!("{LOG}.2.base.rdb")), |bytes| bytes[300] ^= 4),
+            &["appendonly.aof.2.base.rdb", "damaged", "restore a backup"],
+        ),
+        (
+            "an empty base",
+            "always",
+            |dir| edit(&dir.join(format!("{LOG}.2.base.rdb")), Vec::clear),
+            &["appendonly.aof.2.base.rdb", "byte 0", "restore a backup"],
+        ),
+        (
+            "a bit in the manifest",
+            "always",
+            |dir| edit(&dir.join(format!("{LOG}.manifest")), |bytes| bytes[60] ^= 1),
+            &["appendonly.aof.manifest", "checksum", "restore a backup"],
+        ),
+        (
+            "no manifest",
+            "always",
+            |dir| std::fs::remove_file(dir.join(format!("{LOG}.manifest"))).unwrap(),
+            &["appendonlydir", "no manifest", "Put the manifest back"],
+        ),
+        (
+            "no base",
+            "always",
+            |dir| std::fs::remove_file(dir.join(format!("{LOG}.2.base.rdb"))).unwrap(),
+            &["appendonly.aof.2.base.rdb", "is missing", "Put the file back"],
+        ),
+        (
+            "no segment",
+            "always",
+            |dir| std::fs::remove_file(dir.join(format!("{LOG}.2.incr.aof"))).unwrap(),
+            &["appendonly.aof.2.incr.aof", "is missing", "Put the file back"],
+        ),
+        (
+            "no log at all",
+            "always",
+            |dir| std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap(),
+            &["stream offset 0", "bytes of writes are missing", "no data file"],
+        ),
+        (
+            "no snapshot",
+            "never",
+            |dir| std::fs::remove_file(dir.join("dump.rdb")).unwrap(),
+            &["bytes of writes are missing", "no data file", "restore a backup"],
+        ),
+        (
+            "a cut snapshot",
+            "never",
+            |dir| edit(&dir.join("dump.rdb"), |bytes| bytes.truncate(bytes.len() - 20)),
+            &["dump.rdb", "byte", "cut short", "restore a backup"],
+        ),
+        (
+            "a bit in the identity",
+            "always",
+            |dir| edit(&dir.join("holdfast-identity.json"), |bytes| bytes[20] ^= 1),
+            &["holdfast-identity.json", "checksum", "Nothing was changed"],
+        ),
+        (
+            "a snapshot of a newer version",
+            "never",
+            |dir| edit(&dir.join("dump.rdb"), |bytes| bytes[5..9].copy_from_slice(b"0099")),
+            &["dump.rdb", "version 99", "not supported"],
+        ),
+    ];
+    for (name, strategy, damage, expected) in cases {
+        println!("{name}");
+        let root = tempfile::tempdir().unwrap();
+        // A clean stop: then it is known how far the data should go.
+        let dir = lived(root.path(), strategy, false);
+        damage(&dir);
+        // What an interrupted start has left must not be tidied up by a start that refuses.
+        std::fs::write(dir.join("temp-save.rdb"), b"REDIS0010 half").unwrap();
+        refused(&dir, &["--persist-strategy", strategy, "--save", ""], expected);
+    }
+    let root = tempfile::tempdir().unwrap();
+    let dir = lived(root.path(), "always", true);
+    let manifest = dir.join(format!("{LOG}.manifest"));
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, manifest_with_version(&text, "2")).unwrap();
+    refused(&dir, &[], &["appendonly.aof.manifest", "newer version", "\"2\""]);
+    std::fs::write(&manifest, &text).unwrap();
+    edit(&segment(&dir), |bytes| bytes.truncate(bytes.len() - 3));
+    refused(
+        &dir,
+        &["--aof-load-truncated", "no"],
+        &["appendonly.aof.2.incr.aof", "at byte", "aof-load-truncated"],
+    );
+    let server = Server::spawn(&dir, &[]);
+    assert_eq!(server.client().run("DBSIZE").int(), 59, "a torn tail is one record");
+    let log = server.log_text();
+    assert!(log.contains("torn tail") && log.contains("position"), "{log}");
+}
+
+#[test]
+fn an_older_manifest_does_not_take_the_newer_segments_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let args = ["--persist-strategy", "everysec", "--save", ""];
+    let manifest = dir.join(format!("{LOG}.manifest"));
+    let server = Server::spawn(&dir, &args);
+    let mut client = server.client();
+    client.run("SET a 1");
+    let older = std::fs::read(&manifest).unwrap();
+    client.run("BGREWRITEAOF");
+    client.wait_for_info("aof_rewrite_in_progress", "0");
+    client.run("SET b 2");
+    server.kill();
+    let newest = std::fs::read(&manifest).unwrap();
+    std::fs::write(&manifest, &older).unwrap();
+    refused(&dir, &args, &["appendonly.aof.1.base.rdb", "is missing"]);
+    // Also when the older files were put back with it.
+    let copy = root.path().join("older");
+    std::fs::create_dir(&copy).unwrap();
+    let server = Server::spawn(&copy.join("data"), &args);
+    server.client().run("SET other 1");
+    server.kill();
+    std::fs::write(&manifest, &newest).unwrap();
+    let server = Server::spawn(&dir, &args);
+    let mut client = server.client();
+    let kept: Vec<_> =
+        ["1.base.rdb", "2.base.rdb", "2.incr.aof"].map(|end| dir.join(format!("{LOG}.{end}"))).into();
+    let base = std::fs::read(&kept[1]).unwrap();
+    let before = std::fs::read(&manifest).unwrap();
+    let segment = std::fs::read(&kept[2]).unwrap();
+    client.run("BGREWRITEAOF");
+    client.wait_for_info("aof_rewrite_in_progress", "0");
+    client.run("SET c 3");
+    server.kill();
+    std::fs::write(&manifest, before).unwrap();
+    std::fs::write(&kept[1], base).unwrap();
+    std::fs::write(&kept[2], segment).unwrap();
+    refused(
+        &dir,
+        &args,
+        &["appendonly.aof.3.incr.aof", "holds writes", "older than the log", "newest manifest"],
+    );
+}
+
+#[test]
+fn what_an_interrupted_server_left_is_removed_and_the_data_are_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = lived(root.path(), "everysec", true);
+    let left = [
+        dir.join("temp-save.rdb"),
+        dir.join("appendonlydir/temp-rewrite.rdb"),
+        dir.join("appendonlydir/temp-appendonly.aof.manifest"),
+        dir.join(format!("{LOG}.3.incr.aof")),
+        dir.join(format!("{LOG}.1.incr.aof")),
+    ];
+    for file in &left {
+        std::fs::write(file, b"").unwrap();
+    }
+    let server = Server::spawn(&dir, &[]);
+    assert_eq!(server.client().run("DBSIZE").int(), 60);
+    for file in &left {
+        assert!(!file.exists(), "{file:?}");
+    }
+    assert!(server.stop().success());
+}
+
+#[test]
+fn the_second_server_on_a_directory_refuses_and_names_the_lock() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let first = Server::spawn(&dir, &[]);
+    let mut client = first.client();
+    client.run("SET a 1");
+    let mut second = Server::spawn(&dir, &[]);
+    assert_eq!(second.wait().code(), REFUSED);
+    let log = second.log_text();
+    assert!(log.contains("holdfast.lock") && log.contains("Another process"), "{log}");
+    assert_eq!(client.run("GET a"), Reply::bulk("1"));
+    first.kill();
+    assert_eq!(
+        Server::spawn(&dir, &[]).client().run("GET a"),
+        Reply::bulk("1"),
+        "a killed server leaves no lock"
+    );
+}
+
+#[test]
+fn data_survive_every_change_of_the_strategy() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let strategies =
+        ["everysec", "never", "always", "no", "never", "never", "everysec", "always", "never", "no"];
+    for (number, strategy) in strategies.into_iter().enumerate() {
+        let server = Server::spawn(&dir, &["--persist-strategy", strategy, "--save", ""]);
+        let mut client = server.client();
+        assert_eq!(client.run("DBSIZE").int(), i64::try_from(number).unwrap(), "before {strategy}");
+        client.run(&format!("SET key:{number} {strategy}"));
+        client.run(&format!("PEXPIREAT key:{number} 4102444800000"));
+        if number % 3 == 2 && strategy != "never" {
+            server.kill();
+        } else {
+            assert!(server.stop().success());
+        }
+        if number == 4 {
+            let before = tree(&dir);
+            let cache = Server::spawn(&dir, &["--persistent", "no"]);
+            let mut client = cache.client();
+            assert_eq!(client.run("DBSIZE").int(), 0);
+            client.run("SET only memory");
+            drop(client);
+            assert!(cache.stop().success());
+            assert_eq!(changed(&before, &tree(&dir)), Vec::<PathBuf>::new(), "persistent no touches nothing");
+        }
+    }
+    let server = Server::spawn(&dir, &["--persist-strategy", "everysec"]);
+    let mut client = server.client();
+    for (number, strategy) in strategies.into_iter().enumerate() {
+        assert_eq!(client.run(&format!("GET key:{number}")), Reply::bulk(strategy));
+        assert_eq!(client.run(&format!("PEXPIRETIME key:{number}")).int(), 4_102_444_800_000);
+    }
+}
+
+fn http(port: u16, path: &str) -> Option<(u16, String)> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some((text.get(9..12)?.parse().ok()?, text.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+#[track_caller]
+fn wait_for<T>(what: &str, server: &Server, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "no {what}:\n{}", server.log_text());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+const KEYS: usize = 200_000;
+
+/// A log that takes a while to load.
+fn large(dir: &Path, strategy: &str) {
+    let server = Server::spawn(dir, &["--persist-strategy", strategy, "--save", ""]);
+    let mut client = server.client();
+    for chunk in 0..KEYS / 10_000 {
+        let mut bytes = Vec::new();
+        for number in 0..10_000 {
+            Client::encode(
+                &["SET", &format!("{chunk}:{number}"), "0123456789012345678901234567890123456789"],
+                &mut bytes,
+            );
+        }
+        client.send_bytes(&bytes).unwrap();
+        (0..10_000).for_each(|_| assert_eq!(client.read_reply().unwrap(), Reply::ok()));
+    }
+    drop(client);
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_server_that_loads_is_alive_and_unready_and_can_be_stopped() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    large(&dir, "no");
+    let before = tree(&dir);
+    let port = free_port();
+    let args = ["--persist-strategy", "no", "--save", "", "--health-port", &port.to_string()];
+    let server = Server::spawn(&dir, &args);
+    let mut client = wait_for("connection", &server, || Client::connect(server.port).ok());
+    let answer = client.run("GET 0:0");
+    assert!(matches!(&answer, Reply::Error(text) if text.starts_with("LOADING")), "{answer:?}");
+    let (alive, _) = wait_for("health port", &server, || http(port, "/livez"));
+    let (ready, why) = http(port, "/readyz").unwrap();
+    let still = client.run("PING");
+    assert!(
+        matches!(&still, Reply::Error(text) if text.starts_with("LOADING")),
+        "the load was too short: {still:?}"
+    );
+    assert_eq!((alive, ready), (200, 503));
+    assert!(why.contains("oading"), "{why}");
+    assert_eq!(client.info("loading"), "1");
+    assert!(server.stop().success(), "a stop while it loads is a clean one");
+    assert_eq!(changed(&before, &tree(&dir)), Vec::<PathBuf>::new(), "a stop while it loads changes nothing");
+
+    let server = Server::spawn(&dir, &args);
+    assert_eq!(usize::try_from(server.client().run("DBSIZE").int()).unwrap(), KEYS);
+    wait_for("readiness", &server, || http(port, "/readyz").filter(|(code, _)| *code == 200));
+    assert!(server.stop().success());
+}
+
+#[test]
+fn a_stop_while_it_saves_is_clean_and_keeps_everything() {
+    let root = tempfile::tempdir().unwrap();
+    for strategy in ["never", "everysec"] {
+        let dir = root.path().join(strategy);
+        large(&dir, strategy);
+        let args = ["--persist-strategy", strategy, "--save", ""];
+        for (number, command) in ["BGSAVE", "BGREWRITEAOF", "BGSAVE"].into_iter().enumerate() {
+            let server = Server::spawn(&dir, &args);
+            let mut client = server.client();
+            client.run(&format!("SET before {number}"));
+            let _ = client.run(command);
+            client.run(&format!("SET during {number}"));
+            drop(client);
+            assert!(server.stop().success(), "{strategy}: {command}");
+            let server = Server::spawn(&dir, &args);
+            let mut client = server.client();
+            for key in ["before", "during"] {
+                assert_eq!(
+                    client.run(&format!("GET {key}")),
+                    Reply::bulk(number.to_string()),
+                    "{strategy}: {command}"
+                );
+            }
+            assert_eq!(usize::try_from(client.run("DBSIZE").int()).unwrap(), KEYS + 2);
+            server.kill();
+        }
+    }
+}
+
+#[test]
+fn a_held_server_is_alive_opens_nothing_and_goes_on_when_all_is_mended() {
+    let root = tempfile::tempdir().unwrap();
+    let volume = root.path().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let (dir, record_file) = (volume.join("store"), root.path().join("store.json"));
+    let record = |epoch: u64, origin: Origin| {
+        let store_id = "6f9619ff-8b86-d011-b42d-00cf4fc964ff".to_owned();
+        let record = StoreRecord { store_id, epoch, origin, restore: None };
+        let aside = root.path().join("store.json.new");
+        std::fs::write(&aside, serde_json::to_vec(&record).unwrap()).unwrap();
+        std::fs::rename(aside, &record_file).unwrap();
+    };
+    let port = free_port();
+    let spawn = || {
+        let (dir, record_file) = (dir.to_str().unwrap(), record_file.to_str().unwrap());
+        let args = ["--dir", dir, "--store-record-file", record_file, "--on-refusal", "hold"];
+        let port = port.to_string();
+        // The log goes beside the first directory that is named, the last one counts.
+        Server::spawn(
+            &root.path().join("pod"),
+            &[&args[..], &["--health-port", &port, "--persist-strategy", "always", "--save", ""]].concat(),
+        )
+    };
+    record(0, Origin::Empty);
+    let server = spawn();
+    wait_for("identity", &server, || dir.join("holdfast-identity.json").exists().then_some(()));
+    record(1, Origin::Empty);
+    let mut client = wait_for("service", &server, || {
+        let mut client = Client::connect(server.port).ok()?;
+        (client.try_command(&["SET", "a", "1"]).ok()? == Reply::ok()).then_some(client)
+    });
+    client.run("SET b 2");
+    drop(client);
+    assert!(server.stop().success());
+
+    let segment = dir.join(format!("{LOG}.1.incr.aof"));
+    let whole = std::fs::read(&segment).unwrap();
+    edit(&segment, |bytes| bytes[150] ^= 1);
+    let before = tree(&dir);
+    let server = spawn();
+    let (_, why) = wait_for("hold", &server, || {
+        http(port, "/readyz").filter(|(code, text)| *code == 503 && text.contains("DataDamaged"))
+    });
+    assert!(why.to_lowercase().contains("hold"), "{why}");
+    assert_eq!(http(port, "/livez").unwrap().0, 200);
+    assert!(server.log_text().contains("appendonly.aof.1.incr.aof"), "{}", server.log_text());
+    assert_eq!(changed(&before, &tree(&dir)), Vec::<PathBuf>::new());
+    // Nothing is open for writing below the data directory but the lock.
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.child.id())).unwrap();
+    let open: Vec<_> = descriptors
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .filter(|path| path.starts_with(&volume) && !path.to_string_lossy().ends_with("lock"))
+        .collect();
+    assert_eq!(open, Vec::<PathBuf>::new());
+
+    std::fs::write(&segment, whole).unwrap();
+    record(1, Origin::Adopt);
+    let mut client = wait_for("service after the repair", &server, || {
+        let mut client = Client::connect(server.port).ok()?;
+        (client.try_command(&["GET", "b"]).ok()? == Reply::bulk("2")).then_some(client)
+    });
+    assert_eq!(client.run("SET c 3"), Reply::ok());
+    drop(client);
+    assert!(server.stop().success());
+
+    edit(&segment, |bytes| bytes[150] ^= 1);
+    let server = spawn();
+    wait_for("hold", &server, || http(port, "/readyz").filter(|(_, text)| text.contains("DataDamaged")));
+    assert!(server.stop().success(), "a held server stops cleanly");
+}
