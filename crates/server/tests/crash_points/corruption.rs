@@ -89,8 +89,10 @@ fn check(kind: &Kind) -> [u64; 4] {
     let mut origin = World::new(&wires, disk, config(kind.strategy));
     (kind.before)(&mut origin).unwrap();
     let files = origin.disk.files();
-    let (path, contents): &(PathBuf, Vec<u8>) =
-        files.iter().rfind(|(path, _)| path.to_string_lossy().ends_with(kind.suffix)).expect("the file is there");
+    let (path, contents): &(PathBuf, Vec<u8>) = files
+        .iter()
+        .rfind(|(path, _)| path.to_string_lossy().ends_with(kind.suffix))
+        .expect("the file is there");
     let last_frame = contents.windows(5).rposition(|window| window == b"#HF1 ").unwrap_or(contents.len());
     let (whole, before_last) = (origin.states.len() - 1, origin.states.len() - 2);
     let [mut tried, mut refused, mut harmless, mut cut] = [0; 4];
@@ -107,7 +109,11 @@ fn check(kind: &Kind) -> [u64; 4] {
         match world.boot() {
             Err(error) => {
                 refused += 1;
-                assert!(error.0.contains(&*path.to_string_lossy()), "{place}: the file is not named: {}", error.0);
+                assert!(
+                    error.0.contains(&*path.to_string_lossy()),
+                    "{place}: the file is not named: {}",
+                    error.0
+                );
                 assert!(world.disk.files() == before, "{place}: refused, and changed the disk");
             }
             Ok(()) => {
@@ -116,27 +122,69 @@ fn check(kind: &Kind) -> [u64; 4] {
                     harmless += 1;
                 } else {
                     let may_be = kind.may_lose_last && damage.position() + 1 >= last_frame;
-                    assert!(may_be && found == world.states[before_last].0, "{place}: a shorter dataset: {found:?}");
+                    assert!(
+                        may_be && found == world.states[before_last].0,
+                        "{place}: a shorter dataset: {found:?}"
+                    );
                     cut += 1;
                 }
             }
         }
         world.lose_power();
     }
-    println!("{:<48} {tried:>6} damages: {refused} refused, {cut} last records cut, {harmless} harmless", kind.name);
+    println!(
+        "{:<48} {tried:>6} damages: {refused} refused, {cut} last records cut, {harmless} harmless",
+        kind.name
+    );
     [tried, refused, harmless, cut]
 }
 
 #[test]
 fn damage_is_refused_and_never_a_silently_shorter_dataset() {
     let kinds = [
-        Kind { name: "newest segment, killed", strategy: "always", before: killed, suffix: ".incr.aof", may_lose_last: true },
-        Kind { name: "newest segment, cleanly stopped", strategy: "always", before: stopped, suffix: ".incr.aof", may_lose_last: false },
-        Kind { name: "segment that is not the newest", strategy: "always", before: rotated, suffix: ".2.incr.aof", may_lose_last: false },
+        Kind {
+            name: "newest segment, killed",
+            strategy: "always",
+            before: killed,
+            suffix: ".incr.aof",
+            may_lose_last: true,
+        },
+        Kind {
+            name: "newest segment, cleanly stopped",
+            strategy: "always",
+            before: stopped,
+            suffix: ".incr.aof",
+            may_lose_last: false,
+        },
+        Kind {
+            name: "segment that is not the newest",
+            strategy: "always",
+            before: rotated,
+            suffix: ".2.incr.aof",
+            may_lose_last: false,
+        },
         Kind { name: "base", strategy: "always", before: rotated, suffix: ".base.rdb", may_lose_last: false },
-        Kind { name: "manifest", strategy: "always", before: rotated, suffix: ".manifest", may_lose_last: false },
-        Kind { name: "identity", strategy: "always", before: rotated, suffix: "-identity.json", may_lose_last: false },
-        Kind { name: "snapshot", strategy: "never", before: stopped, suffix: "dump.rdb", may_lose_last: false },
+        Kind {
+            name: "manifest",
+            strategy: "always",
+            before: rotated,
+            suffix: ".manifest",
+            may_lose_last: false,
+        },
+        Kind {
+            name: "identity",
+            strategy: "always",
+            before: rotated,
+            suffix: "-identity.json",
+            may_lose_last: false,
+        },
+        Kind {
+            name: "snapshot",
+            strategy: "never",
+            before: stopped,
+            suffix: "dump.rdb",
+            may_lose_last: false,
+        },
     ];
     let mut total = [0; 4];
     for kind in &kinds {
