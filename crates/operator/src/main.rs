@@ -1,3 +1,180 @@
-//! Entry point.
+//! Entry point: subcommands, wiring and exit codes only.
 
-fn main() {}
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use futures::FutureExt as _;
+use futures::future::{join_all, select_all};
+use holdfast_operator::admin::{self, Readiness};
+use holdfast_operator::api::schema::crd_files;
+use holdfast_operator::bucket_client::S3BucketClient;
+use holdfast_operator::config::{Config, RunArgs};
+use holdfast_operator::context::Context;
+use holdfast_operator::controller::controllers;
+use holdfast_operator::events::Events;
+use holdfast_operator::lease::Candidate;
+use holdfast_operator::metrics::Metrics;
+use holdfast_operator::server_client::HttpServerClient;
+use holdfast_operator::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+#[derive(Parser)]
+#[command(name = "holdfast-operator", version, about = "Kubernetes operator of Holdfast stores")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch the cluster and reconcile, until SIGTERM or SIGINT.
+    Run(RunArgs),
+    /// Print the CustomResourceDefinitions, or write one file for each.
+    Crd {
+        /// Directory to write to; files that are there are replaced.
+        #[arg(long)]
+        output_dir: Option<PathBuf>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Crd { output_dir } => write_crds(output_dir),
+        Command::Run(args) => {
+            telemetry::start(&args.log, args.log_format).context("parse the log filter")?;
+            let config = Config::try_from(args)?;
+            tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .context("start the runtime")?
+                .block_on(run(config))
+        }
+    }
+}
+
+fn write_crds(output_dir: Option<PathBuf>) -> anyhow::Result<()> {
+    for file in crd_files() {
+        match &output_dir {
+            Some(dir) => {
+                let path = dir.join(&file.file_name);
+                std::fs::create_dir_all(dir).with_context(|| format!("create directory {dir:?}"))?;
+                std::fs::write(&path, &file.text).with_context(|| format!("write {path:?}"))?;
+            }
+            None => {
+                write!(std::io::stdout(), "---\n{}", file.text).context("write to standard output")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    tracing::info!(?config, version = env!("CARGO_PKG_VERSION"), "starting");
+    let (stop_sender, stop_receiver) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let signalled = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+
+    let readiness = Readiness::default();
+    let metrics = Metrics::default();
+    let health = tokio::spawn(admin::serve(config.health_address, readiness.clone(), metrics.clone()));
+
+    let work = work(config, readiness, metrics, stop_receiver);
+    tokio::pin!(work);
+    tokio::select! {
+        result = &mut work => return result,
+        result = health => {
+            result.context("run the health port")?.context("serve the health port")?;
+            bail!("the health port has ended");
+        }
+        () = signalled => {}
+    }
+    // What runs may come to its end; a second signal, or the kubelet's patience, ends it anyway: nothing is lost by that.
+    let _ = stop_sender.send(true);
+    work.await
+}
+
+/// Reconciles until told to stop, or until leadership is lost.
+async fn work(
+    config: Config,
+    readiness: Readiness,
+    metrics: Metrics,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let stopped = {
+        let mut stop = stop.clone();
+        async move {
+            // An error means that the sender is gone, and so is the reason to go on.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+        .boxed()
+        .shared()
+    };
+    let client_config = kube::Config::infer().await.context("find the Kubernetes API")?;
+    let default_namespace = client_config.default_namespace.clone();
+    let client = kube::Client::try_from(client_config).context("make a client of the Kubernetes API")?;
+    let server_version = client.apiserver_version().await.context("reach the Kubernetes API")?;
+    tracing::info!(version = server_version.git_version, "Kubernetes API answers");
+    readiness.set(true);
+
+    let lease_namespace = config.lease_namespace.clone().unwrap_or(default_namespace);
+    let candidate = Candidate::new(client.clone(), &lease_namespace, config.identity.clone());
+    if config.elects_leader {
+        tokio::select! {
+            () = candidate.acquire() => {}
+            () = stopped.clone() => return Ok(()),
+        }
+    }
+    tracing::info!(identity = config.identity, "leading");
+    metrics.set_leader(true);
+
+    let ctx = Context {
+        events: Events::new(client.clone(), Some(config.identity.clone())),
+        client,
+        servers: Arc::new(HttpServerClient::default()),
+        buckets: Arc::new(S3BucketClient),
+        defaults: config.defaults.clone(),
+        metrics: metrics.clone(),
+    };
+    let namespaces: Vec<Option<&str>> = if config.watch_namespaces.is_empty() {
+        vec![None]
+    } else {
+        config.watch_namespaces.iter().map(|namespace| Some(namespace.as_str())).collect()
+    };
+    let controllers: Vec<_> = namespaces
+        .into_iter()
+        .flat_map(|namespace| controllers(&ctx, namespace, config.concurrency, stopped.clone()))
+        .map(tokio::spawn)
+        .collect();
+
+    let lost =
+        async { if config.elects_leader { candidate.hold().await } else { std::future::pending().await } };
+    let mut running = select_all(controllers);
+    let (ended, others) = tokio::select! {
+        // Order matters: without the lease another operator may be at work, so this one must not go on at all.
+        error = lost => return Err(anyhow::Error::from(error).context("leadership is lost")),
+        (ended, _, others) = &mut running => (ended, others),
+    };
+    ended.context("a controller has failed")?;
+    if !*stop.borrow() {
+        bail!("a controller has ended by itself");
+    }
+    for ended in join_all(others).await {
+        ended.context("a controller has failed")?;
+    }
+    if config.elects_leader {
+        candidate.release().await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

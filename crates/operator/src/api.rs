@@ -1,0 +1,6 @@
+//! The kinds of `holdfast.dev`, as users see them: field documentation here is what `kubectl explain` prints.
+
+pub mod conditions;
+pub mod quantity;
+pub mod schema;
+pub mod v1alpha1;

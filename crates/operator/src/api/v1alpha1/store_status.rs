@@ -1,0 +1,124 @@
+//! Status of a Store.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Strategy;
+
+/// What the operator knows of a Store. Losing it never makes a Store look new: id and epoch are also in the ConfigMap
+/// `<name>-record` and on the volume.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreStatus {
+    /// Generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Id of the data, chosen once; first path element of its backups and label of its claim.
+    #[serde(default, rename = "storeID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub store_id: Option<String>,
+    /// Generation of the data, from 1; grows at each restore, never at a restart. Absent until the first volume is set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// The claim whose volume holds the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimStatus>,
+    /// Persistence as asked for and as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<PersistenceStatus>,
+    /// The newest backups of this Store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSummary>,
+    /// The restore that is under way, recorded before it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreStatus>,
+    /// The last restore that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_restore: Option<RestoreStatus>,
+    /// Ready, Reconciling, Stalled, PersistenceHealthy, LastBackupSucceeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The claim whose volume holds the data.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimStatus {
+    /// Name of the claim.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// UID of the claim. Another claim of that name is another volume.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+}
+
+/// Persistence as asked for and as it is.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PersistenceStatus {
+    /// Strategy of the spec.
+    pub desired: Strategy,
+    /// Strategy that the server runs with; absent while it has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<Strategy>,
+    /// True when the server runs with exactly the configuration that the spec yields.
+    pub configuration_current: bool,
+    /// The last finished snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_snapshot: Option<JobStatus>,
+    /// The last finished rotation of the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rotation: Option<JobStatus>,
+}
+
+/// A finished snapshot or rotation.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct JobStatus {
+    /// When it ended.
+    pub completion_time: Time,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// How long it took.
+    pub duration_milliseconds: u64,
+}
+
+/// The newest backups of a Store.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupSummary {
+    /// The newest StoreBackup that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_successful_backup: Option<String>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success_time: Option<Time>,
+    /// The newest StoreBackup that failed after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_failed_backup: Option<String>,
+}
+
+/// A restore from a bucket.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreStatus {
+    /// The BackupLocation.
+    #[schemars(length(max = 253))]
+    pub location: String,
+    /// Path of the backup below the location's prefix.
+    #[schemars(length(max = 1024))]
+    pub backup_path: String,
+    /// When the data of the backup was cut; writes after it are not in it.
+    pub cut_time: Time,
+    /// Epoch of the restored data.
+    pub epoch: u64,
+    /// When the restore was decided.
+    pub start_time: Time,
+    /// When the restored data was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+}

@@ -1,0 +1,64 @@
+//! What the operator asks of a bucket: does it work, and which backup is the newest. The trait is the seam at which
+//! tests put a modelled bucket.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use holdfast_bucket::{Bucket, BucketError, Credentials};
+use holdfast_contract::bucket::Location;
+
+use crate::reconcile::facts::{LatestBackup, LocationProblem};
+
+/// Data of a Secret.
+pub type SecretData = BTreeMap<String, Vec<u8>>;
+
+/// Read access to buckets, and the probe.
+#[async_trait]
+pub trait BucketClient: Send + Sync {
+    /// Writes, reads and deletes a small object.
+    async fn probe(&self, location: &Location, credentials: &SecretData) -> Result<(), LocationProblem>;
+    /// The backup of `store_id` with the newest data; none when there is none.
+    async fn latest_backup(
+        &self,
+        location: &Location,
+        credentials: &SecretData,
+        store_id: &str,
+    ) -> Result<Option<LatestBackup>, LocationProblem>;
+}
+
+/// Talks to real buckets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct S3BucketClient;
+
+fn problem(error: &BucketError) -> LocationProblem {
+    LocationProblem { reason: error.reason().to_owned(), message: error.to_string() }
+}
+
+fn open(location: &Location, credentials: &SecretData) -> Result<Bucket, LocationProblem> {
+    let credentials = Credentials::from_map(credentials).map_err(|error| problem(&error))?;
+    Bucket::open(location, credentials).map_err(|error| problem(&error))
+}
+
+#[async_trait]
+impl BucketClient for S3BucketClient {
+    async fn probe(&self, location: &Location, credentials: &SecretData) -> Result<(), LocationProblem> {
+        open(location, credentials)?.probe().await.map_err(|error| problem(&error))
+    }
+
+    async fn latest_backup(
+        &self,
+        location: &Location,
+        credentials: &SecretData,
+        store_id: &str,
+    ) -> Result<Option<LatestBackup>, LocationProblem> {
+        let bucket = open(location, credentials)?;
+        let list = bucket.list_backups(store_id).await.map_err(|error| problem(&error))?;
+        let latest = list.latest().map_err(problem)?;
+        Ok(latest.map(|(path, manifest)| LatestBackup {
+            path: path.clone(),
+            epoch: manifest.epoch,
+            offset: manifest.offset,
+            cut_ms: manifest.cut_ms,
+        }))
+    }
+}

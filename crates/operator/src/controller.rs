@@ -1,0 +1,231 @@
+//! Watches, owned kinds, concurrency, and what happens after an error.
+//!
+//! A watch only says that it is time to look; what is decided upon is read anew ([`crate::reconcile::observe`]). So a
+//! missed or repeated event costs time, never data.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::Api;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::{Action, Config as ControllerConfig};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{Controller, watcher};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tracing::Instrument as _;
+
+use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
+use crate::context::{Context, ReconcileError};
+use crate::metrics::Outcome;
+use crate::names;
+use crate::{backup, location, reconcile};
+
+/// First pause after an error; it doubles with each further one.
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+/// Longest pause after an error.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Longest time for one reconcile. Every call in it is bounded; this is for all of them together.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A reconcile that did not end well.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    #[error("not done within {} s", RECONCILE_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+type ReconcileFn = for<'a> fn(&'a Context, &'a str, &'a str) -> BoxFuture<'a, Result<Action, ReconcileError>>;
+
+/// What one controller works with.
+struct Worker {
+    ctx: Context,
+    kind: &'static str,
+    reconcile: ReconcileFn,
+    /// Errors in a row of each object, for the pause after the next one. Decides nothing else.
+    failures: Mutex<HashMap<(String, String), u32>>,
+}
+
+/// The controllers of `namespace` (absent: of all), ready to run until `stop` ends. They end early only by a bug.
+pub fn controllers(
+    ctx: &Context,
+    namespace: Option<&str>,
+    concurrency: u16,
+    stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
+) -> Vec<BoxFuture<'static, ()>> {
+    let config = ControllerConfig::default().concurrency(concurrency);
+    let ours = || {
+        watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER))
+    };
+    let store_of = |labels: &std::collections::BTreeMap<String, String>, namespace: Option<String>| {
+        let name = labels.get(names::key::STORE)?;
+        Some(ObjectRef::<Store>::new(name).within(&namespace?))
+    };
+
+    let stores = Controller::new(api::<Store>(ctx, namespace), watcher::Config::default());
+    let reader = stores.store();
+    let stores = stores
+        .owns(api::<StatefulSet>(ctx, namespace), ours())
+        .owns(api::<ConfigMap>(ctx, namespace), ours())
+        .owns(api::<Service>(ctx, namespace), ours())
+        .owns(api::<ServiceAccount>(ctx, namespace), ours())
+        .owns(api::<PodDisruptionBudget>(ctx, namespace), ours())
+        .watches(api::<Pod>(ctx, namespace), ours(), move |pod: Pod| store_of(pod.labels(), pod.namespace()))
+        .watches(api::<PersistentVolumeClaim>(ctx, namespace), ours(), move |claim: PersistentVolumeClaim| {
+            store_of(claim.labels(), claim.namespace())
+        })
+        .watches(api::<StoreBackup>(ctx, namespace), watcher::Config::default(), |backup: StoreBackup| {
+            let namespace = backup.namespace()?;
+            Some(ObjectRef::<Store>::new(&backup.spec.store_ref.name).within(&namespace))
+        })
+        .watches(
+            api::<BackupLocation>(ctx, namespace),
+            watcher::Config::default(),
+            move |location: BackupLocation| {
+                let users = reader.state().into_iter().filter(move |store| {
+                    let used = store.spec.backup.as_ref().map(|backup| backup.location_ref.name.clone());
+                    store.namespace() == location.namespace() && used == Some(location.name_any())
+                });
+                users.map(|store| ObjectRef::from_obj(&*store)).collect::<Vec<_>>()
+            },
+        )
+        .with_config(config.clone());
+    let backups = Controller::new(api::<StoreBackup>(ctx, namespace), watcher::Config::default())
+        .with_config(config.clone());
+    let locations = Controller::new(api::<BackupLocation>(ctx, namespace), watcher::Config::default())
+        .with_config(config);
+
+    vec![
+        run(
+            stores,
+            worker(ctx, "Store", |ctx, ns, name| reconcile::reconcile(ctx, ns, name).boxed()),
+            stop.clone(),
+        ),
+        run(
+            backups,
+            worker(ctx, "StoreBackup", |ctx, ns, name| backup::reconcile(ctx, ns, name).boxed()),
+            stop.clone(),
+        ),
+        run(
+            locations,
+            worker(ctx, "BackupLocation", |ctx, ns, name| location::reconcile(ctx, ns, name).boxed()),
+            stop,
+        ),
+    ]
+}
+
+fn api<K>(ctx: &Context, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    let client: Client = ctx.client.clone();
+    match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    }
+}
+
+fn worker(ctx: &Context, kind: &'static str, reconcile: ReconcileFn) -> Arc<Worker> {
+    Arc::new(Worker { ctx: ctx.clone(), kind, reconcile, failures: Mutex::default() })
+}
+
+fn run<K>(
+    controller: Controller<K>,
+    worker: Arc<Worker>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) -> BoxFuture<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    controller
+        .graceful_shutdown_on(stop)
+        .run(reconcile_one::<K>, |object, error, worker| back_off(&*object, error, &worker), worker)
+        .for_each(|result| {
+            // Errors of reconciles are logged where they are handled; here come those of watches, which go on by themselves.
+            if let Err(error) = result
+                && !matches!(
+                    error,
+                    kube::runtime::controller::Error::ReconcilerFailed(..)
+                        | kube::runtime::controller::Error::ObjectNotFound(_)
+                )
+            {
+                tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "watch interrupted");
+            }
+            futures::future::ready(())
+        })
+        .boxed()
+}
+
+async fn reconcile_one<K>(object: Arc<K>, worker: Arc<Worker>) -> Result<Action, RunError>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let span = tracing::info_span!("reconcile", kind = worker.kind, namespace, name);
+    let started = Instant::now();
+    let reconcile = (worker.reconcile)(&worker.ctx, &namespace, &name).instrument(span);
+    let result = match tokio::time::timeout(RECONCILE_TIMEOUT, reconcile).await {
+        Ok(result) => result.map_err(RunError::from),
+        Err(_) => Err(RunError::TimedOut),
+    };
+    let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
+    worker.ctx.metrics.observe_reconcile(worker.kind, outcome, started.elapsed());
+    if result.is_ok() {
+        worker.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace, name));
+    }
+    result
+}
+
+fn back_off<K: Resource<DynamicType = ()>>(object: &K, error: &RunError, worker: &Worker) -> Action {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let failures = {
+        let mut failures = worker.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry((namespace.clone(), name.clone())).or_insert(0);
+        *count = count.saturating_add(1);
+        *count
+    };
+    // Another writer was faster: look again, that is all.
+    if matches!(error, RunError::Reconcile(error) if error.code() == Some(409)) && failures == 1 {
+        tracing::debug!(kind = worker.kind, namespace, name, "changed meanwhile");
+        return Action::requeue(Duration::from_millis(100));
+    }
+    let mut causes = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        causes = format!("{causes}: {inner}");
+        cause = inner.source();
+    }
+    tracing::warn!(kind = worker.kind, namespace, name, error = causes, failures, "reconcile failed");
+    Action::requeue(pause(failures))
+}
+
+/// The pause after so many errors in a row.
+fn pause(failures: u32) -> Duration {
+    BACKOFF_MIN
+        .saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX))
+        .min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound() {
+        assert_eq!(pause(1), BACKOFF_MIN);
+        assert_eq!(pause(2), BACKOFF_MIN * 2);
+        assert_eq!(pause(30), BACKOFF_MAX);
+        assert_eq!(pause(u32::MAX), BACKOFF_MAX);
+    }
+}

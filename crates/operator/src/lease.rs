@@ -1,0 +1,182 @@
+//! Leader election by one Lease: at most one operator reconciles, another takes over when it is gone.
+//!
+//! A lease is no fence: a paused leader may wake up and go on for a moment. So nothing relies on it for safety; every
+//! write that could harm carries UID or version as a precondition, and epochs are checked by the servers.
+//!
+//! Whether the holder lives is judged by how long its record has not changed for *us*, never by comparing clocks.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, PostParams};
+use kube::{Client, Error as KubeError};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::context::code;
+use crate::names;
+
+/// Name of the Lease.
+const LEASE_NAME: &str = "holdfast-operator";
+/// After this time without a renewal another operator may take over. The three figures are Kubernetes's own.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// The holder stops when it could not renew for this long.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Between attempts to renew or to take over.
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
+
+const _: () = assert!(
+    LEASE_DURATION.as_secs() > RENEW_DEADLINE.as_secs() && RENEW_DEADLINE.as_secs() > RETRY_PERIOD.as_secs(),
+    "a holder must stop before another one may start"
+);
+
+/// Why leadership ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Another operator holds the Lease.
+    #[error("lease {LEASE_NAME:?} was taken over by {holder:?}")]
+    TakenOver {
+        /// Its identity.
+        holder: String,
+    },
+    /// The API did not answer in time.
+    #[error("failed to renew lease {LEASE_NAME:?} for {} s", RENEW_DEADLINE.as_secs())]
+    NotRenewed {
+        /// The last answer.
+        #[source]
+        source: Option<Box<KubeError>>,
+    },
+}
+
+/// One candidate.
+#[derive(Clone)]
+pub struct Candidate {
+    api: Api<Lease>,
+    identity: String,
+}
+
+impl Candidate {
+    /// A candidate called `identity`, unique among all operators, for the Lease in `namespace`.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, identity: String) -> Self {
+        Self { api: Api::namespaced(client, namespace), identity }
+    }
+
+    /// Waits until this candidate holds the Lease.
+    pub async fn acquire(&self) {
+        let mut seen: Option<(Option<String>, Instant)> = None;
+        loop {
+            match self.try_acquire(&mut seen).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) if code(&error) == Some(409) => {}
+                Err(error) => tracing::warn!(%error, "lease not acquired"),
+            }
+            sleep(RETRY_PERIOD).await;
+        }
+    }
+
+    /// Renews the Lease until that fails for good, and says why.
+    pub async fn hold(&self) -> LeaseError {
+        let mut renewed = Instant::now();
+        let mut last_error = None;
+        loop {
+            sleep(RETRY_PERIOD).await;
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            match timeout(left, self.renew()).await {
+                Ok(Ok(None)) => {
+                    renewed = Instant::now();
+                    last_error = None;
+                }
+                Ok(Ok(Some(holder))) => return LeaseError::TakenOver { holder },
+                Ok(Err(error)) => last_error = Some(Box::new(error)),
+                Err(_) => {}
+            }
+            if renewed.elapsed() >= RENEW_DEADLINE {
+                return LeaseError::NotRenewed { source: last_error };
+            }
+        }
+    }
+
+    /// Gives the Lease back, so that the next candidate need not wait.
+    pub async fn release(&self) {
+        let release = async {
+            let lease = self.api.get(LEASE_NAME).await?;
+            if holder(&lease).as_deref() != Some(&self.identity) {
+                return Ok(());
+            }
+            let mut released = lease;
+            let spec = released.spec.get_or_insert_default();
+            spec.holder_identity = None;
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+            self.api.replace(LEASE_NAME, &params(), &released).await.map(|_| ())
+        };
+        match timeout(RETRY_PERIOD, release).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "lease not released"),
+            Err(_) => tracing::warn!("lease not released in time"),
+        }
+    }
+
+    async fn try_acquire(&self, seen: &mut Option<(Option<String>, Instant)>) -> Result<bool, KubeError> {
+        let Some(mut lease) = self.api.get_opt(LEASE_NAME).await? else {
+            let new = Lease {
+                metadata: ObjectMeta { name: Some(LEASE_NAME.into()), ..ObjectMeta::default() },
+                spec: Some(self.spec(0)),
+            };
+            self.api.create(&params(), &new).await?;
+            return Ok(true);
+        };
+        let version = lease.metadata.resource_version.clone();
+        let is_free = holder(&lease).is_none_or(|holder| holder == self.identity);
+        let since = match seen {
+            Some((seen_version, since)) if *seen_version == version => *since,
+            _ => {
+                let now = Instant::now();
+                *seen = Some((version, now));
+                now
+            }
+        };
+        if !is_free && since.elapsed() < LEASE_DURATION {
+            return Ok(false);
+        }
+        let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        lease.spec = Some(self.spec(transitions.saturating_add(1)));
+        // The version in the object makes this fail if another candidate was faster.
+        self.api.replace(LEASE_NAME, &params(), &lease).await?;
+        Ok(true)
+    }
+
+    /// Absent: renewed. Present: the other holder.
+    async fn renew(&self) -> Result<Option<String>, KubeError> {
+        let mut lease = self.api.get(LEASE_NAME).await?;
+        match holder(&lease) {
+            Some(holder) if holder == self.identity => {}
+            other => return Ok(Some(other.unwrap_or_default())),
+        }
+        lease.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
+        self.api.replace(LEASE_NAME, &params(), &lease).await?;
+        Ok(None)
+    }
+
+    fn spec(&self, transitions: i32) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+            lease_transitions: Some(transitions),
+            acquire_time: Some(now.clone()),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+fn holder(lease: &Lease) -> Option<String> {
+    lease.spec.as_ref()?.holder_identity.clone().filter(|holder| !holder.is_empty())
+}
+
+fn params() -> PostParams {
+    PostParams { dry_run: false, field_manager: Some(names::FIELD_MANAGER.to_owned()) }
+}

@@ -1,0 +1,260 @@
+//! The reconcile of a Store: the steps in order, no decisions of its own.
+//!
+//! ```text
+//!   observe ─▶ validate ─▶ identify ─▶ build ─▶ next_step ─▶ apply ─▶ status
+//!   I/O        pure        pure        pure     pure         I/O      pure, then one patch
+//! ```
+//!
+//! A reconcile never asks why it was called and remembers nothing. It does at most one step and is called again at once.
+
+pub mod apply;
+pub mod build;
+pub mod facts;
+mod finalize;
+pub mod observe;
+pub mod plan;
+pub mod status;
+pub mod validate;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holdfast_contract::record::Origin;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::Api;
+use kube::runtime::controller::Action;
+
+use crate::api::conditions::{self, kind, reason};
+use crate::api::v1alpha1::{Store, StoreStatus};
+use crate::context::{Context, ReconcileError};
+use crate::events::Note;
+use apply::{Applied, Work};
+use build::{Desired, Inputs, MountedLocation, build, stateful_set::mounted_locations};
+use facts::Facts;
+use plan::identity::{Identified, Known, foreign_child, identify, location_of_dir};
+use plan::{Hold, Plan, Step};
+use validate::{ValidatedStore, validate};
+
+/// After a step: at once, as the next one may be due.
+const AFTER_STEP: Duration = Duration::from_millis(50);
+/// While something is on its way that no watch reports, such as a server that loads.
+const WHILE_WAITING: Duration = Duration::from_secs(2);
+/// While a person must act: the remedy may be something that no watch reports either.
+const WHILE_STALLED: Duration = Duration::from_secs(15);
+/// When all is well: a look at what the server says of itself, and for missed events.
+const WHEN_SETTLED: Duration = Duration::from_secs(30);
+
+/// Reconciles the Store `namespace/name` once.
+/// # Errors
+/// The API did not answer, refused, or another writer was faster. Nothing has to be undone.
+pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Action, ReconcileError> {
+    let stores: Api<Store> = Api::namespaced(ctx.client.clone(), namespace);
+    let live = stores.get_opt(name).await.map_err(ReconcileError::call("read", "Store", name))?;
+    let Some(store) = live else {
+        ctx.metrics.forget_store(namespace, name);
+        return Ok(Action::await_change());
+    };
+    if store.metadata.deletion_timestamp.is_some() {
+        finalize::finalize(ctx, &store).await?;
+        ctx.metrics.forget_store(namespace, name);
+        return Ok(Action::await_change());
+    }
+
+    let (valid, refused) = match validate(&store, &ctx.defaults) {
+        Ok(valid) => (Some(valid), None),
+        Err(refusals) => {
+            let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+            (None, Some(Hold::stalled(reason::INVALID_SPEC, lines.join("; "))))
+        }
+    };
+    let facts = observe::observe(ctx, &store, valid.as_ref()).await?;
+    let decision = match &valid {
+        Some(valid) => decide(&store, valid, &facts, false),
+        None => Decision::default(),
+    };
+    let mut plan = decision.plan.clone();
+    plan.holds.extend(refused);
+
+    let mut wrote_status = false;
+    if let (Some(step), Some(valid)) = (&decision.plan.step, &valid) {
+        let work = Work {
+            store: &store,
+            valid,
+            known: decision.known.as_ref(),
+            desired: decision.desired.as_ref(),
+            facts: &facts,
+        };
+        match apply::apply(ctx, &work, step).await {
+            Ok(Applied::Changed) => {}
+            Ok(Applied::Nothing) => {
+                // The objects only look different; go on as if they did not.
+                let again = decide(&store, valid, &facts, true);
+                if let Some(step) = &again.plan.step {
+                    apply::apply(ctx, &work, step).await?;
+                }
+                plan = again.plan;
+            }
+            Err(error) => match error.refusal() {
+                Some(message) => {
+                    plan.step = None;
+                    plan.holds.insert(0, Hold::stalled(reason::API_REFUSED, message));
+                }
+                None => return Err(error),
+            },
+        }
+        wrote_status = plan.step.as_ref().is_some_and(|step| {
+            matches!(
+                step,
+                Step::RecordIdentity { .. }
+                    | Step::RecordEpoch { .. }
+                    | Step::RecordClaim(_)
+                    | Step::RecordRestore(_)
+                    | Step::DropRestore
+                    | Step::SetFinalizer(_)
+            )
+        });
+    }
+    if !wrote_status {
+        let config_sha256 = decision.desired.as_ref().map(|desired| desired.config_sha256.as_str());
+        let new = status::status(&store, config_sha256, &facts, &plan, Timestamp::now());
+        report(ctx, &store, new).await?;
+    }
+    Ok(Action::requeue(delay(&plan, &facts)))
+}
+
+/// What was decided, and what it was decided upon.
+#[derive(Debug, Default)]
+pub struct Decision {
+    /// The step and the holds.
+    pub plan: Plan,
+    /// What is known of the data.
+    pub known: Option<Known>,
+    /// The objects.
+    pub desired: Option<Desired>,
+}
+
+/// The pure middle of a reconcile.
+#[must_use]
+pub fn decide(store: &Store, valid: &ValidatedStore, facts: &Facts, applied_noop: bool) -> Decision {
+    if let Some(hold) = foreign_child(store, facts) {
+        return Decision { plan: Plan::hold(hold), ..Decision::default() };
+    }
+    let (known, hold) = if valid.storage.is_some() {
+        match identify(store, valid, facts, Timestamp::now()) {
+            Identified::Known(known, hold) => (Some(*known), hold),
+            Identified::Step(step) => return Decision { plan: Plan::step(step), ..Decision::default() },
+            Identified::Hold(hold) => return Decision { plan: Plan::hold(hold), ..Decision::default() },
+        }
+    } else {
+        (None, None)
+    };
+    let inputs = Inputs {
+        record: known.as_ref().map(Known::record),
+        auth_revision: plan::auth_revision(facts),
+        locations: locations(valid, known.as_ref(), store.status.as_ref(), facts),
+    };
+    let desired = build(valid, &inputs);
+    let mut plan = plan::next_step(store, valid, known.as_ref(), &desired, facts, applied_noop);
+    if let Some(hold) = hold {
+        plan.holds.insert(0, hold);
+    }
+    Decision { plan, known, desired: Some(desired) }
+}
+
+/// The locations whose credentials the pod mounts: that of the spec, that of the first volume's backup, that of a restore
+/// under way. A location that is missing for now keeps its mount, so that nothing restarts for it.
+fn locations(
+    valid: &ValidatedStore,
+    known: Option<&Known>,
+    status: Option<&StoreStatus>,
+    facts: &Facts,
+) -> Vec<MountedLocation> {
+    let mounted: BTreeMap<String, String> =
+        facts.children.stateful_set.as_ref().map(mounted_locations).unwrap_or_default();
+    let origin = known.and_then(|known| match &known.origin {
+        Origin::Restore { plan } => location_of_dir(&plan.credentials_dir),
+        Origin::Empty | Origin::Clone { .. } | Origin::Adopt => None,
+    });
+    let restore = status.and_then(|status| status.restore.as_ref()).map(|restore| restore.location.as_str());
+    let mut locations: Vec<MountedLocation> = valid
+        .backup_location
+        .as_deref()
+        .into_iter()
+        .chain(origin)
+        .chain(restore)
+        .filter(|_| valid.storage.is_some())
+        .filter_map(|name| {
+            let live = facts.locations.get(name).and_then(Option::as_ref);
+            let secret = live.map(|live| live.spec.credentials_secret_ref.name.clone());
+            Some(MountedLocation {
+                name: name.to_owned(),
+                secret: secret.or_else(|| mounted.get(name).cloned())?,
+            })
+        })
+        .collect();
+    locations.sort();
+    locations.dedup_by(|a, b| a.name == b.name);
+    locations
+}
+
+fn delay(plan: &Plan, facts: &Facts) -> Duration {
+    if plan.step.is_some() {
+        AFTER_STEP
+    } else if plan.holds.iter().any(|hold| hold.stalled) {
+        WHILE_STALLED
+    } else if !plan.holds.is_empty() || status::readiness(facts).status != "True" {
+        WHILE_WAITING
+    } else {
+        WHEN_SETTLED
+    }
+}
+
+/// Writes the status if it has changed, and says so in events and metrics.
+async fn report(ctx: &Context, store: &Store, new: StoreStatus) -> Result<(), ReconcileError> {
+    let old = store.status.clone().unwrap_or_default();
+    ctx.metrics.set_store(
+        &store.namespace().unwrap_or_default(),
+        &store.name_any(),
+        conditions::is_true(&new.conditions, kind::READY),
+        conditions::is_true(&new.conditions, kind::STALLED),
+        new.backup.as_ref().and_then(|backup| Some(backup.last_success_time.as_ref()?.0.as_second())),
+    );
+    if new == old {
+        return Ok(());
+    }
+    let notes = changes(&old, &new);
+    apply::replace_status(ctx, store, new).await?;
+    for note in notes {
+        tracing::info!(reason = note.reason, note = note.text, "condition changed");
+        ctx.events.publish(store, note).await;
+    }
+    Ok(())
+}
+
+/// An event for each condition whose status or reason has changed.
+fn changes(old: &StoreStatus, new: &StoreStatus) -> Vec<Note> {
+    new.conditions
+        .iter()
+        .filter_map(|condition| {
+            let before = conditions::find(&old.conditions, &condition.type_);
+            let is_same = before
+                .is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
+            let is_bad = match condition.type_.as_str() {
+                kind::STALLED => condition.status == "True",
+                kind::PERSISTENCE_HEALTHY => condition.status == "False",
+                kind::READY => {
+                    // What has just begun, and the way to a running server, are in the condition; only the ends are news.
+                    let news =
+                        condition.status == "True" || before.is_some_and(|before| before.status == "True");
+                    return (!is_same && news).then(|| match condition.status.as_str() {
+                        "True" => Note::normal("Ready", ""),
+                        _ => Note::warning(&condition.reason, condition.message.clone()),
+                    });
+                }
+                _ => false,
+            };
+            (!is_same && is_bad).then(|| Note::warning(&condition.reason, condition.message.clone()))
+        })
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! What was observed of a Store in one reconcile: plain data, the input of every decision.
+
+use std::collections::BTreeMap;
+
+use holdfast_contract::control::{ServerState, ServerStatus};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use crate::api::v1alpha1::{BackupLocation, StoreBackup};
+
+/// Everything that one reconcile of a Store has read.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The owned objects.
+    pub children: Children,
+    /// The claim `data-<store>-0`.
+    pub claim: Option<PersistentVolumeClaim>,
+    /// The pod `<store>-0`.
+    pub pod: Option<Pod>,
+    /// What the server says of itself.
+    pub server: ServerFact,
+    /// The source that bootstrap names; read only while the Store has no epoch.
+    pub source: SourceFact,
+    /// The locations that spec, status and record name; absent values are missing objects.
+    pub locations: BTreeMap<String, Option<BackupLocation>>,
+    /// The StoreBackups of this Store.
+    pub backups: Vec<StoreBackup>,
+    /// The newest backup in the bucket; read only when the volume is lost and shall be restored.
+    pub latest_backup: Option<Result<Option<LatestBackup>, LocationProblem>>,
+    /// Other claims in the namespace that carry the store id to adopt; read only for an adoption without a claim.
+    pub claims_with_store_id: Vec<String>,
+    /// Other Stores in the namespace with the store id to adopt.
+    pub stores_with_store_id: Vec<String>,
+    /// The newest warning event of the pod; read only while it is not ready.
+    pub pod_warning: Option<String>,
+    /// The newest warning event of the claim; read only while it is not bound.
+    pub claim_warning: Option<String>,
+}
+
+/// The owned objects as they are.
+#[derive(Debug, Clone, Default)]
+pub struct Children {
+    /// Account of the pods.
+    pub service_account: Option<ServiceAccount>,
+    /// ConfigMap with the record.
+    pub record: Option<ConfigMap>,
+    /// ConfigMap with the configuration.
+    pub config: Option<ConfigMap>,
+    /// Secret with password and token.
+    pub auth: Option<Secret>,
+    /// Service for clients.
+    pub service: Option<Service>,
+    /// Headless Service.
+    pub headless_service: Option<Service>,
+    /// PodDisruptionBudget.
+    pub pdb: Option<PodDisruptionBudget>,
+    /// StatefulSet.
+    pub stateful_set: Option<StatefulSet>,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Clone, Default)]
+pub enum ServerFact {
+    /// There is no running server to ask.
+    #[default]
+    Absent,
+    /// It did not answer; the text says how.
+    Unreachable(String),
+    /// It refused the operator's token.
+    Unauthorized(String),
+    /// It answered.
+    Status(Box<ServerStatus>),
+}
+
+impl ServerFact {
+    /// The answer, if there is one.
+    #[must_use]
+    pub fn status(&self) -> Option<&ServerStatus> {
+        match self {
+            ServerFact::Status(status) => Some(status),
+            ServerFact::Absent | ServerFact::Unreachable(_) | ServerFact::Unauthorized(_) => None,
+        }
+    }
+
+    /// The reason for which the server is held, if it is.
+    #[must_use]
+    pub fn held_for(&self) -> Option<&str> {
+        let status = self.status().filter(|status| status.state == ServerState::Holding)?;
+        status.decision.as_ref().map(|decision| decision.reason.as_str())
+    }
+}
+
+/// The source that bootstrap names.
+#[derive(Debug, Clone, Default)]
+pub enum SourceFact {
+    /// Nothing had to be read.
+    #[default]
+    NotNeeded,
+    /// There is no StoreBackup of that name.
+    BackupMissing,
+    /// A StoreBackup of the method Snapshot.
+    Backup(Box<StoreBackup>),
+    /// A VolumeSnapshot, or none of that name.
+    VolumeSnapshot(Option<SnapshotFact>),
+    /// The API server has no VolumeSnapshots.
+    VolumeSnapshotsUnavailable,
+}
+
+/// What matters of a VolumeSnapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnapshotFact {
+    /// Its name.
+    pub name: String,
+    /// Label with the id of the data.
+    pub store_id: Option<String>,
+    /// Label with the epoch of the data.
+    pub epoch: Option<u64>,
+    /// Label with the offset of the data.
+    pub offset: Option<u64>,
+    /// `status.readyToUse`.
+    pub ready_to_use: bool,
+    /// `status.error.message`.
+    pub error: Option<String>,
+}
+
+/// The newest backup of a Store in its bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LatestBackup {
+    /// Path below the location's prefix.
+    pub path: String,
+    /// Epoch of its data.
+    pub epoch: u64,
+    /// Offset of its cut.
+    pub offset: u64,
+    /// When it was cut.
+    pub cut_ms: u64,
+}
+
+/// Why a location cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocationProblem {
+    /// PascalCase reason.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+}

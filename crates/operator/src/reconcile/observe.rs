@@ -1,0 +1,327 @@
+//! Reads everything that one reconcile of a Store decides upon, straight from the API and from the server: no cache, so
+//! no decision is ever made upon a view that is older than our own last write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
+
+use holdfast_contract::ports;
+use holdfast_contract::record::{Origin, reason as held};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
+use kube::api::{Api, ListParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+use super::build::{config_map, secret};
+use super::facts::{Children, Facts, ServerFact, SnapshotFact, SourceFact};
+use super::plan::identity::{bucket_of, location_of_dir};
+use super::status::pod_is_ready;
+use super::validate::{Source, ValidatedStore};
+use crate::api::v1alpha1::{BackupLocation, BackupMethod, OnVolumeLoss, Store, StoreBackup};
+use crate::context::{Context, ReconcileError, code};
+use crate::names;
+use crate::server_client::{Endpoint, ServerError};
+
+/// Events to look through for the newest warning about one object.
+const EVENTS_MAX: u32 = 50;
+
+/// Reads the facts about `store`. Without `valid` (the spec is refused) only what the status needs.
+/// # Errors
+/// The API did not answer. A server or bucket that does not answer is a fact.
+pub async fn observe(
+    ctx: &Context,
+    store: &Store,
+    valid: Option<&ValidatedStore>,
+) -> Result<Facts, ReconcileError> {
+    let namespace = store.namespace().unwrap_or_default();
+    let name = store.name_any();
+    let (
+        service_account,
+        record,
+        config,
+        auth,
+        service,
+        headless_service,
+        pdb,
+        stateful_set,
+        claim,
+        pod,
+        backups,
+    ) = tokio::try_join!(
+        read(ctx, &namespace, names::service_account(&name)),
+        read(ctx, &namespace, names::record(&name)),
+        read(ctx, &namespace, names::config(&name)),
+        read(ctx, &namespace, names::auth_secret(&name)),
+        read(ctx, &namespace, names::stateful_set(&name)),
+        read(ctx, &namespace, names::headless_service(&name)),
+        read(ctx, &namespace, names::stateful_set(&name)),
+        read(ctx, &namespace, names::stateful_set(&name)),
+        read::<PersistentVolumeClaim>(ctx, &namespace, names::claim(&name)),
+        read::<Pod>(ctx, &namespace, names::pod(&name)),
+        backups_of(ctx, &namespace, &name),
+    )?;
+    let children =
+        Children { service_account, record, config, auth, service, headless_service, pdb, stateful_set };
+    let server = ask_server(ctx, &children, pod.as_ref()).await;
+    let mut facts = Facts { children, claim, pod, server, backups, ..Facts::default() };
+    if let Some(valid) = valid {
+        facts.source = read_source(ctx, store, valid).await?;
+        facts.locations = read_locations(ctx, store, valid, &facts).await?;
+        read_adoption(ctx, store, valid, &mut facts).await?;
+        facts.latest_backup = read_latest_backup(ctx, store, valid, &facts).await?;
+    }
+    read_warnings(ctx, &namespace, &mut facts).await?;
+    Ok(facts)
+}
+
+/// The endpoint of the server in `pod`, when there is a server to ask.
+pub(crate) fn endpoint(children: &Children, pod: Option<&Pod>) -> Option<Endpoint> {
+    let status = pod?.status.as_ref()?;
+    let is_running = status.container_statuses.iter().flatten().any(|container| {
+        container.name == names::SERVER_CONTAINER
+            && container.state.as_ref().is_some_and(|state| state.running.is_some())
+    });
+    let address: IpAddr = status.pod_ip.as_ref().filter(|_| is_running)?.parse().ok()?;
+    let auth = secret::read(children.auth.as_ref()?).ok()?;
+    Some(Endpoint { address: SocketAddr::new(address, ports::CONTROL), token: auth.token })
+}
+
+async fn ask_server(ctx: &Context, children: &Children, pod: Option<&Pod>) -> ServerFact {
+    let Some(endpoint) = endpoint(children, pod) else { return ServerFact::Absent };
+    match ctx.servers.status(&endpoint).await {
+        Ok(status) => ServerFact::Status(Box::new(status)),
+        Err(error @ ServerError::Unauthorized { .. }) => ServerFact::Unauthorized(error.to_string()),
+        Err(error) => ServerFact::Unreachable(error.to_string()),
+    }
+}
+
+async fn read<K>(ctx: &Context, namespace: &str, name: String) -> Result<Option<K>, ReconcileError>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + NamedKind,
+    K::DynamicType: Default,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    api.get_opt(&name).await.map_err(ReconcileError::call("read", K::KIND_NAME, &name))
+}
+
+/// The kind's name for messages.
+pub(crate) trait NamedKind {
+    /// As in a manifest.
+    const KIND_NAME: &'static str;
+}
+
+macro_rules! named_kinds {
+    ($($kind:ty => $name:literal),* $(,)?) => {
+        $(impl NamedKind for $kind { const KIND_NAME: &'static str = $name; })*
+    };
+}
+
+named_kinds! {
+    k8s_openapi::api::core::v1::ServiceAccount => "ServiceAccount",
+    k8s_openapi::api::core::v1::ConfigMap => "ConfigMap",
+    k8s_openapi::api::core::v1::Secret => "Secret",
+    k8s_openapi::api::core::v1::Service => "Service",
+    PersistentVolumeClaim => "PersistentVolumeClaim",
+    Pod => "Pod",
+    k8s_openapi::api::policy::v1::PodDisruptionBudget => "PodDisruptionBudget",
+    k8s_openapi::api::apps::v1::StatefulSet => "StatefulSet",
+    BackupLocation => "BackupLocation",
+    StoreBackup => "StoreBackup",
+    Store => "Store",
+}
+
+async fn backups_of(ctx: &Context, namespace: &str, store: &str) -> Result<Vec<StoreBackup>, ReconcileError> {
+    let api: Api<StoreBackup> = Api::namespaced(ctx.client.clone(), namespace);
+    let list =
+        api.list(&ListParams::default()).await.map_err(ReconcileError::call("list", "StoreBackup", store))?;
+    Ok(list.items.into_iter().filter(|backup| backup.spec.store_ref.name == store).collect())
+}
+
+async fn read_source(
+    ctx: &Context,
+    store: &Store,
+    valid: &ValidatedStore,
+) -> Result<SourceFact, ReconcileError> {
+    let has_epoch = store.status.as_ref().and_then(|status| status.epoch).is_some();
+    match &valid.bootstrap {
+        _ if has_epoch => Ok(SourceFact::NotNeeded),
+        Source::Empty | Source::Adopt(_) => Ok(SourceFact::NotNeeded),
+        Source::VolumeSnapshot(name) => read_snapshot(ctx, &valid.namespace, name).await,
+        Source::Backup(name) => {
+            let Some(backup) = read::<StoreBackup>(ctx, &valid.namespace, name.clone()).await? else {
+                return Ok(SourceFact::BackupMissing);
+            };
+            if backup.spec.method == BackupMethod::Snapshot {
+                return Ok(SourceFact::Backup(Box::new(backup)));
+            }
+            let snapshot = backup.status.as_ref().and_then(|status| status.volume_snapshots.first());
+            match snapshot {
+                Some(snapshot) => read_snapshot(ctx, &valid.namespace, &snapshot.name).await,
+                // It has not got that far; its conditions say why.
+                None => Ok(SourceFact::Backup(Box::new(backup))),
+            }
+        }
+    }
+}
+
+async fn read_snapshot(ctx: &Context, namespace: &str, name: &str) -> Result<SourceFact, ReconcileError> {
+    match ctx.volume_snapshots(namespace).get(name).await {
+        Ok(object) => {
+            let label = |key: &str| object.labels().get(key).cloned();
+            let status = &object.data["status"];
+            Ok(SourceFact::VolumeSnapshot(Some(SnapshotFact {
+                name: name.to_owned(),
+                store_id: label(names::key::STORE_ID),
+                epoch: label(names::key::EPOCH).and_then(|text| text.parse().ok()),
+                offset: label(names::key::OFFSET).and_then(|text| text.parse().ok()),
+                ready_to_use: status["readyToUse"].as_bool().unwrap_or(false),
+                error: status["error"]["message"].as_str().map(str::to_owned),
+            })))
+        }
+        Err(error) if code(&error) == Some(404) => {
+            if ctx.has_volume_snapshots(namespace).await? {
+                Ok(SourceFact::VolumeSnapshot(None))
+            } else {
+                Ok(SourceFact::VolumeSnapshotsUnavailable)
+            }
+        }
+        Err(source) => Err(ReconcileError::call("read", "VolumeSnapshot", name)(source)),
+    }
+}
+
+/// Every location that the spec, the status or the record name.
+async fn read_locations(
+    ctx: &Context,
+    store: &Store,
+    valid: &ValidatedStore,
+    facts: &Facts,
+) -> Result<BTreeMap<String, Option<BackupLocation>>, ReconcileError> {
+    let mut wanted: BTreeSet<String> = valid.backup_location.iter().cloned().collect();
+    wanted.extend(
+        store
+            .status
+            .iter()
+            .filter_map(|status| status.restore.as_ref())
+            .map(|restore| restore.location.clone()),
+    );
+    if let SourceFact::Backup(backup) = &facts.source {
+        wanted.extend(backup.status.iter().filter_map(|status| status.location.clone()));
+    }
+    if let Ok(Some(record)) = config_map::read_record(facts.children.record.as_ref())
+        && let Origin::Restore { plan } = &record.origin
+    {
+        wanted.extend(location_of_dir(&plan.credentials_dir).map(str::to_owned));
+    }
+    let mut locations = BTreeMap::new();
+    for name in wanted {
+        let location = read(ctx, &valid.namespace, name.clone()).await?;
+        locations.insert(name, location);
+    }
+    Ok(locations)
+}
+
+/// What an adoption must know before the Store has an id.
+async fn read_adoption(
+    ctx: &Context,
+    store: &Store,
+    valid: &ValidatedStore,
+    facts: &mut Facts,
+) -> Result<(), ReconcileError> {
+    let Source::Adopt(id) = &valid.bootstrap else { return Ok(()) };
+    if store.status.as_ref().is_some_and(|status| status.store_id.is_some()) {
+        return Ok(());
+    }
+    let stores: Api<Store> = Api::namespaced(ctx.client.clone(), &valid.namespace);
+    let list =
+        stores.list(&ListParams::default()).await.map_err(ReconcileError::call("list", "Store", ""))?;
+    facts.stores_with_store_id = list
+        .items
+        .iter()
+        .filter(|other| other.uid() != store.uid())
+        .filter(|other| other.status.as_ref().and_then(|status| status.store_id.as_ref()) == Some(id))
+        .map(|other| other.name_any())
+        .collect();
+    if facts.claim.is_none() {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &valid.namespace);
+        let with_id = ListParams::default().labels(&format!("{}={id}", names::key::STORE_ID));
+        let list = claims.list_metadata(&with_id).await.map_err(ReconcileError::call(
+            "list",
+            "PersistentVolumeClaim",
+            "",
+        ))?;
+        facts.claims_with_store_id = list.items.iter().map(|claim| claim.name_any()).collect();
+    }
+    Ok(())
+}
+
+async fn read_latest_backup(
+    ctx: &Context,
+    store: &Store,
+    valid: &ValidatedStore,
+    facts: &Facts,
+) -> Result<Option<Result<Option<super::facts::LatestBackup>, super::facts::LocationProblem>>, ReconcileError>
+{
+    let status = store.status.as_ref();
+    let is_wanted = facts.server.held_for() == Some(held::VOLUME_LOST)
+        && valid.on_volume_loss == OnVolumeLoss::RestoreLatestBackup
+        && status.is_none_or(|status| status.restore.is_none());
+    let location = valid
+        .backup_location
+        .as_ref()
+        .filter(|_| is_wanted)
+        .and_then(|name| facts.locations.get(name)?.as_ref());
+    let (Some(location), Some(store_id)) = (location, status.and_then(|status| status.store_id.as_ref()))
+    else {
+        return Ok(None);
+    };
+    let secret = &location.spec.credentials_secret_ref.name;
+    let credentials = match ctx.secret_data(&valid.namespace, secret).await? {
+        Ok(credentials) => credentials,
+        Err(problem) => return Ok(Some(Err(problem))),
+    };
+    Ok(Some(ctx.buckets.latest_backup(&bucket_of(location), &credentials, store_id).await))
+}
+
+/// The newest warnings about pod and claim, while they are not as they should be: mounts, images, classes and quotas
+/// report nowhere else.
+async fn read_warnings(ctx: &Context, namespace: &str, facts: &mut Facts) -> Result<(), ReconcileError> {
+    if let Some(claim) = &facts.claim
+        && claim.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Bound")
+    {
+        facts.claim_warning = newest_warning(ctx, namespace, claim.uid()).await?;
+    }
+    match &facts.pod {
+        Some(pod) if !pod_is_ready(pod) && facts.server.status().is_none() => {
+            facts.pod_warning = newest_warning(ctx, namespace, pod.uid()).await?;
+        }
+        // Without a pod the StatefulSet says why it cannot be made.
+        None => {
+            let uid = facts.children.stateful_set.as_ref().and_then(|set| set.metadata.uid.clone());
+            facts.pod_warning = newest_warning(ctx, namespace, uid).await?;
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+async fn newest_warning(
+    ctx: &Context,
+    namespace: &str,
+    uid: Option<String>,
+) -> Result<Option<String>, ReconcileError> {
+    let Some(uid) = uid else { return Ok(None) };
+    let events: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
+    let about =
+        ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning")).limit(EVENTS_MAX);
+    let list = events.list(&about).await.map_err(ReconcileError::call("list", "Event", &uid))?;
+    Ok(list
+        .items
+        .into_iter()
+        .max_by_key(|event| {
+            let last = event.last_timestamp.as_ref().map(|time| time.0);
+            let first = event.event_time.as_ref().map(|time| time.0);
+            last.or(first)
+        })
+        .and_then(|event| event.message))
+}

@@ -1,0 +1,397 @@
+//! Facts and plan → the status of a Store. Pure; the patch itself is one call in `reconcile.rs`.
+
+use holdfast_contract::control::{JobReport, ServerState};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::build::server_config;
+use super::facts::{Facts, ServerFact};
+use super::plan::{Plan, control_problem, restore_container_runs};
+use crate::api::conditions::{self, Verdict, kind, reason};
+use crate::api::v1alpha1::{
+    BackupSummary, JobStatus, PersistenceStatus, Store, StoreBackup, StoreStatus, Strategy,
+};
+
+/// The status of `store` after a reconcile. `config_sha256` is that of the desired configuration; absent when nothing
+/// could be built. Fields that record intent are taken over unchanged: only steps write them.
+#[must_use]
+pub fn status(
+    store: &Store,
+    config_sha256: Option<&str>,
+    facts: &Facts,
+    plan: &Plan,
+    now: Timestamp,
+) -> StoreStatus {
+    let old = store.status.clone().unwrap_or_default();
+    let generation = store.metadata.generation;
+    let strategy = store.spec.persistence.strategy;
+    let persistence = persistence_status(&old, strategy, config_sha256, facts);
+    let backup = backup_summary(&old, &facts.backups);
+    let ready = readiness(facts);
+    let verdicts = vec![
+        ready,
+        reconciling(facts, plan),
+        stalled(plan),
+        persistence_healthy(strategy, &persistence, facts),
+        last_backup(&facts.backups),
+    ];
+    StoreStatus {
+        observed_generation: generation,
+        conditions: conditions::merge(&old.conditions, verdicts, generation, now),
+        persistence: Some(persistence),
+        backup,
+        store_id: old.store_id,
+        epoch: old.epoch,
+        claim: old.claim,
+        restore: old.restore,
+        last_restore: old.last_restore,
+    }
+}
+
+fn persistence_status(
+    old: &StoreStatus,
+    desired: Strategy,
+    config_sha256: Option<&str>,
+    facts: &Facts,
+) -> PersistenceStatus {
+    let before = old.persistence.clone();
+    let Some(server) = facts.server.status() else {
+        return PersistenceStatus {
+            desired,
+            effective: before.as_ref().and_then(|before| before.effective),
+            configuration_current: before
+                .as_ref()
+                .is_some_and(|before| before.configuration_current && before.desired == desired),
+            last_snapshot: before.as_ref().and_then(|before| before.last_snapshot.clone()),
+            last_rotation: before.and_then(|before| before.last_rotation),
+        };
+    };
+    let job =
+        |report: &Option<JobReport>, before: Option<JobStatus>| report.as_ref().map_or(before, job_status);
+    PersistenceStatus {
+        desired,
+        effective: server_config::strategy_of_word(&server.strategy),
+        configuration_current: config_sha256 == Some(server.config_sha256.as_str()),
+        last_snapshot: job(
+            &server.last_snapshot,
+            before.as_ref().and_then(|before| before.last_snapshot.clone()),
+        ),
+        last_rotation: job(&server.last_rotation, before.and_then(|before| before.last_rotation)),
+    }
+}
+
+fn job_status(report: &JobReport) -> Option<JobStatus> {
+    Some(JobStatus {
+        completion_time: Time(time_of_ms(report.completed_ms)?),
+        bytes: report.bytes,
+        duration_milliseconds: report.duration_ms,
+    })
+}
+
+/// The instant of `ms` milliseconds since the Unix epoch; absent when it lies outside what a time can be.
+#[must_use]
+pub fn time_of_ms(ms: u64) -> Option<Timestamp> {
+    // Whole seconds: the API keeps no fractions, and a time that reads back differently would look like a change.
+    Timestamp::from_second(i64::try_from(ms / 1000).ok()?).ok()
+}
+
+/// Finished backups as (when, name, succeeded).
+fn finished(backups: &[StoreBackup]) -> impl Iterator<Item = (&Time, &str, bool)> {
+    backups.iter().filter_map(|backup| {
+        let status = backup.status.as_ref()?;
+        let succeeded = conditions::is_true(&status.conditions, kind::SUCCEEDED);
+        Some((status.completion_time.as_ref()?, backup.metadata.name.as_deref()?, succeeded))
+    })
+}
+
+fn backup_summary(old: &StoreStatus, backups: &[StoreBackup]) -> Option<BackupSummary> {
+    let newest = |wanted: bool| {
+        finished(backups).filter(|(_, _, succeeded)| *succeeded == wanted).max_by(|a, b| a.0.0.cmp(&b.0.0))
+    };
+    let success = newest(true);
+    let failure = newest(false)
+        .filter(|(time, _, _)| success.is_none_or(|(success_time, _, _)| time.0 > success_time.0))
+        .map(|(_, name, _)| name.to_owned());
+    // Deleting a StoreBackup leaves its data in the bucket, so the age of the newest good backup does not go back.
+    let before = old.backup.as_ref().filter(|before| {
+        before
+            .last_success_time
+            .as_ref()
+            .is_some_and(|time| success.is_none_or(|(success_time, _, _)| time.0 > success_time.0))
+    });
+    let summary = match (before, success) {
+        (Some(before), _) => BackupSummary {
+            last_successful_backup: before.last_successful_backup.clone(),
+            last_success_time: before.last_success_time.clone(),
+            last_failed_backup: failure,
+        },
+        (None, success) => BackupSummary {
+            last_successful_backup: success.map(|(_, name, _)| name.to_owned()),
+            last_success_time: success.map(|(time, _, _)| time.clone()),
+            last_failed_backup: failure,
+        },
+    };
+    let is_empty = summary.last_success_time.is_none() && summary.last_failed_backup.is_none();
+    (!is_empty).then_some(summary)
+}
+
+fn last_backup(backups: &[StoreBackup]) -> Verdict {
+    match finished(backups).max_by(|a, b| a.0.0.cmp(&b.0.0)) {
+        Some((_, name, true)) => Verdict::yes(
+            kind::LAST_BACKUP_SUCCEEDED,
+            reason::BACKUP_SUCCEEDED,
+            format!("StoreBackup {name:?}"),
+        ),
+        Some((_, name, false)) => Verdict::no(
+            kind::LAST_BACKUP_SUCCEEDED,
+            reason::BACKUP_FAILED,
+            format!("StoreBackup {name:?} has failed; see its conditions"),
+        ),
+        None => {
+            Verdict::unknown(kind::LAST_BACKUP_SUCCEEDED, reason::NO_BACKUP, "no StoreBackup has ended yet")
+        }
+    }
+}
+
+fn stalled(plan: &Plan) -> Verdict {
+    match plan.holds.iter().find(|hold| hold.stalled) {
+        Some(hold) => Verdict::yes(kind::STALLED, hold.reason.clone(), hold.message.clone()),
+        None => Verdict::no(kind::STALLED, reason::NOT_STALLED, ""),
+    }
+}
+
+fn reconciling(facts: &Facts, plan: &Plan) -> Verdict {
+    if plan.step.is_some() {
+        return Verdict::yes(kind::RECONCILING, reason::APPLYING, "");
+    }
+    if let Some(hold) = plan.holds.iter().find(|hold| !hold.stalled) {
+        return Verdict::yes(kind::RECONCILING, hold.reason.clone(), hold.message.clone());
+    }
+    // A person must act before anything goes on.
+    if plan.holds.iter().any(|hold| hold.stalled) {
+        return Verdict::no(kind::RECONCILING, reason::SETTLED, "");
+    }
+    let ready = readiness(facts);
+    if ready.status == "True" {
+        Verdict::no(kind::RECONCILING, reason::SETTLED, "")
+    } else {
+        Verdict::yes(kind::RECONCILING, ready.reason, ready.message)
+    }
+}
+
+fn persistence_healthy(strategy: Strategy, persistence: &PersistenceStatus, facts: &Facts) -> Verdict {
+    let kind = kind::PERSISTENCE_HEALTHY;
+    let Some(server) = facts.server.status() else {
+        let message = control_problem(facts).map(|hold| hold.message).unwrap_or_default();
+        return Verdict::unknown(kind, reason::SERVER_UNREACHABLE, message);
+    };
+    match server.state {
+        ServerState::WritesRefused => {
+            return Verdict::no(kind, reason::WRITES_REFUSED, server.problem.clone().unwrap_or_default());
+        }
+        ServerState::Holding => {
+            let (reason, message) = decision(facts);
+            return Verdict::no(kind, reason, message);
+        }
+        ServerState::Loading
+        | ServerState::Restoring
+        | ServerState::AwaitingRecord
+        | ServerState::Stopping => {
+            return Verdict::unknown(kind, state_reason(server.state), "");
+        }
+        ServerState::Ready => {}
+    }
+    if let Some(error) = &server.last_job_error {
+        return Verdict::no(kind, reason::LAST_JOB_FAILED, error.clone());
+    }
+    if persistence.effective != Some(strategy) {
+        return Verdict::no(
+            kind,
+            reason::POLICY_PENDING,
+            format!("the server runs with {:?}, the spec says {strategy:?}", server.strategy),
+        );
+    }
+    if !persistence.configuration_current {
+        return Verdict::no(
+            kind,
+            reason::POLICY_PENDING,
+            "the server runs with an older configuration than the spec yields",
+        );
+    }
+    let reason =
+        if strategy == Strategy::Disabled { reason::PERSISTENCE_DISABLED } else { reason::POLICY_EFFECTIVE };
+    Verdict::yes(kind, reason, "")
+}
+
+fn state_reason(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Holding => reason::HELD,
+        ServerState::Restoring => reason::RESTORING,
+        ServerState::AwaitingRecord => reason::INITIALISING,
+        ServerState::Loading => reason::LOADING,
+        ServerState::Ready => reason::SERVING,
+        ServerState::WritesRefused => reason::WRITES_REFUSED,
+        ServerState::Stopping => reason::STOPPING,
+    }
+}
+
+/// Reason and message of the server's decision about its volume.
+fn decision(facts: &Facts) -> (String, String) {
+    let decision = facts.server.status().and_then(|status| status.decision.as_ref());
+    decision.map_or_else(
+        || (reason::HELD.to_owned(), String::new()),
+        |decision| (decision.reason.clone(), decision.message.clone()),
+    )
+}
+
+/// Whether clients are served, and if not, the cause that is closest to them.
+#[must_use]
+pub fn readiness(facts: &Facts) -> Verdict {
+    let no = |reason: &str, message: String| Verdict::no(kind::READY, reason, message);
+    let Some(pod) = &facts.pod else {
+        return match claim_problem(facts) {
+            Some(problem) => problem,
+            None => {
+                let warning =
+                    facts.pod_warning.as_ref().map(|warning| format!(": {warning}")).unwrap_or_default();
+                no(reason::POD_MISSING, format!("the pod has not been created yet{warning}"))
+            }
+        };
+    };
+    let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+    if pod.metadata.deletion_timestamp.is_some() {
+        return no(
+            reason::POD_TERMINATING,
+            format!(
+                "pod {pod_name:?} is being deleted; if its node is gone for good, mark it so that the volume is released: kubectl taint node NODE node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
+            ),
+        );
+    }
+    if let Some(status) = facts.server.status() {
+        return match status.state {
+            ServerState::Ready if pod_is_ready(pod) => Verdict::yes(kind::READY, reason::SERVING, ""),
+            ServerState::Ready => {
+                no(reason::POD_NOT_READY, "the server is ready, the kubelet has not seen it yet".into())
+            }
+            ServerState::Holding => {
+                let (reason, message) = decision(facts);
+                no(&reason, message)
+            }
+            ServerState::WritesRefused => {
+                no(reason::WRITES_REFUSED, status.problem.clone().unwrap_or_default())
+            }
+            ServerState::Restoring
+            | ServerState::AwaitingRecord
+            | ServerState::Loading
+            | ServerState::Stopping => no(state_reason(status.state), String::new()),
+        };
+    }
+    if pod_is_ready(pod) {
+        // The kubelet's probe is the server's own word; the control port is only the operator's way to it.
+        let message = match &facts.server {
+            ServerFact::Unreachable(message) | ServerFact::Unauthorized(message) => message.clone(),
+            ServerFact::Absent | ServerFact::Status(_) => String::new(),
+        };
+        return Verdict::yes(kind::READY, reason::SERVING, message);
+    }
+    pod_problem(pod, facts)
+}
+
+/// Whether the kubelet calls the pod ready.
+#[must_use]
+pub fn pod_is_ready(pod: &Pod) -> bool {
+    pod_condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
+}
+
+/// Status and message of a pod condition.
+fn pod_condition<'a>(pod: &'a Pod, kind: &str) -> Option<(&'a str, &'a str)> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((condition.status.as_str(), condition.message.as_deref().unwrap_or_default()))
+}
+
+fn claim_problem(facts: &Facts) -> Option<Verdict> {
+    let claim = facts.claim.as_ref()?;
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let warning = facts.claim_warning.as_ref().map(|warning| format!(": {warning}")).unwrap_or_default();
+    match claim.status.as_ref()?.phase.as_deref()? {
+        "Pending" => Some(Verdict::no(
+            kind::READY,
+            reason::VOLUME_CLAIM_PENDING,
+            format!("claim {name:?} has no volume yet{warning}"),
+        )),
+        "Lost" => Some(Verdict::no(
+            kind::READY,
+            reason::VOLUME_CLAIM_LOST,
+            format!(
+                "claim {name:?} has lost its volume{warning}; bring the volume back, or, if it is gone for good: kubectl delete pvc {name}"
+            ),
+        )),
+        _ => None,
+    }
+}
+
+fn pod_problem(pod: &Pod, facts: &Facts) -> Verdict {
+    let no = |reason: &str, message: String| Verdict::no(kind::READY, reason, message);
+    let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+    if facts.claim_warning.is_some()
+        && let Some(problem) = claim_problem(facts)
+    {
+        return problem;
+    }
+    if let Some(("False", message)) = pod_condition(pod, "PodScheduled") {
+        return no(reason::POD_PENDING, format!("pod {pod_name:?} has no node: {message}"));
+    }
+    let containers = pod.status.iter().flat_map(|status| {
+        status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten())
+    });
+    for container in containers {
+        if let Some(problem) = container_problem(pod_name, container) {
+            return problem;
+        }
+    }
+    if restore_container_runs(pod) {
+        return no(
+            reason::INITIALISING,
+            format!("the init container of pod {pod_name:?} looks at the volume, and restores if it must"),
+        );
+    }
+    let warning = facts.pod_warning.as_ref().map(|warning| format!(": {warning}")).unwrap_or_default();
+    let node = pod_condition(pod, "Ready")
+        .map(|(_, message)| message)
+        .filter(|message| !message.is_empty() && warning.is_empty())
+        .map(|message| format!(": {message}"))
+        .unwrap_or_default();
+    no(reason::POD_NOT_READY, format!("pod {pod_name:?} is not ready{warning}{node}"))
+}
+
+fn container_problem(pod: &str, container: &ContainerStatus) -> Option<Verdict> {
+    let no = |reason: &str, message: String| Some(Verdict::no(kind::READY, reason, message));
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let message = waiting.message.as_deref().unwrap_or_default();
+    match waiting.reason.as_deref()? {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => no(
+            reason::IMAGE_UNAVAILABLE,
+            format!(
+                "image {:?} cannot be pulled: {message}; correct spec.image, or load the image",
+                container.image
+            ),
+        ),
+        "CrashLoopBackOff" | "RunContainerError" | "CreateContainerError" | "CreateContainerConfigError" => {
+            let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            let last = last.map_or_else(String::new, |ended| {
+                format!(
+                    "; it ended with code {}: {}",
+                    ended.exit_code,
+                    ended.message.as_deref().unwrap_or_default()
+                )
+            });
+            no(
+                reason::CONTAINER_FAILING,
+                format!("container {:?} of pod {pod:?} does not run: {message}{last}", container.name),
+            )
+        }
+        _ => None,
+    }
+}
