@@ -207,3 +207,15 @@ fn locations_that_make_no_sense_name_their_field() {
     check(|location| location.endpoint = Some("ftp://minio".into()), "endpoint");
     check(|location| location.endpoint = Some("http://".into()), "endpoint");
 }
+
+#[tokio::test]
+async fn an_https_location_needs_no_certificate_file_and_a_stranger_is_not_trusted() {
+    // Opening builds the TLS client from the compiled-in roots. What answers here does not speak TLS at all.
+    let ill = Ill::start(|_, _| Response::new(Body::empty())).await;
+    let mut location = location(ill.address, "p");
+    location.endpoint = Some(format!("https://{}", ill.address));
+    let bucket = Bucket::open(&location, credentials()).unwrap();
+    let error = bucket.probe().await.unwrap_err();
+    assert_eq!(error.reason(), "LocationUnavailable", "{error}");
+    assert_eq!(ill.requests.load(Ordering::SeqCst), 0, "nothing was sent in the clear");
+}

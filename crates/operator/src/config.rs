@@ -140,8 +140,9 @@ mod tests {
 
     #[test]
     fn namespaces_are_a_list_and_each_is_checked() {
-        let namespaces =
-            |text: &str| parse(&["--watch-namespaces", text]).map(|config| config.watch_namespaces);
+        let namespaces = |text: &str| {
+            parse(&[&format!("--watch-namespaces={text}")]).map(|config| config.watch_namespaces)
+        };
         assert_eq!(namespaces(""), Ok(vec![]));
         assert_eq!(namespaces("b, a,,b"), Ok(vec!["a".into(), "b".into()]));
         assert_eq!(namespaces("a,B"), Err(ConfigError::Namespace("B".into())));

@@ -69,8 +69,9 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         }
     };
     let facts = observe::observe(ctx, &store, valid.as_ref()).await?;
+    let now = Timestamp::now();
     let decision = match &valid {
-        Some(valid) => decide(&store, valid, &facts, false),
+        Some(valid) => decide(&store, valid, &facts, now, false),
         None => Decision::default(),
     };
     let mut plan = decision.plan.clone();
@@ -89,7 +90,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
             Ok(Applied::Changed) => {}
             Ok(Applied::Nothing) => {
                 // The objects only look different; go on as if they did not.
-                let again = decide(&store, valid, &facts, true);
+                let again = decide(&store, valid, &facts, now, true);
                 if let Some(step) = &again.plan.step {
                     apply::apply(ctx, &work, step).await?;
                 }
@@ -116,8 +117,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         });
     }
     if !wrote_status {
-        let config_sha256 = decision.desired.as_ref().map(|desired| desired.config_sha256.as_str());
-        let new = status::status(&store, config_sha256, &facts, &plan, Timestamp::now());
+        let new = status::status(&store, valid.as_ref(), &facts, &plan, now);
         report(ctx, &store, new).await?;
     }
     Ok(Action::requeue(delay(&plan, &facts)))
@@ -136,12 +136,18 @@ pub struct Decision {
 
 /// The pure middle of a reconcile.
 #[must_use]
-pub fn decide(store: &Store, valid: &ValidatedStore, facts: &Facts, applied_noop: bool) -> Decision {
+pub fn decide(
+    store: &Store,
+    valid: &ValidatedStore,
+    facts: &Facts,
+    now: Timestamp,
+    applied_noop: bool,
+) -> Decision {
     if let Some(hold) = foreign_child(store, facts) {
         return Decision { plan: Plan::hold(hold), ..Decision::default() };
     }
     let (known, hold) = if valid.storage.is_some() {
-        match identify(store, valid, facts, Timestamp::now()) {
+        match identify(store, valid, facts, now) {
             Identified::Known(known, hold) => (Some(*known), hold),
             Identified::Step(step) => return Decision { plan: Plan::step(step), ..Decision::default() },
             Identified::Hold(hold) => return Decision { plan: Plan::hold(hold), ..Decision::default() },

@@ -62,7 +62,7 @@ pub struct AdminOptions {
 impl AdminOptions {
     /// What a configuration says. The control port opens only when a token file is configured.
     #[must_use]
-    pub fn new(config: &Config, credentials_root: PathBuf, instance: String) -> Self {
+    pub fn new(config: &Config, instance: String) -> Self {
         let when = |open: bool| if open { config.bind.clone() } else { Vec::new() };
         Self {
             health: when(config.health_port != 0),
@@ -70,7 +70,11 @@ impl AdminOptions {
             control: when(config.control_port != 0 && config.control_token_file.is_some()),
             control_port: config.control_port,
             control_token_file: config.control_token_file.clone(),
-            backup: BackupSettings { temp_dir: config.dir.clone(), credentials_root, instance },
+            backup: BackupSettings {
+                temp_dir: config.dir.clone(),
+                credentials_root: config.credentials_dir.clone(),
+                instance,
+            },
         }
     }
 }

@@ -55,6 +55,8 @@ use crate::persistence::directives::PersistSettings;
 use crate::persistence::policy::{RewriteRules, SaveRule, SyncMode};
 
 const MIB: u64 = 1024 * 1024;
+/// Where the operator mounts the credentials of backup locations.
+const CREDENTIALS_DIR: &str = "/etc/holdfast/locations";
 
 /// The whole configuration, valid in itself. Fields are called as the directives; units are in the types, or in the name
 /// where a type would not carry them. Defaults are Redis's, but for the log, which is on.
@@ -138,6 +140,8 @@ pub struct Config {
     pub control_token_file: Option<PathBuf>,
     /// File with the operator's record of the Store.
     pub store_record_file: Option<PathBuf>,
+    /// Directory below which the credentials of backup locations are mounted, one directory for each.
+    pub credentials_dir: PathBuf,
     /// Name of this instance in the identity and in backups; empty: none.
     pub instance_name: String,
     /// What to do when the volume must not be used.
@@ -204,6 +208,7 @@ impl Default for Config {
             control_port: ports::CONTROL,
             control_token_file: None,
             store_record_file: None,
+            credentials_dir: PathBuf::from(CREDENTIALS_DIR),
             instance_name: String::new(),
             on_refusal: OnRefusal::Exit,
             termination_message_file: None,

@@ -40,9 +40,7 @@ use points::Points;
 use settle::reply;
 use stats::Stats;
 
-use crate::command::{
-    ClientFacts, Context, DebugRequest, Deferred, Outcome, PauseMode, Session, Settings, ShutdownOptions,
-};
+use crate::command::{ClientFacts, Context, DebugRequest, Deferred, Outcome, PauseMode, Session, Settings};
 use crate::config::{Config, DebugCommand, Secret};
 use crate::engine::effects::EffectBuffer;
 use crate::engine::{Engine, EngineOptions, HashSeed};
@@ -52,12 +50,12 @@ use crate::persistence::directives::Event as PointEvent;
 use crate::persistence::snapshot::job::{SnapshotJobError, WrittenSnapshot};
 use crate::protocol::{DecodeLimits, Decoder, ReplyWriter};
 
-/// Time between two looks at what time asks for (Redis: `hz 10`).
-const TICK: Duration = Duration::from_millis(100);
 /// Bytes read from a socket at once.
 const SCRATCH_LEN: usize = 64 << 10;
 /// Expired keys removed in one turn.
 const EXPIRE_BUDGET: usize = 200;
+/// The longest time between two looks at what time asks for, whatever `hz` says.
+const TICK_MAX: Duration = Duration::from_millis(200);
 /// How long the executor sleeps while the snapshot thread is behind.
 const JOB_WAIT: Duration = Duration::from_millis(1);
 const WAKER: Token = Token(usize::MAX);
@@ -86,8 +84,17 @@ pub enum Event {
     },
     /// The loader has ended.
     Loaded(Box<Result<Loaded, LoadFailure>>),
-    /// SIGTERM or SIGINT, with what the configuration says of it.
-    Stop(ShutdownOptions),
+    /// A signal; the configuration says what it stands for.
+    Stop(StopCause),
+}
+
+/// Which signal asks for a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// SIGTERM.
+    Terminated,
+    /// SIGINT.
+    Interrupted,
 }
 
 /// The dataset, ready to be served.
@@ -98,6 +105,8 @@ pub struct Loaded {
     pub journal: Option<Journal>,
     /// The identity as it was written; absent when nothing is persisted.
     pub identity: Option<Identity>,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
 }
 
 /// The dataset could not be loaded.
@@ -201,6 +210,8 @@ pub struct Executor {
     to_serve: Vec<usize>,
     /// Events that came while the executor waited for a sync.
     postponed: Vec<Event>,
+    /// A stop that was asked for while the data was loaded.
+    stop_cause: Option<StopCause>,
     last_tick: Instant,
 }
 
@@ -293,6 +304,7 @@ impl Executor {
             with_output: Vec::new(),
             to_serve: Vec::new(),
             postponed: Vec::new(),
+            stop_cause: None,
             last_tick: now,
         };
         Ok((executor, sender))
@@ -350,7 +362,7 @@ impl Executor {
                 }
             }
             self.serve_admin()?;
-            if turn_started.duration_since(self.last_tick) >= TICK {
+            if turn_started.duration_since(self.last_tick) >= self.core.tick_interval() {
                 self.tick(turn_started)?;
                 self.publish();
             }
@@ -370,7 +382,7 @@ impl Executor {
         if !self.to_serve.is_empty() || !self.postponed.is_empty() {
             return Duration::ZERO;
         }
-        let mut timeout = TICK.saturating_sub(self.last_tick.elapsed());
+        let mut timeout = self.core.tick_interval().saturating_sub(self.last_tick.elapsed());
         let now = Instant::now();
         if self.core.waiting > 0 {
             for deadline in self.core.clients.iter().filter_map(|client| client.waiting?.deadline) {
@@ -523,6 +535,10 @@ impl Executor {
             let is_exec = client.session.in_transaction() && request.arg(0).eq_ignore_ascii_case(b"exec");
             if is_exec && self.core.points.before(PointEvent::Exec) {
                 self.commit_point("persist-before-exec")?;
+            }
+            if is_exec || request.arg(0).eq_ignore_ascii_case(b"client") {
+                self.core.current_facts =
+                    client::facts(&client.connection, client.connected, client.last_active);
             }
             let effects_before = self.effects.len();
             let write_block = self.core.write_block.take();

@@ -21,9 +21,6 @@ use crate::storage::{Storage, StorageLock, read_all};
 
 /// Longest record that is read, in bytes.
 const RECORD_LEN_MAX: u64 = 64 << 10;
-/// Where the operator mounts the credentials of backup locations.
-pub const CREDENTIALS_ROOT: &str = "/etc/holdfast/locations";
-
 /// The way is free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
@@ -49,6 +46,8 @@ pub struct Gate {
     pub instance: String,
     /// Name of the snapshot in the data directory.
     pub snapshot_name: String,
+    /// Where the credentials of backup locations are mounted.
+    pub credentials_dir: PathBuf,
 }
 
 impl Gate {
@@ -66,6 +65,7 @@ impl Gate {
             record_file: config.store_record_file.clone(),
             instance,
             snapshot_name: config.dbfilename.clone(),
+            credentials_dir: config.credentials_dir.clone(),
         }
     }
 
@@ -172,7 +172,7 @@ impl Gate {
                 let failed = |error: &dyn std::error::Error| {
                     hold(reason::RESTORE_FAILED, crate::executor::journal::error_chain(error))
                 };
-                let bucket = open_plan(&plan, Path::new(CREDENTIALS_ROOT)).map_err(|error| failed(&error))?;
+                let bucket = open_plan(&plan, &self.credentials_dir).map_err(|error| failed(&error))?;
                 let restored = restore_into(Restore {
                     storage: Arc::clone(&self.storage),
                     bucket: &bucket,

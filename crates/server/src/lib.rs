@@ -21,6 +21,7 @@ pub mod command;
 pub mod config;
 pub mod engine;
 pub mod executor;
+pub mod faults;
 pub mod gate;
 pub mod limits;
 pub mod load;

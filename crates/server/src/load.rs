@@ -137,7 +137,8 @@ pub fn load(
     identity.clean_shutdown = false;
     stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
         .map_err(prepare)?;
-    Ok(Loaded { engine, journal: Some(journal), identity: Some(identity) })
+    let cut_bytes = recovered.cut.as_ref().map_or(0, |cut| cut.len);
+    Ok(Loaded { engine, journal: Some(journal), identity: Some(identity), cut_bytes })
 }
 
 fn recover_into(

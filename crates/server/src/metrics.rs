@@ -129,7 +129,8 @@ pub struct Metrics {
     unsynced_age: Seconds,
     log: Amount,
     writes_refused: Amount,
-    syncs: Family<Outcome, Counter>,
+    storage_failures: Counter,
+    syncs: Counter,
     sync_duration: Histogram,
     snapshots: Family<Outcome, Counter>,
     snapshot_last_success: Seconds,
@@ -183,6 +184,10 @@ impl Metrics {
                 .seconds("unsynced_age", "Age of the oldest write that a power cut would lose now"),
             log: names.bytes("log", "Size of the live files of the log"),
             writes_refused: names.plain("writes_refused", "1 while writes are refused"),
+            storage_failures: names.plain(
+                "storage_failures",
+                "Writes or syncs that failed and ended the service; the server holds until somebody looks",
+            ),
             syncs: names.plain("syncs", "Finished syncs of the log"),
             sync_duration: names.histogram("sync_duration", "Duration of syncs of the log"),
             snapshots: names.plain("snapshots", "Finished snapshots"),
@@ -221,7 +226,7 @@ impl Metrics {
         build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
         // A series that appears only with its first event cannot be alerted on: a rate needs a zero before.
         for outcome in Outcome::ALL {
-            for family in [&metrics.syncs, &metrics.snapshots, &metrics.rotations, &metrics.backups] {
+            for family in [&metrics.snapshots, &metrics.rotations, &metrics.backups] {
                 drop(family.get_or_create(&outcome));
             }
         }
@@ -282,15 +287,15 @@ impl Metrics {
         }
     }
 
-    /// A sync of the log succeeded after this time.
+    /// A sync of the log took this long.
     pub fn sync_took(&self, took: Duration) {
-        self.syncs.get_or_create(&Outcome::of(true)).inc();
+        self.syncs.inc();
         self.sync_duration.observe(took.as_secs_f64());
     }
 
-    /// A sync of the log failed.
-    pub fn sync_failed(&self) {
-        self.syncs.get_or_create(&Outcome::of(false)).inc();
+    /// A write or sync failed, and nothing is acknowledged any more.
+    pub fn storage_failed(&self) {
+        self.storage_failures.inc();
     }
 
     /// A background job ended after this time; `succeeded_ms` is the wall time when it succeeded.
@@ -461,8 +466,8 @@ mod tests {
             "holdfast_commands_total 3",
             "holdfast_unsynced_bytes 60",
             "holdfast_unsynced_age_seconds 0.25",
-            "holdfast_syncs_total{result=\"success\"} 1",
-            "holdfast_syncs_total{result=\"failure\"} 0",
+            "holdfast_syncs_total 1",
+            "holdfast_backups_total{result=\"failure\"} 0",
             "holdfast_sync_duration_seconds_count 1",
             "holdfast_snapshots_total{result=\"success\"} 1",
             "holdfast_snapshot_last_success_timestamp_seconds 1700000000.5",

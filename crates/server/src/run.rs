@@ -9,23 +9,25 @@
 //! ```
 
 use std::process::ExitCode;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use holdfast_contract::control::{ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
+use holdfast_contract::ports;
 use holdfast_contract::record::{DecisionReport, StoreRecord, reason};
 
-use crate::admin::bridge::{AdminRequest, Refusal, bridge};
+use crate::admin::bridge::{AdminRequest, Refusal, ServerHandle, bridge};
+use crate::admin::{Admin, AdminOptions, StartAdminError};
 use crate::backup::restore::RestoreProgress;
-use crate::command::ShutdownOptions;
+use crate::backup::upload::remove_leftovers;
 use crate::config::{Config, OnRefusal, Strategy};
 use crate::engine::Engine;
 use crate::executor::admin::Bridge;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::error_chain;
 use crate::executor::{
-    Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, engine_options,
+    Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, StopCause, engine_options,
 };
 use crate::gate::{Gate, Passed, hold};
 use crate::load::{load, stamp};
@@ -50,12 +52,11 @@ const HOLD_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct StopLine {
     state: Mutex<StopState>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
 struct StopState {
-    requested: Option<ShutdownOptions>,
+    requested: Option<StopCause>,
     executor: Option<InboxSender<Event>>,
 }
 
@@ -65,13 +66,12 @@ impl StopLine {
     }
 
     /// Asks whoever owns the data to stop.
-    pub fn request(&self, options: ShutdownOptions) {
+    pub fn request(&self, cause: StopCause) {
         let mut state = self.state();
-        state.requested = Some(options);
+        state.requested = Some(cause);
         if let Some(executor) = &state.executor {
-            executor.send(Event::Stop(options));
+            executor.send(Event::Stop(cause));
         }
-        self.changed.notify_all();
     }
 
     /// True once a stop was asked for.
@@ -83,8 +83,8 @@ impl StopLine {
     /// Routes a stop, also one that has come already, to this executor.
     fn attach(&self, executor: Option<InboxSender<Event>>) {
         let mut state = self.state();
-        if let (Some(executor), Some(options)) = (&executor, state.requested) {
-            executor.send(Event::Stop(options));
+        if let (Some(executor), Some(cause)) = (&executor, state.requested) {
+            executor.send(Event::Stop(cause));
         }
         state.executor = executor;
     }
@@ -96,21 +96,24 @@ impl StopLine {
     }
 }
 
-/// Stops on SIGTERM and SIGINT as the configuration says.
+/// Stops on SIGTERM and SIGINT.
 ///
 /// # Errors
 /// The handlers cannot be installed.
-pub fn stop_on_signals(config: &Config) -> std::io::Result<Arc<StopLine>> {
+pub fn stop_on_signals() -> std::io::Result<Arc<StopLine>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let stop = Arc::new(StopLine::default());
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
     let line = Arc::clone(&stop);
-    let (on_term, on_int) = (config.shutdown_on_sigterm, config.shutdown_on_sigint);
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in &mut signals {
-            let (name, options) = if signal == SIGINT { ("SIGINT", on_int) } else { ("SIGTERM", on_term) };
+            let (name, cause) = if signal == SIGINT {
+                ("SIGINT", StopCause::Interrupted)
+            } else {
+                ("SIGTERM", StopCause::Terminated)
+            };
             tracing::info!("Received {name} scheduling shutdown...");
-            line.request(ShutdownOptions { save: options.save, now: options.now, force: options.force });
+            line.request(cause);
         }
     })?;
     Ok(stop)
@@ -142,35 +145,43 @@ struct Process {
 /// # Errors
 /// What ended the process, when it is not a refusal: those are told and become exit codes.
 pub fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    let stop = stop_on_signals(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let stop = stop_on_signals()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let status = first_status(&config);
     let (handle, inbox, publisher) = bridge(status.clone());
     let waker = Arc::clone(&stop);
     handle.set_waker(Arc::new(move || waker.wake_executor()));
-    let metrics = Arc::new(Metrics::default());
-
+    let metrics = Arc::new(Metrics::new());
     let gate = Gate::new(Arc::clone(&storage), &config);
+    let admin = start_admin(&runtime, &config, &gate.instance, &handle, &metrics)?;
     let mut process =
         Process { config, storage, gate, stop, metrics, runtime, sent: None, status, lock: None };
-    let mut bridge = Bridge { inbox, publisher };
-    loop {
-        let (result, returned) = process.live(bridge);
-        bridge = returned;
-        match result {
-            Ok(()) => return Ok(ExitCode::SUCCESS),
-            Err(Trouble::Fatal(error)) => return Err(error),
-            Err(Trouble::Refused(report, code)) => {
-                tracing::error!(reason = report.reason, "refused: {}", report.message);
-                if process.config.on_refusal == OnRefusal::Exit {
-                    return Ok(ExitCode::from(code));
-                }
-                if !process.wait_for_change(&mut bridge, report) {
-                    return Ok(ExitCode::SUCCESS);
-                }
-            }
+    let result = process.run(Bridge { inbox, publisher });
+    // Order matters: the bridge is gone, so nobody waits for an answer that cannot come.
+    admin.stop();
+    result
+}
+
+/// Opens the health and control ports. The default health port may be taken by another server on this machine: outside
+/// Kubernetes, where nobody probes it, that is no reason not to start.
+fn start_admin(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+    instance: &str,
+    handle: &ServerHandle,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Admin> {
+    let options = || AdminOptions::new(config, instance.to_owned());
+    match Admin::start(runtime.handle(), options(), handle, metrics) {
+        Err(error @ StartAdminError::Listen { name: "health", .. })
+            if config.health_port == ports::HEALTH && config.store_record_file.is_none() =>
+        {
+            tracing::warn!("{}; going on without it", error_chain(&error));
+            let without = AdminOptions { health: Vec::new(), ..options() };
+            Ok(Admin::start(runtime.handle(), without, handle, metrics)?)
         }
+        started => Ok(started?),
     }
 }
 
@@ -194,6 +205,27 @@ fn first_status(config: &Config) -> ServerStatus {
 }
 
 impl Process {
+    /// Walks until a stop, or until a refusal ends the process.
+    fn run(&mut self, mut bridge: Bridge) -> anyhow::Result<ExitCode> {
+        loop {
+            let (result, returned) = self.live(bridge);
+            bridge = returned;
+            match result {
+                Ok(()) => return Ok(ExitCode::SUCCESS),
+                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Refused(report, code)) => {
+                    tracing::error!(reason = report.reason, "refused: {}", report.message);
+                    if self.config.on_refusal == OnRefusal::Exit {
+                        return Ok(ExitCode::from(code));
+                    }
+                    if !self.wait_for_change(&mut bridge, report) {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
+            }
+        }
+    }
+
     /// One walk from the gate to the end.
     fn live(&mut self, mut bridge: Bridge) -> (Result<(), Trouble>, Bridge) {
         let password = match self.config.read_password() {
@@ -245,11 +277,23 @@ impl Process {
         let refused = |report| Trouble::Refused(report, EXIT_REFUSED);
         if self.lock.is_none() {
             self.lock = Some(self.gate.lock().map_err(refused)?);
+            if let Err(error) = remove_leftovers(&*self.storage, &self.config.dir)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "failed to remove what an earlier backup left");
+            }
         }
-        let progress = RestoreProgress::default();
         self.publish(bridge, ServerState::Restoring, None);
-        let mut passed =
-            self.runtime.block_on(self.gate.pass(self.sent.as_ref(), &progress)).map_err(refused)?;
+        let progress = RestoreProgress::default();
+        let passing = async {
+            tokio::select! {
+                passed = self.gate.pass(self.sent.as_ref(), &progress) => Some(passed),
+                () = self.watch_restore(bridge, &progress) => None,
+            }
+        };
+        // A restore that is given up has changed nothing that anybody reads.
+        let Some(passed) = self.runtime.block_on(passing) else { return Ok(None) };
+        let mut passed = passed.map_err(refused)?;
         self.status.identity = Some(passed.identity.clone());
         self.status.decision.clone_from(&passed.report);
         if passed.awaits_record && !self.await_record(bridge, &passed.identity) {
@@ -262,6 +306,14 @@ impl Process {
             }
         }
         Ok(Some(Some(passed)))
+    }
+
+    /// Tells how far a restore is; ends when a stop was asked for.
+    async fn watch_restore(&self, bridge: &Bridge, progress: &RestoreProgress) {
+        while !self.stop.is_requested() {
+            bridge.publisher.update(|status| status.progress = progress.fraction());
+            tokio::time::sleep(HOLD_LOOK_INTERVAL).await;
+        }
     }
 
     /// Waits until the epoch of `identity` is recorded; false when a stop came first.
@@ -314,6 +366,7 @@ impl Process {
         if report.is_some() {
             self.status.decision = report;
         }
+        self.metrics.set_state(state);
         bridge.publisher.publish(self.status.clone());
     }
 
@@ -328,7 +381,7 @@ impl Process {
             let result = match passed {
                 None => {
                     let engine = Engine::new(engine_options(&config));
-                    Ok(Loaded { engine, journal: None, identity: None })
+                    Ok(Loaded { engine, journal: None, identity: None, cut_bytes: 0 })
                 }
                 Some(Passed { identity, stamp, .. }) => {
                     load(&storage, &config, identity, stamp, &progress, sender.clone())
@@ -353,6 +406,7 @@ impl Process {
                 Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), EXIT_REFUSED))
             }
             Err(error @ ExecutorError::Storage(_)) => {
+                self.metrics.storage_failed();
                 let message = format!(
                     "{}. What is on disk is what was acknowledged; check the volume, then restart the server.",
                     error_chain(&error)

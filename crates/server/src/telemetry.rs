@@ -10,18 +10,20 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, Registry};
+use tracing_subscriber::{Layer as _, Registry, reload};
 
 use crate::config::LogLevel;
+
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Writes events in Redis's line form.
 struct RedisLines;
@@ -55,17 +57,9 @@ where
 /// # Errors
 /// The file cannot be opened for appending.
 pub fn start(level: LogLevel, logfile: Option<&Path>) -> io::Result<()> {
-    let level = match level {
-        LogLevel::Debug => LevelFilter::TRACE,
-        LogLevel::Verbose => LevelFilter::DEBUG,
-        LogLevel::Notice => LevelFilter::INFO,
-        LogLevel::Warning => LevelFilter::WARN,
-    };
-    // The libraries below us speak at debug level of every packet.
-    let targets = tracing_subscriber::filter::Targets::new()
-        .with_default(level.min(LevelFilter::INFO))
-        .with_target("holdfast_server", level)
-        .with_target("holdfast_bucket", level);
+    let (targets, handle) = reload::Layer::new(targets(level));
+    // A second start is a test's, and keeps the first one's handle.
+    let _ = LEVEL.set(handle);
     let lines = tracing_subscriber::fmt::layer().event_format(RedisLines).with_ansi(false);
     let registry = Registry::default();
     let started = match logfile {
@@ -77,4 +71,26 @@ pub fn start(level: LogLevel, logfile: Option<&Path>) -> io::Result<()> {
     };
     // Only a test can have started a subscriber before.
     started.map_err(io::Error::other)
+}
+
+/// Changes the level (`CONFIG SET loglevel`).
+pub fn set_level(level: LogLevel) {
+    if let Some(handle) = LEVEL.get() {
+        // Fails only when the subscriber is gone, with the process.
+        let _ = handle.reload(targets(level));
+    }
+}
+
+fn targets(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Debug => LevelFilter::TRACE,
+        LogLevel::Verbose => LevelFilter::DEBUG,
+        LogLevel::Notice => LevelFilter::INFO,
+        LogLevel::Warning => LevelFilter::WARN,
+    };
+    // The libraries below us speak at debug level of every packet.
+    Targets::new()
+        .with_default(level.min(LevelFilter::INFO))
+        .with_target("holdfast_server", level)
+        .with_target("holdfast_bucket", level)
 }

@@ -1,8 +1,6 @@
 //! Restores from a real object store onto a simulated disk that crashes, fails and forgets: the volume holds the whole
 //! backup or nothing.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod backup_support;
 
 use std::io::ErrorKind;

@@ -5,20 +5,21 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::build::server_config;
+use super::build::{server_config, sha256_hex};
 use super::facts::{Facts, ServerFact};
 use super::plan::{Plan, control_problem, restore_container_runs};
+use super::validate::ValidatedStore;
 use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{
     BackupSummary, JobStatus, PersistenceStatus, Store, StoreBackup, StoreStatus, Strategy,
 };
 
-/// The status of `store` after a reconcile. `config_sha256` is that of the desired configuration; absent when nothing
-/// could be built. Fields that record intent are taken over unchanged: only steps write them.
+/// The status of `store` after a reconcile. `valid` is absent when the spec is refused. Fields that record intent are taken
+/// over unchanged: only steps write them.
 #[must_use]
 pub fn status(
     store: &Store,
-    config_sha256: Option<&str>,
+    valid: Option<&ValidatedStore>,
     facts: &Facts,
     plan: &Plan,
     now: Timestamp,
@@ -26,7 +27,8 @@ pub fn status(
     let old = store.status.clone().unwrap_or_default();
     let generation = store.metadata.generation;
     let strategy = store.spec.persistence.strategy;
-    let persistence = persistence_status(&old, strategy, config_sha256, facts);
+    let config_sha256 = valid.map(|valid| sha256_hex(server_config::render(valid).as_bytes()));
+    let persistence = persistence_status(&old, strategy, config_sha256.as_deref(), facts);
     let backup = backup_summary(&old, &facts.backups);
     let ready = readiness(facts);
     let verdicts = vec![

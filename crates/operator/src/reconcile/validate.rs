@@ -27,7 +27,7 @@ const GROWTH_PERCENTAGE: u32 = 100;
 const MIN_SIZE: u64 = 64 << 20;
 
 /// Directives that the operator manages, and what to use instead.
-pub const MANAGED_DIRECTIVES: [(&str, &str); 34] = [
+pub const MANAGED_DIRECTIVES: [(&str, &str); 35] = [
     ("dir", "the path is fixed"),
     ("port", "the port is fixed to 6379"),
     ("bind", "the server listens on all addresses of its pod"),
@@ -40,6 +40,7 @@ pub const MANAGED_DIRECTIVES: [(&str, &str); 34] = [
     ("store-record-file", "the path is fixed"),
     ("instance-name", "the name is that of the pod"),
     ("on-refusal", "a refusal inside Kubernetes is always held"),
+    ("termination-message-file", "the path is fixed"),
     ("health-port", "the port is fixed to 9180"),
     ("control-port", "the port is fixed to 9181"),
     ("persist-strategy", "use spec.persistence.strategy"),

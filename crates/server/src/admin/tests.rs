@@ -283,7 +283,7 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn the_configuration_opens_the_control_port_only_with_a_token() {
-    let new = |config: &Config| AdminOptions::new(config, PathBuf::from("/c"), "i".to_owned());
+    let new = |config: &Config| AdminOptions::new(config, "i".to_owned());
     let mut config = Config::default();
     let options = new(&config);
     assert_eq!((options.health_port, options.control_port), (9180, 9181));

@@ -147,12 +147,12 @@ pub(crate) fn no_evict(call: &mut Call<'_, '_>) -> Run {
 pub(crate) fn pause(call: &mut Call<'_, '_>) -> Run {
     let mode = match call.request.arg_at(3) {
         None => PauseMode::All,
-        Some(_) if call.len() > 4 => return Err(error::SYNTAX),
+        Some(_) if call.len() > 4 => return Err(error::unknown_subcommand_or_arity(call.arg(1), "CLIENT")),
         Some(mode) if is(mode, "write") => PauseMode::Write,
         Some(mode) if is(mode, "all") => PauseMode::All,
         Some(_) => return Err(error::PAUSE_MODE),
     };
-    let timeout = timeout_ms(call.arg(2), call.ctx.now_ms)?;
+    let timeout = timeout_ms(call.arg(2))?;
     call.ctx.host.pause_clients(mode, call.ctx.now_ms.saturating_add_unsigned(timeout));
     call.reply.ok();
     Ok(Outcome::Done)

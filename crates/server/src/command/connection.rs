@@ -42,7 +42,7 @@ pub(crate) fn reset(call: &mut Call<'_, '_>) -> Run {
 }
 
 pub(crate) fn select(call: &mut Call<'_, '_>) -> Run {
-    call.session.db = args::database(call, call.arg(1), error::NOT_INTEGER)?;
+    call.session.db = args::database(call, call.arg(1))?;
     call.reply.ok();
     Ok(Outcome::Done)
 }
@@ -79,29 +79,22 @@ pub(crate) fn hello(call: &mut Call<'_, '_>) -> Run {
             _ => return Err(error::NO_PROTO),
         },
     };
-    let mut credentials = None;
-    let mut name = None;
+    // Options take effect as they are read, also before one that is refused, as in Redis.
     let mut at = 2;
     while let Some(option) = call.request.arg_at(at) {
         let left = call.len() - at - 1;
         if is(option, "auth") && left >= 2 {
-            credentials = Some((call.arg(at + 1), call.arg(at + 2)));
+            authenticate(call, call.request.arg(at + 1), call.request.arg(at + 2))?;
             at += 3;
         } else if is(option, "setname") && left >= 1 {
-            name = Some(call.arg(at + 1));
+            client::set_name(call.session, call.request.arg(at + 1))?;
             at += 2;
         } else {
             return Err(error::hello_option(option));
         }
     }
-    if let Some((user, password)) = credentials {
-        authenticate(call, user, password)?;
-    }
     if call.ctx.settings.auth_required && !call.session.authenticated {
         return Err(error::HELLO_NO_AUTH);
-    }
-    if let Some(name) = name {
-        client::set_name(call.session, name)?;
     }
     if let Some(version) = version {
         call.session.version = version;

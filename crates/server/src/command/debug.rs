@@ -4,6 +4,8 @@ use super::args::{integer, is};
 use super::{Call, DebugRequest, Deferred, Outcome, Run, error};
 use crate::engine::Expiry;
 use crate::engine::value::Value;
+use crate::protocol::RespVersion;
+use crate::protocol::decode::parse_i64;
 
 const HELP: &[(&str, &str)] = &[
     ("DIGEST", "Gives a digest of all data, equal for equal data."),
@@ -80,7 +82,7 @@ fn object(call: &mut Call<'_, '_>) -> Run {
 }
 
 fn populate(call: &mut Call<'_, '_>) -> Run {
-    let count = u64::try_from(integer(call.arg(2))?).map_err(|_| error::NOT_POSITIVE)?;
+    let count = parse_i64(call.arg(2)).and_then(|it| u64::try_from(it).ok()).ok_or(error::NOT_POSITIVE)?;
     let prefix = call.request.arg_at(3).unwrap_or(b"key");
     let size = match call.request.arg_at(4) {
         Some(size) => Some(usize::try_from(integer(size)?).map_err(|_| error::NOT_POSITIVE)?),
@@ -115,7 +117,7 @@ fn protocol(call: &mut Call<'_, '_>) -> Run {
     match name {
         _ if is(name, "string") => reply.bulk(b"Hello World"),
         _ if is(name, "integer") => reply.integer(12345),
-        _ if is(name, "double") => reply.double(3.141),
+        _ if is(name, "double") => reply.double(3141.0 / 1000.0),
         _ if is(name, "null") => reply.null(),
         _ if is(name, "array") => {
             reply.array(3);
@@ -136,6 +138,25 @@ fn protocol(call: &mut Call<'_, '_>) -> Run {
         _ if is(name, "true") => reply.boolean(true),
         _ if is(name, "false") => reply.boolean(false),
         _ if is(name, "verbatim") => reply.verbatim(*b"txt", b"This is a verbatim\nstring"),
+        _ if is(name, "attrib") => {
+            if reply.version() == RespVersion::Resp3 {
+                reply.attribute(1);
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.integer(90);
+            }
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        _ if is(name, "push") => {
+            if reply.version() == RespVersion::Resp2 {
+                return Err(error::RESP3_ONLY);
+            }
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.integer(42);
+            reply.bulk(b"Some real reply following the push reply");
+        }
         _ => return Err(error::PROTOCOL_SAMPLE),
     }
     Ok(Outcome::Done)

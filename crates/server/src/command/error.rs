@@ -42,6 +42,7 @@ fixed! {
     SYNTAX = "ERR syntax error";
     NOT_INTEGER = "ERR value is not an integer or out of range";
     NOT_POSITIVE = "ERR value is out of range, must be positive";
+    NOT_I32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
     NOT_FLOAT = "ERR value is not a valid float";
     OVERFLOW = "ERR increment or decrement would overflow";
     DECREMENT_OVERFLOW = "ERR decrement would overflow";
@@ -85,9 +86,9 @@ fixed! {
     PAUSE_MODE = "ERR CLIENT PAUSE mode must be WRITE or ALL";
     TIMEOUT_NOT_INTEGER = "ERR timeout is not an integer or out of range";
     TIMEOUT_NEGATIVE = "ERR timeout is negative";
-    TIMEOUT_RANGE = "ERR timeout is out of range";
     NO_SHUTDOWN = "ERR No shutdown in progress.";
-    PROTOCOL_SAMPLE = "ERR Wrong protocol type name. Please use one of the following: string|integer|double|null|array|set|map|bignum|true|false|verbatim";
+    PROTOCOL_SAMPLE = "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
+    RESP3_ONLY = "ERR RESP2 is not supported by this command";
     WAITAOF_LOCAL = "ERR value is out of range, value must between 0 and 1";
     FUNCTION_FLUSH = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
     SCRIPT_FLUSH = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";

@@ -69,7 +69,7 @@ pub(crate) fn info(call: &mut Call<'_, '_>) -> Run {
     for name in names {
         match find(name) {
             Some(command) => write_info(&mut call.reply, command),
-            None => call.reply.null_array(),
+            None => call.reply.null(),
         }
     }
     Ok(Outcome::Done)
@@ -101,14 +101,32 @@ pub(crate) fn getkeysandflags(call: &mut Call<'_, '_>) -> Run {
     let keys = find_keys(call)?;
     call.reply.array(keys.len());
     for (key, spec) in keys {
+        let flags = actual_flags(call, spec);
         call.reply.array(2);
         call.reply.bulk(key);
-        call.reply.set(spec.flags.len());
-        for flag in spec.flags {
+        call.reply.set(flags.len());
+        for flag in flags {
             call.reply.simple(flag);
         }
     }
     Ok(Outcome::Done)
+}
+
+/// What the command that follows the first two arguments does with a key, where that depends on its options.
+fn actual_flags(call: &Call<'_, '_>, spec: &KeySpec) -> &'static [&'static str] {
+    if !spec.flags.contains(&"variable_flags") {
+        return spec.flags;
+    }
+    let mut options = call.request.args_from(4);
+    let (reads, writes) = match call.arg(2) {
+        name if is(name, "set") => (options.any(|option| is(option, "get")), true),
+        _ => (true, options.any(|option| is(option, "set") || is(option, "incrby"))),
+    };
+    match (reads, writes) {
+        (true, true) => &["RW", "access", "update"],
+        (true, false) => &["RO", "access"],
+        (false, _) => &["OW", "update"],
+    }
 }
 
 /// The keys of the command that follows the first two arguments.
@@ -164,11 +182,11 @@ fn write_info(reply: &mut ReplyWriter<'_>, command: &Command) {
     let names = categories::NAMES.iter().filter(|(bit, _)| command.categories() & bit != 0);
     reply.set(names.clone().count());
     names.for_each(|(_, name)| reply.simple(&format!("@{name}")));
-    reply.array(command.tips.len());
+    reply.set(command.tips.len());
     command.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
-    reply.array(command.keys.len());
+    reply.set(command.keys.len());
     command.keys.iter().for_each(|spec| write_key_spec(reply, spec));
-    reply.array(command.subcommands.len());
+    reply.set(command.subcommands.len());
     command.subcommands.iter().for_each(|subcommand| write_info(reply, subcommand));
 }
 

@@ -167,7 +167,7 @@ pub(crate) fn copy(call: &mut Call<'_, '_>) -> Run {
         if is(option, "replace") {
             replace = true;
         } else if is(option, "db") && at + 1 < call.len() {
-            target_db = args::database(call, call.arg(at + 1), error::NOT_INTEGER)?;
+            target_db = args::database(call, call.arg(at + 1))?;
             at += 1;
         } else {
             return Err(error::SYNTAX);
@@ -207,7 +207,7 @@ fn put(call: &mut Call<'_, '_>, db: u32, key: &[u8], record: Record, replace: bo
 
 pub(crate) fn move_key(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
-    let target_db = args::database(call, call.arg(2), error::NOT_INTEGER)?;
+    let target_db = args::database(call, call.arg(2))?;
     if target_db == call.session.db {
         return Err(error::SAME_OBJECT);
     }

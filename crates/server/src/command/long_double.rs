@@ -162,7 +162,7 @@ fn parse_digits(text: &[u8], radix: u32, exponent_marker: u8, digit_bits: i64) -
 
 /// `digits` times ten to the power of `exponent`, rounded once.
 fn scale_decimal(mut digits: Big, exponent: i64) -> Option<LongDouble> {
-    if exponent > DECIMAL_EXPONENT_MAX || exponent < -DECIMAL_EXPONENT_MAX {
+    if !(-DECIMAL_EXPONENT_MAX..=DECIMAL_EXPONENT_MAX).contains(&exponent) {
         return None;
     }
     if exponent >= 0 {

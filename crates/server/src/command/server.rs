@@ -74,7 +74,7 @@ pub(crate) fn shutdown(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn wait(call: &mut Call<'_, '_>) -> Run {
     let replicas = integer(call.arg(1))?;
-    let timeout_ms = args::timeout_ms(call.arg(2), call.ctx.now_ms)?;
+    let timeout_ms = args::timeout_ms(call.arg(2))?;
     // There are no replicas yet: whoever waits for one waits until the time is over.
     let wanted = u64::try_from(replicas).unwrap_or(0);
     if wanted == 0 || call.in_exec {
@@ -91,7 +91,7 @@ pub(crate) fn waitaof(call: &mut Call<'_, '_>) -> Run {
         _ => return Err(error::WAITAOF_LOCAL),
     };
     let replicas = u64::try_from(integer(call.arg(2))?).map_err(|_| error::NOT_POSITIVE)?;
-    let timeout_ms = args::timeout_ms(call.arg(3), call.ctx.now_ms)?;
+    let timeout_ms = args::timeout_ms(call.arg(3))?;
     if local == 1 && !call.ctx.host.log_enabled() {
         return Err(error::WAITAOF_DISABLED);
     }

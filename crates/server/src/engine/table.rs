@@ -386,7 +386,7 @@ impl Table {
 
 fn directory_index(hash: u32, depth: u32) -> usize {
     // A shift by 32 is not defined, hence the detour.
-    (u64::from(hash) >> (32 - depth)) as usize
+    usize::try_from(u64::from(hash) >> (32 - depth)).expect("at most 26 bits are left")
 }
 
 /// Numbers of segments, buckets and slots fit: memory ends first.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast_contract::control::{Barrier, BarrierRequest, ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
@@ -11,7 +11,9 @@ use holdfast_contract::record::DecisionReport;
 use super::journal::{EndedJob, JobKind, JobRequest, Journal};
 use super::{Executor, ExecutorError, Phase, unix_ms};
 use crate::admin::bridge::{AdminRequest, CutFile, Inbox, Refusal, Reply, StatusPublisher};
+use crate::metrics::Totals;
 use crate::persistence::barrier::{BarrierDesk, Begin, Moment};
+use crate::persistence::log::segments::Log;
 
 /// The executor's end of the bridge, handed on to whoever owns the data next.
 #[derive(Debug)]
@@ -154,6 +156,7 @@ impl Executor {
     pub(super) fn expire_barrier(&mut self) -> Result<(), ExecutorError> {
         if let Some(barrier) = self.desk.barrier.expire(moment()) {
             tracing::warn!(token = barrier.token, "persistence barrier ended by its time-out");
+            self.core.metrics.barrier_expired();
         }
         self.let_go_of_files()
     }
@@ -222,7 +225,31 @@ impl Executor {
 
     /// Publishes how the server is.
     pub(super) fn publish(&self) {
-        self.desk.bridge.publisher.publish(self.status());
+        let status = self.status();
+        let journal = self.core.journal.as_ref();
+        let (engine, stats) = (&self.engine.stats, &self.core.stats);
+        self.core.metrics.set_state(status.state);
+        self.core.metrics.publish(&Totals {
+            commands: engine.commands,
+            error_replies: engine.error_replies,
+            expired_keys: engine.expired_keys,
+            connections: self.core.clients.len() as u64,
+            connections_accepted: stats.connections_received,
+            connections_refused: stats.connections_rejected,
+            input_bytes: stats.input_bytes,
+            output_bytes: stats.output_bytes,
+            keys: status.keys,
+            used_memory_bytes: self.engine.used_memory(),
+            last_offset: status.last_offset,
+            durable_offset: status.durable_offset,
+            unsynced_age: journal.map_or(Duration::ZERO, Journal::unsynced_age),
+            log_bytes: journal.and_then(Journal::log).map_or(0, Log::current_len),
+            writes_refused: status.state == ServerState::WritesRefused,
+            barrier_held: self.desk.barrier.blocks_files(),
+            points: &stats.points,
+            warnings: &stats.warnings,
+        });
+        self.desk.bridge.publisher.publish(status);
     }
 
     fn status(&self) -> ServerStatus {

@@ -54,20 +54,8 @@ impl Client {
         }
     }
 
-    pub(crate) fn facts(&self, now: Instant) -> ClientFacts {
-        let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
-        let input = &self.connection.input;
-        ClientFacts {
-            address: self.connection.peer_name(),
-            local_address: self.connection.local_name(),
-            fd: i64::from(self.connection.fd()),
-            age_s: seconds(self.connected),
-            idle_s: seconds(self.last_active),
-            query_bytes: input.len() as u64,
-            query_free_bytes: (input.capacity() - input.len()) as u64,
-            reply_buffer_bytes: self.connection.output.capacity() as u64,
-            output_bytes: self.connection.unsent_len() as u64,
-        }
+    pub(crate) fn facts(&self) -> ClientFacts {
+        facts(&self.connection, self.connected, self.last_active)
     }
 
     pub(crate) fn idle(&self, now: Instant) -> Duration {
@@ -132,5 +120,21 @@ impl Clients {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Client)> {
         self.slots.iter_mut().enumerate().filter_map(|(slot, client)| Some((slot, client.as_deref_mut()?)))
+    }
+}
+
+/// Facts about a connection, for CLIENT LIST.
+pub(crate) fn facts(connection: &Connection, connected: Instant, last_active: Instant) -> ClientFacts {
+    let input = &connection.input;
+    ClientFacts {
+        address: connection.peer_name(),
+        local_address: connection.local_name(),
+        fd: i64::from(connection.fd()),
+        age_s: connected.elapsed().as_secs(),
+        idle_s: last_active.elapsed().as_secs(),
+        query_bytes: input.len() as u64,
+        query_free_bytes: (input.capacity() - input.len()) as u64,
+        reply_buffer_bytes: connection.output.capacity() as u64,
+        output_bytes: connection.unsent_len() as u64,
     }
 }

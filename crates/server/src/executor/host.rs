@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::journal::{JobKind, JobRequest, Journal};
 use super::stats::Stats;
-use super::{Core, Phase, info, unix_ms};
+use super::{Core, Phase, TICK_MAX, info, unix_ms};
 use crate::command::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table};
 use crate::config::{self, Secret};
 use crate::engine::Engine;
@@ -28,6 +28,11 @@ impl Core {
 
     pub(super) fn is_stopping_before_load(&self) -> bool {
         self.progress.stop.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Time between two looks at what time asks for (`hz`).
+    pub(super) fn tick_interval(&self) -> Duration {
+        (Duration::from_secs(1) / self.config.hz.max(1)).min(TICK_MAX)
     }
 
     pub(super) fn save_rules(&self) -> &[SaveRule] {
@@ -178,6 +183,7 @@ impl Host for Core {
             journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
         }
         self.points.reconfigure(&self.config);
+        crate::telemetry::set_level(self.config.loglevel);
         tracing::info!(directives = ?changed, "configuration changed");
         Ok(())
     }
@@ -274,10 +280,9 @@ impl Host for Core {
     }
 
     fn list_clients(&mut self, filter: &ClientFilter, me: &Session) -> String {
-        let now = Instant::now();
         let mut lines: Vec<(u64, String)> = Vec::new();
         for client in self.clients.iter() {
-            let facts = client.facts(now);
+            let facts = client.facts();
             if filter.matches(&client.session, &facts, me.id()) {
                 let mut line = String::new();
                 client.session.write_client_line(&facts, &mut line);
@@ -294,11 +299,10 @@ impl Host for Core {
     }
 
     fn kill_clients(&mut self, filter: &ClientFilter, me: &Session) -> Killed {
-        let now = Instant::now();
         let ids: Vec<u64> = self
             .clients
             .iter()
-            .filter(|client| filter.matches(&client.session, &client.facts(now), me.id()))
+            .filter(|client| filter.matches(&client.session, &client.facts(), me.id()))
             .map(|client| client.session.id())
             .collect();
         let is_me = filter.matches(me, &self.current_facts, me.id());

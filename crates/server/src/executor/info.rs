@@ -50,7 +50,7 @@ fn server(core: &Core, out: &mut String) {
     line(out, "server_time_usec", now_us);
     line(out, "uptime_in_seconds", uptime);
     line(out, "uptime_in_days", uptime / 86_400);
-    line(out, "hz", 10);
+    line(out, "hz", 1000 / core.tick_interval().as_millis().max(1));
     line(out, "configured_hz", core.config.hz);
     let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     line(out, "executable", executable);

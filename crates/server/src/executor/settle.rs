@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::client::{Client, WaitKind};
 use super::journal::{EndedJob, JobKind, JobRequest, Journal};
 use super::stats::Stats;
-use super::{EXPIRE_BUDGET, Ended, Event, Executor, ExecutorError, Phase, TICK, unix_ms};
+use super::{EXPIRE_BUDGET, Ended, Event, Executor, ExecutorError, Phase, StopCause, unix_ms};
 use crate::command::{DebugRequest, ShutdownOptions};
 use crate::config::Strategy;
+use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
 use crate::persistence::policy::save_due;
 use crate::protocol::ReplyWriter;
@@ -25,6 +26,12 @@ impl Executor {
     /// Commits the effects of the turn and lets its replies leave.
     pub(super) fn finish_turn(&mut self) -> Result<(), ExecutorError> {
         self.close_killed();
+        if crate::faults::replies_before_writing() {
+            self.send_replies();
+            if self.last_tick.elapsed() < self.core.tick_interval() / 2 {
+                return Ok(());
+            }
+        }
         self.commit_turn()?;
         self.start_jobs()?;
         self.answer_waits()?;
@@ -57,7 +64,7 @@ impl Executor {
         // Under everysec nothing is acknowledged while a sync is two seconds behind.
         while self.core.journal.as_mut().is_some_and(|journal| journal.drive_syncs().1) {
             self.core.stats.delayed_syncs += 1;
-            match self.events.recv_timeout(TICK) {
+            match self.events.recv_timeout(self.core.tick_interval()) {
                 Ok(event @ Event::LogSynced { .. }) => {
                     self.take_event(event)?;
                 }
@@ -232,16 +239,28 @@ impl Executor {
                 }
             }
             Event::Loaded(loaded) => match *loaded {
-                Ok(loaded) => self.start_serving(loaded),
+                Ok(loaded) => {
+                    self.start_serving(loaded);
+                    if let Some(cause) = self.stop_cause {
+                        // The stop came when nothing was left to interrupt.
+                        return self.take_event(Event::Stop(cause));
+                    }
+                }
                 Err(_) if self.core.is_stopping_before_load() => return Ok(Some(self.ended())),
                 Err(error) => return Err(ExecutorError::Load(error)),
             },
-            Event::Stop(options) => {
+            Event::Stop(cause) => {
+                self.stop_cause = Some(cause);
                 if matches!(self.core.phase, Phase::Loading) {
-                    tracing::info!("stopping while loading: nothing on disk has changed");
+                    tracing::info!("stopping while loading");
                     self.core.progress.stop.store(true, std::sync::atomic::Ordering::Relaxed);
                     return Ok(None);
                 }
+                let options = match cause {
+                    StopCause::Terminated => self.core.config.shutdown_on_sigterm,
+                    StopCause::Interrupted => self.core.config.shutdown_on_sigint,
+                };
+                let options = ShutdownOptions { save: options.save, now: options.now, force: options.force };
                 match self.prepare_stop(options)? {
                     Ok(()) => return Ok(Some(self.ended())),
                     Err(error) => {
@@ -254,7 +273,8 @@ impl Executor {
     }
 
     fn start_serving(&mut self, loaded: super::Loaded) {
-        let super::Loaded { engine, journal, identity } = loaded;
+        let super::Loaded { engine, journal, identity, cut_bytes } = loaded;
+        self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
         self.engine = engine;
         self.core.journal = journal;
         self.desk.identity = identity;
@@ -276,6 +296,14 @@ impl Executor {
             JobKind::Rewrite(_) => "log rewrite",
             JobKind::Cut(_) => "backup snapshot",
         };
+        let metrics = match kind {
+            JobKind::Save => Some(Job::Snapshot),
+            JobKind::Rewrite(_) => Some(Job::Rotation),
+            JobKind::Cut(_) => None,
+        };
+        if let Some(metrics) = metrics {
+            self.core.metrics.job_ended(metrics, took, result.is_ok().then(unix_ms));
+        }
         match result {
             Ok(written) => {
                 tracing::info!(
@@ -305,11 +333,7 @@ impl Executor {
         if matches!(self.core.phase, Phase::Loading) {
             return Ok(());
         }
-        self.engine.expire_cycle(
-            i64::try_from(unix_ms()).unwrap_or(i64::MAX),
-            EXPIRE_BUDGET,
-            &mut self.effects,
-        );
+        self.expire(now);
         self.core.sample(&self.engine, now);
         self.core.watch_volume(now);
         self.expire_barrier()?;
@@ -317,6 +341,18 @@ impl Executor {
         self.end_pause();
         self.start_due_jobs()?;
         Ok(())
+    }
+
+    /// Removes expired keys, for a quarter of the time at most (Redis: `ACTIVE_EXPIRE_CYCLE_SLOW_TIME_PERC`).
+    fn expire(&mut self, started: Instant) {
+        let time_max = self.core.tick_interval() / 4;
+        loop {
+            let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
+            let removed = self.engine.expire_cycle(now_ms, EXPIRE_BUDGET, &mut self.effects);
+            if removed < EXPIRE_BUDGET || started.elapsed() >= time_max {
+                return;
+            }
+        }
     }
 
     fn close_idle(&mut self, now: Instant) {

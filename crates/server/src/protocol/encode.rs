@@ -132,6 +132,11 @@ impl<'a> ReplyWriter<'a> {
         self.length(if self.is_resp3() { b'>' } else { b'*' }, len);
     }
 
+    /// The head of attributes of the value behind them; `len` pairs follow. Only RESP3 has them.
+    pub fn attribute(&mut self, len: usize) {
+        self.length(b'|', len);
+    }
+
     /// A truth value.
     pub fn boolean(&mut self, value: bool) {
         self.out.extend_from_slice(match (self.is_resp3(), value) {
@@ -282,7 +287,7 @@ mod tests {
     fn doubles_have_seventeen_significant_digits() {
         let table = [
             (0.1, "0.10000000000000001"),
-            (3.141, "3.141"),
+            (2.141, "2.141"),
             (-0.0, "-0"),
             (1e16, "10000000000000000"),
             (1e17, "1e+17"),

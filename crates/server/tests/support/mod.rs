@@ -9,11 +9,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to answer `PING`, and to stop.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// `+…`
     Simple(String),
     /// `-…`
@@ -27,22 +27,22 @@ pub enum Reply {
 }
 
 impl Reply {
-    pub fn ok() -> Self {
+    pub(crate) fn ok() -> Self {
         Self::Simple("OK".into())
     }
 
-    pub fn bulk(text: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn bulk(text: impl AsRef<[u8]>) -> Self {
         Self::Bulk(Some(text.as_ref().to_vec()))
     }
 
-    pub fn int(&self) -> i64 {
+    pub(crate) fn int(&self) -> i64 {
         match self {
             Self::Int(number) => *number,
             other => panic!("expected an integer, got {other:?}"),
         }
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Simple(text) => text.clone(),
             Self::Bulk(Some(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
@@ -50,7 +50,7 @@ impl Reply {
         }
     }
 
-    pub fn items(&self) -> &[Reply] {
+    pub(crate) fn items(&self) -> &[Reply] {
         match self {
             Self::Array(Some(items)) => items,
             other => panic!("expected an array, got {other:?}"),
@@ -59,13 +59,13 @@ impl Reply {
 }
 
 /// A connection that sends commands and reads replies.
-pub struct Client {
+pub(crate) struct Client {
     writer: TcpStream,
     reader: BufReader<TcpStream>,
 }
 
 impl Client {
-    pub fn connect(port: u16) -> io::Result<Self> {
+    pub(crate) fn connect(port: u16) -> io::Result<Self> {
         let writer = TcpStream::connect(("127.0.0.1", port))?;
         writer.set_nodelay(true)?;
         writer.set_read_timeout(Some(PATIENCE))?;
@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// Connects and waits until the server answers `PING` with `PONG`.
-    pub fn connect_ready(port: u16) -> Self {
+    pub(crate) fn connect_ready(port: u16) -> Self {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Ok(mut client) = Self::connect(port)
@@ -90,7 +90,7 @@ impl Client {
         }
     }
 
-    pub fn encode<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
+    pub(crate) fn encode<A: AsRef<[u8]>>(args: &[A], out: &mut Vec<u8>) {
         out.extend_from_slice(format!("*{}\r\n", args.len()).as_bytes());
         for arg in args {
             let arg = arg.as_ref();
@@ -100,27 +100,27 @@ impl Client {
         }
     }
 
-    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.writer.write_all(bytes)
     }
 
-    pub fn try_command<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
+    pub(crate) fn try_command<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
         let mut bytes = Vec::new();
         Self::encode(args, &mut bytes);
         self.send_bytes(&bytes)?;
         self.read_reply()
     }
 
-    pub fn command<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Reply {
+    pub(crate) fn command<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Reply {
         self.try_command(args).expect("the server answers")
     }
 
     /// A command in words.
-    pub fn run(&mut self, words: &str) -> Reply {
+    pub(crate) fn run(&mut self, words: &str) -> Reply {
         self.command(&words.split(' ').collect::<Vec<_>>())
     }
 
-    pub fn read_reply(&mut self) -> io::Result<Reply> {
+    pub(crate) fn read_reply(&mut self) -> io::Result<Reply> {
         let mut line = String::new();
         if self.reader.read_line(&mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -153,7 +153,7 @@ impl Client {
     }
 
     /// One field of INFO.
-    pub fn info(&mut self, field: &str) -> String {
+    pub(crate) fn info(&mut self, field: &str) -> String {
         let text = self.run("INFO").text();
         let prefix = format!("{field}:");
         text.lines()
@@ -163,7 +163,7 @@ impl Client {
     }
 
     /// Waits until a field of INFO has a value.
-    pub fn wait_for_info(&mut self, field: &str, expected: &str) {
+    pub(crate) fn wait_for_info(&mut self, field: &str, expected: &str) {
         let deadline = Instant::now() + PATIENCE;
         while self.info(field) != expected {
             assert!(Instant::now() < deadline, "{field} is {:?}, not {expected:?}", self.info(field));
@@ -173,24 +173,24 @@ impl Client {
 }
 
 /// A port that nobody listens on now.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A server process; killed when dropped.
-pub struct Server {
-    pub child: Child,
-    pub port: u16,
-    pub log: PathBuf,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) port: u16,
+    pub(crate) log: PathBuf,
 }
 
 impl Server {
     /// Our server on a data directory; its log is appended to `server.log` beside the directory.
-    pub fn spawn(dir: &Path, args: &[&str]) -> Self {
+    pub(crate) fn spawn(dir: &Path, args: &[&str]) -> Self {
         Self::spawn_with(dir, args, &[])
     }
 
-    pub fn spawn_with(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn spawn_with(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let port = free_port();
         let log = dir.with_extension("log");
         let file = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
@@ -208,7 +208,7 @@ impl Server {
     }
 
     /// Debian's Redis on a data directory.
-    pub fn spawn_redis(dir: &Path, args: &[&str]) -> Self {
+    pub(crate) fn spawn_redis(dir: &Path, args: &[&str]) -> Self {
         let port = free_port();
         let log = dir.with_extension("redis.log");
         let file = std::fs::File::create(&log).unwrap();
@@ -223,29 +223,29 @@ impl Server {
         Self { child, port, log }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::connect_ready(self.port)
     }
 
     /// SIGKILL, and wait until the process is gone.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, and wait for the exit status.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status =
             Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -256,7 +256,7 @@ impl Server {
         }
     }
 
-    pub fn log_text(&self) -> String {
+    pub(crate) fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }

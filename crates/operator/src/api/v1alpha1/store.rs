@@ -17,7 +17,7 @@ use crate::api::quantity::Quantity;
 
 /// CEL: no line of `config` begins with a directive that the operator manages. A test holds it against the table in
 /// `reconcile::validate`, which names the field to use for each.
-pub(crate) const CONFIG_RULE: &str = "self.all(line, !line.matches('(?i)^\\\\s*\"?(dir|port|bind|bind-source-addr|unixsocket|protected-mode|requirepass|requirepass-file|control-token-file|store-record-file|instance-name|on-refusal|health-port|control-port|persist-strategy|persistent|appendonly|appendfsync|save|auto-aof-rewrite-percentage|auto-aof-rewrite-min-size|auto-aof-rewrite-max-size|maxmemory|shutdown-on-sigterm|shutdown-timeout|shutdown-on-sigint|include|daemonize|pidfile|supervised|logfile|dbfilename|appendfilename|appenddirname)\"?(\\\\s|$)'))";
+pub(crate) const CONFIG_RULE: &str = "self.all(line, !line.matches('(?i)^\\\\s*\"?(dir|port|bind|bind-source-addr|unixsocket|protected-mode|requirepass|requirepass-file|control-token-file|store-record-file|instance-name|on-refusal|termination-message-file|health-port|control-port|persist-strategy|persistent|appendonly|appendfsync|save|auto-aof-rewrite-percentage|auto-aof-rewrite-min-size|auto-aof-rewrite-max-size|maxmemory|shutdown-on-sigterm|shutdown-timeout|shutdown-on-sigint|include|daemonize|pidfile|supervised|logfile|dbfilename|appendfilename|appenddirname)\"?(\\\\s|$)'))";
 
 /// A Store: one dataset in memory, kept on a volume as its persistence policy says.
 ///

@@ -9,6 +9,9 @@ use crate::api::v1alpha1::{ShutdownSnapshot, Strategy};
 use crate::names;
 use crate::reconcile::validate::ValidatedStore;
 
+/// Where the kubelet reads what a container has to say at its end: Kubernetes's default path.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
 /// The word of the configuration, and of the server's status, for `strategy`.
 #[must_use]
 pub fn strategy_word(strategy: Strategy) -> &'static str {
@@ -44,6 +47,7 @@ pub fn render(store: &ValidatedStore) -> String {
     line("control-token-file", &format!("{}/{}", names::AUTH_DIR, names::TOKEN_KEY));
     line("instance-name", &names::pod(&store.name));
     line("on-refusal", "hold");
+    line("termination-message-file", TERMINATION_LOG);
     line("dir", names::STORE_DIR);
     if let Some(bytes) = store.max_memory {
         line("maxmemory", &bytes.to_string());

@@ -178,6 +178,15 @@ pub fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Times
             _ => return Identified::Hold(hold),
         },
     };
+    // A claim is made only after the record: a claim without a record means that the record was lost, and its volume may
+    // hold data. Then an empty volume must not be taken for a new one.
+    let was_lost = facts.claim.is_some()
+        && recorded.as_ref().is_none_or(|record| record.origin == Origin::Adopt && record.epoch == 0);
+    let (origin, data_source) = if epoch == 0 && was_lost {
+        (Origin::Adopt, data_source_of(facts.claim.as_ref()))
+    } else {
+        (origin, data_source)
+    };
     // Once the Store has held data its origin has no effect; the recorded one stays, and with it the pod's mounts.
     let origin = match &recorded {
         Some(record) if epoch > 0 => record.origin.clone(),
@@ -306,6 +315,7 @@ fn data_source_of(claim: Option<&PersistentVolumeClaim>) -> Option<String> {
 /// What fills the first volume, and the VolumeSnapshot that its claim names.
 fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, Option<String>), Hold> {
     let invalid = |message: String| Hold::stalled(reason::BOOTSTRAP_SOURCE_INVALID, message);
+    let missing = |message: String| Hold::stalled(reason::BOOTSTRAP_SOURCE_NOT_READY, message);
     let not_ready = |message: String| Hold::waiting(reason::BOOTSTRAP_SOURCE_NOT_READY, message);
     match (&valid.bootstrap, &facts.source) {
         (Source::Empty, _) => Ok((Origin::Empty, None)),
@@ -332,8 +342,8 @@ fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, 
                 )));
             };
             let Some(found) = facts.locations.get(&location).and_then(Option::as_ref) else {
-                return Err(not_ready(format!(
-                    "waits for BackupLocation {location:?}, which holds StoreBackup {name:?}"
+                return Err(missing(format!(
+                    "BackupLocation {location:?}, which holds StoreBackup {name:?}, is not in this namespace; create it"
                 )));
             };
             let plan = RestorePlan {
@@ -350,19 +360,19 @@ fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, 
         (Source::Backup(name), SourceFact::VolumeSnapshot(None)) => {
             Err(invalid(format!("the VolumeSnapshot of StoreBackup {name:?} is gone; name another backup")))
         }
-        (Source::VolumeSnapshot(name), SourceFact::VolumeSnapshot(None)) => {
-            Err(not_ready(format!("waits for VolumeSnapshot {name:?}, which is not in this namespace")))
-        }
+        (Source::VolumeSnapshot(name), SourceFact::VolumeSnapshot(None)) => Err(missing(format!(
+            "spec.bootstrap.restore names VolumeSnapshot {name:?}, which is not in this namespace; create it, or correct the name"
+        ))),
         (_, SourceFact::VolumeSnapshotsUnavailable) => Err(Hold::stalled(
             reason::VOLUME_SNAPSHOTS_UNAVAILABLE,
             "this cluster has no VolumeSnapshots (snapshot.storage.k8s.io/v1); install the snapshot controller and its definitions, or restore from a bucket",
         )),
-        (Source::Backup(name), _) => {
-            Err(not_ready(format!("waits for StoreBackup {name:?}, which is not in this namespace")))
-        }
-        (Source::VolumeSnapshot(name), _) => {
-            Err(not_ready(format!("waits for VolumeSnapshot {name:?}, which is not in this namespace")))
-        }
+        (Source::Backup(name), _) => Err(missing(format!(
+            "spec.bootstrap.restore names StoreBackup {name:?}, which is not in this namespace; create it, or correct the name"
+        ))),
+        (Source::VolumeSnapshot(name), _) => Err(missing(format!(
+            "spec.bootstrap.restore names VolumeSnapshot {name:?}, which is not in this namespace; create it, or correct the name"
+        ))),
     }
 }
 

@@ -105,7 +105,8 @@ fn parse(call: &Call<'_, '_>, read_only: bool) -> Result<(Vec<Operation>, Option
         }
         let is_get = is(name, "get") && left >= 2;
         let is_set = is(name, "set") && left >= 3;
-        if !is_get && !is_set && !(is(name, "incrby") && left >= 3) {
+        let is_increment = is(name, "incrby") && left >= 3;
+        if !(is_get || is_set || is_increment) {
             return Err(error::SYNTAX);
         }
         let width = Width::parse(request.arg(at + 1))?;

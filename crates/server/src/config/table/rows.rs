@@ -326,6 +326,20 @@ pub(super) fn build() -> Vec<Directive> {
         fixed("control-token-file", optional_path!(control_token_file)),
         fixed("store-record-file", optional_path!(store_record_file)),
         fixed(
+            "credentials-dir",
+            Kind::Text {
+                allowed: "the path of a directory",
+                get: |config| show(&config.credentials_dir),
+                set: |config, value| {
+                    if value.is_empty() {
+                        return Err("credentials-dir can't be empty".to_owned());
+                    }
+                    config.credentials_dir = PathBuf::from(value);
+                    Ok(())
+                },
+            },
+        ),
+        fixed(
             "instance-name",
             Kind::Text {
                 allowed: "a name, or \"\" for none",

@@ -1,0 +1,149 @@
+//! The chart: lint, golden rendering, values that are refused, rights that are minimal, generated files that are current.
+//!
+//! Needs the helm binary: on the PATH, or named by `HOLDFAST_HELM`. `UPDATE_GOLDEN=1` writes the golden files anew.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
+}
+
+fn helm(arguments: &[&str]) -> Result<String, String> {
+    let binary = std::env::var_os("HOLDFAST_HELM").unwrap_or_else(|| OsString::from("helm"));
+    let output =
+        Command::new(&binary).args(arguments).current_dir(repository()).output().unwrap_or_else(|error| {
+            panic!(
+                "cannot run helm as {binary:?}: {error}; `make setup` installs it, or HOLDFAST_HELM names it"
+            )
+        });
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        Ok(text)
+    } else {
+        Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+fn render(extra: &[&str]) -> Result<String, String> {
+    let base =
+        ["template", "keeper", "charts/holdfast", "--namespace", "operators", "--kube-version", "1.36.0"];
+    helm(&[&base, extra].concat())
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_yaml::Deserializer::from_str(text)
+        .map(|document| Value::deserialize(document).expect("YAML"))
+        .filter(|document| !document.is_null())
+        .collect()
+}
+
+#[track_caller]
+fn check_golden(name: &str, found: &str) {
+    let path = repository().join("charts/holdfast/tests").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, found).expect("golden file is writable");
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "{path:?} differs from what helm renders; UPDATE_GOLDEN=1 writes it anew");
+}
+
+#[test]
+fn chart_passes_lint() {
+    helm(&["lint", "--strict", "charts/holdfast"]).expect("lint");
+    helm(&[
+        "lint",
+        "--strict",
+        "charts/holdfast",
+        "--values",
+        "charts/holdfast/tests/namespaced.values.yaml",
+    ])
+    .expect("lint");
+}
+
+#[test]
+fn rendering_is_as_committed() {
+    check_golden("default.golden.yaml", &render(&[]).expect("rendering"));
+    let values = ["--values", "charts/holdfast/tests/namespaced.values.yaml"];
+    check_golden("namespaced.golden.yaml", &render(&values).expect("rendering"));
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused() {
+    for set in
+        ["watchNamespaces={A}", "log.format=xml", "replicas=-1", "colour=blue", "image.pullPolicy=Sometimes"]
+    {
+        let error = render(&["--set", set]).expect_err(set);
+        assert!(error.contains("values don't meet the specifications"), "{set}: {error}");
+    }
+}
+
+#[test]
+fn rights_are_named_one_by_one() {
+    let rules: Vec<Value> = documents(&render(&[]).expect("rendering"))
+        .into_iter()
+        .filter(|document| matches!(document["kind"].as_str(), Some("Role" | "ClusterRole")))
+        .flat_map(|role| role["rules"].as_array().cloned().unwrap_or_default())
+        .collect();
+    assert!(rules.len() > 10, "{rules:?}");
+    let strings = |rule: &Value, field: &str| -> BTreeSet<String> {
+        rule[field].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    for rule in &rules {
+        let (resources, verbs) = (strings(rule, "resources"), strings(rule, "verbs"));
+        for forbidden in ["*", "escalate", "bind", "impersonate", "deletecollection"] {
+            assert!(!verbs.contains(forbidden), "{rule}");
+        }
+        for forbidden in ["*", "pods/exec", "nodes", "roles", "clusterroles", "customresourcedefinitions"] {
+            assert!(!resources.contains(forbidden), "{rule}");
+        }
+        assert!(!strings(rule, "apiGroups").contains("*"), "{rule}");
+        if resources.contains("secrets") {
+            assert_eq!(verbs, BTreeSet::from(["get".to_owned(), "create".to_owned()]), "{rule}");
+        }
+    }
+}
+
+#[test]
+fn some_namespaces_need_no_right_in_the_whole_cluster() {
+    let text = render(&["--set", "watchNamespaces={shop}"]).expect("rendering");
+    for document in documents(&text) {
+        let kind = document["kind"].as_str().unwrap_or_default();
+        assert!(!kind.starts_with("Cluster"), "{kind}");
+    }
+}
+
+#[test]
+fn copies_of_the_definitions_are_current() {
+    let read = |dir: &str| -> Vec<(OsString, String)> {
+        let mut files: Vec<_> = fs::read_dir(repository().join(dir))
+            .expect("directory")
+            .map(|entry| entry.expect("entry"))
+            .map(|entry| (entry.file_name(), fs::read_to_string(entry.path()).expect("text")))
+            .collect();
+        files.sort();
+        files
+    };
+    assert!(
+        read("crds") == read("charts/holdfast/crds"),
+        "charts/holdfast/crds differs from crds; run `make gen`"
+    );
+}
+
+#[test]
+fn install_manifest_is_the_rendered_chart() {
+    let base =
+        ["template", "holdfast", "charts/holdfast", "--namespace", "holdfast-system", "--include-crds"];
+    let rendered = documents(&helm(&[&base[..], &["--kube-version", "1.36.0"]].concat()).expect("rendering"));
+    let committed =
+        fs::read_to_string(repository().join("deploy/holdfast.yaml")).expect("deploy/holdfast.yaml");
+    let mut committed = documents(&committed);
+    assert_eq!(committed.remove(0)["kind"], "Namespace");
+    assert!(committed == rendered, "deploy/holdfast.yaml differs from the chart; run `make gen`");
+}

@@ -1,0 +1,13 @@
+//! What several tests share.
+
+pub(crate) mod scenarios;
+
+use holdfast_operator::reconcile::validate::Defaults;
+
+/// Defaults of an operator under test.
+pub(crate) fn defaults() -> Defaults {
+    Defaults {
+        server_image: "example.test/holdfast-server:1".into(),
+        image_pull_policy: Some("IfNotPresent".into()),
+    }
+}

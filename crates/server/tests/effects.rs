@@ -1,0 +1,296 @@
+//! What commands leave in the log, and what stands between a command and its execution.
+
+#[path = "common/log.rs"]
+mod log;
+#[path = "common/store.rs"]
+mod store;
+
+use holdfast_server::command::{Outcome, Session};
+use store::{START_MS, Store};
+
+impl Store {
+    /// Executes one command, given in words, on connection 1; gives the reply as text.
+    fn run(&mut self, command: &str) -> String {
+        let args: Vec<&str> = command.split(' ').collect();
+        String::from_utf8(self.run_on(1, &args).0).expect("the reply is text")
+    }
+
+    /// The recorded effects as words, one command after the other, and forgets them.
+    fn take_effects(&mut self) -> Vec<String> {
+        let bytes = self.effects.take();
+        let text = |args: &Vec<Vec<u8>>| {
+            args.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ")
+        };
+        log::decode(&bytes).iter().map(text).collect()
+    }
+}
+
+/// Runs commands, separated by `;`, and compares the effects of the last one. `@` stands for the time of the start.
+fn check(commands: &str, expected: &str) {
+    let mut store = Store::new();
+    let (before, last) = commands.rsplit_once("; ").unwrap_or(("", commands));
+    for command in before.split("; ").filter(|it| !it.is_empty()) {
+        match command.strip_prefix("~ ") {
+            Some(ms) => store.now_ms += ms.parse::<i64>().expect("milliseconds"),
+            None => {
+                store.run(command);
+            }
+        }
+    }
+    store.take_effects();
+    let reply = store.run(last);
+    let effects = store.take_effects().join("; ").replace("SELECT 0; ", "");
+    let expected = expected.replace('@', &START_MS.to_string());
+    assert_eq!(effects, expected, "{commands} answered {reply:?}");
+}
+
+#[test]
+fn effects_are_absolute_and_deterministic() {
+    for (commands, expected) in [
+        ("SET k v", "SET k v"),
+        ("set k v", "set k v"),
+        ("SET k v EX 10", "SET k v PXAT 1700000010000"),
+        ("SET k v PX 10", "SET k v PXAT 1700000000010"),
+        ("SET k v EXAT 1800000000", "SET k v PXAT 1800000000000"),
+        ("SET k v; SET k w KEEPTTL", "SET k w KEEPTTL"),
+        ("SET k v; SET k w GET", "SET k w"),
+        ("SET k v NX", "SET k v"),
+        ("SETNX k v", "SET k v"),
+        ("SETEX k 10 v", "SET k v PXAT 1700000010000"),
+        ("PSETEX k 10 v", "SET k v PXAT 1700000000010"),
+        ("GETSET k v", "SET k v"),
+        ("SET k v; GETDEL k", "DEL k"),
+        ("SET k v; GETEX k EX 10", "PEXPIREAT k 1700000010000"),
+        ("SET k v EX 10; GETEX k PERSIST", "PERSIST k"),
+        ("SET k v; GETEX k EXAT 1", "DEL k"),
+        ("MSET a 1 b 2", "MSET a 1 b 2"),
+        ("MSETNX a 1 b 2", "MSET a 1 b 2"),
+        ("INCRBY k 5", "INCRBY k 5"),
+        ("INCRBYFLOAT k 1.5", "SET k 1.5 KEEPTTL"),
+        ("APPEND k x", "APPEND k x"),
+        ("SETRANGE k 1 x", "SETRANGE k 1 x"),
+        ("SETBIT k 1 1", "SETBIT k 1 1"),
+        ("SET a x; BITOP NOT b a", "BITOP NOT b a"),
+        ("SET b x; BITOP AND b none", "DEL b"),
+        ("BITFIELD k SET u8 0 1", "BITFIELD k SET u8 0 1"),
+        ("SET k v; EXPIRE k 10", "PEXPIREAT k 1700000010000"),
+        ("SET k v; EXPIRE k 10 NX", "PEXPIREAT k 1700000010000"),
+        ("SET k v; EXPIREAT k 1800000000", "PEXPIREAT k 1800000000000"),
+        ("SET k v; EXPIRE k -1", "DEL k"),
+        ("SET k v EX 1; PERSIST k", "PERSIST k"),
+        ("MSET a 1 b 2; DEL a none b", "DEL a b"),
+        ("SET a 1; UNLINK a", "DEL a"),
+        ("SET a 1; RENAME a b", "RENAME a b"),
+        ("SET a 1; COPY a b DB 1 REPLACE", "COPY a b DB 1 REPLACE"),
+        ("SET a 1; MOVE a 1", "MOVE a 1"),
+        ("SWAPDB 0 1", "SWAPDB 0 1"),
+        ("SET a 1; FLUSHALL ASYNC", "FLUSHALL ASYNC"),
+        ("SET a 1; FLUSHDB", "FLUSHDB"),
+    ] {
+        check(commands, expected);
+    }
+}
+
+#[test]
+fn writes_that_change_nothing_leave_nothing() {
+    for commands in [
+        "GET k",
+        "DEL k",
+        "SET k v XX",
+        "SET k v; SETNX k w",
+        "SET k v; MSETNX k 1 j 2",
+        "EXPIRE k 10",
+        "SET k v; EXPIRE k 10 XX",
+        "SET k v; PERSIST k",
+        "SET k v; GETEX k",
+        "SET k v; GETEX k PERSIST",
+        "SETRANGE k 0 ",
+        "SETBIT k 1 1; SETBIT k 1 1",
+        "RENAME k j",
+        "SET k v; RENAME k k",
+        "COPY k j",
+        "MOVE k 1",
+        "SWAPDB 1 1",
+        "FLUSHALL",
+        "SET k v; INCR k",
+        "GETDEL k",
+        "BITOP AND d none",
+        "SET k x; BITFIELD k GET u8 0",
+        "SELECT 3",
+    ] {
+        check(commands, "");
+    }
+}
+
+#[test]
+fn expiry_is_a_deletion_before_what_met_it() {
+    check("SET k v PX 10; ~ 11; GET k", "DEL k");
+    check("SET k v PX 10; ~ 10; GET k", "");
+    check("SET k 5 PX 10; ~ 11; INCR k", "MULTI; DEL k; INCR k; EXEC");
+    check("SET k 5 PX 10; ~ 11; SET k w", "MULTI; DEL k; SET k w; EXEC");
+    check("SET a 1; SET k 5 PX 10; ~ 11; COPY a k", "MULTI; DEL k; COPY a k; EXEC");
+    check("SET a 1 PX 5; SET b 1 PX 5; ~ 11; MGET a b", "MULTI; DEL a; DEL b; EXEC");
+    check("SET a 1 PX 5; ~ 11; KEYS *", "DEL a");
+    check("SET a 1 PX 5; SET b 1 PX 5; ~ 11; DBSIZE", "");
+}
+
+#[test]
+fn transactions_are_wrapped_when_they_leave_more_than_one_effect() {
+    check("MULTI; SET a 1; INCR b; GET a; EXEC", "MULTI; SET a 1; INCR b; EXEC");
+    check("MULTI; SET a 1; GET a; EXEC", "SET a 1");
+    check("MULTI; GET a; EXEC", "");
+    check("MULTI; SET a 1; SELECT 3; SET a 2; EXEC", "MULTI; SET a 1; SELECT 3; SET a 2; EXEC");
+    check("MULTI; SET a x; INCR a; SET b 1; EXEC", "MULTI; SET a x; SET b 1; EXEC");
+    check("MULTI; SET a 1; DISCARD", "");
+}
+
+#[test]
+fn the_expiry_cycle_is_bounded_and_records_deletions() {
+    let mut store = Store::new();
+    for number in 0..30 {
+        store.run(&format!("SET k{number} v PX {}", 10 + number));
+    }
+    store.run("SELECT 2");
+    store.run("SET other v PX 5");
+    store.take_effects();
+    store.now_ms += 20;
+    assert_eq!(store.engine.next_expiry_ms(), Some(START_MS + 5));
+    let mut removed = Vec::new();
+    loop {
+        let count = store.engine.expire_cycle(store.now_ms, 4, &mut store.effects);
+        assert!(count <= 4);
+        removed.push(count);
+        if count < 4 {
+            break;
+        }
+    }
+    assert_eq!(removed, [4, 4, 3]);
+    let effects = store.take_effects();
+    assert!(effects.iter().all(|it| it.starts_with("DEL ") || it.starts_with("SELECT ")), "{effects:?}");
+    assert_eq!(store.engine.stats.expired_keys, 11);
+    assert_eq!(store.run("DBSIZE"), ":0\r\n");
+}
+
+#[test]
+fn out_of_memory_refuses_writes_and_whole_transactions() {
+    const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let mut store = Store::new();
+    store.run("SET k v");
+    store.run("MULTI");
+    store.run("SET a 1");
+    store.settings.maxmemory = 1;
+    assert_eq!(store.run("SET b 1"), OOM, "nothing is queued");
+    assert_eq!(
+        store.run("EXEC"),
+        "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.\r\n"
+    );
+    assert_eq!(store.run("SET b 1"), OOM);
+    assert_eq!(store.run("GET k"), "$1\r\nv\r\n");
+    store.run("MULTI");
+    assert_eq!(store.run("GET k"), OOM, "queueing takes memory too");
+    assert_eq!(store.run("EXEC"), "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    store.run("MULTI");
+    assert_eq!(store.run("DISCARD"), "+OK\r\n");
+    assert_eq!(store.run("DEL k"), ":1\r\n");
+    store.settings.maxmemory = 0;
+    assert_eq!(store.run("GET a"), "$-1\r\n");
+    assert_eq!(store.take_effects(), ["SELECT 0", "SET k v", "DEL k"]);
+}
+
+#[test]
+fn a_write_block_refuses_writes_and_transactions_with_writes() {
+    let mut store = Store::new();
+    store.run("MULTI");
+    store.run("GET k");
+    store.run("SET k v");
+    store.settings.write_block = Some("MISCONF the disk is full");
+    assert_eq!(
+        store.run("EXEC"),
+        "-EXECABORT Transaction discarded because of: MISCONF the disk is full\r\n"
+    );
+    assert_eq!(store.run("SET k v"), "-MISCONF the disk is full\r\n");
+    assert_eq!(store.run("PING"), "-MISCONF the disk is full\r\n");
+    assert_eq!(store.run("GET k"), "$-1\r\n");
+    store.run("MULTI");
+    store.run("GET k");
+    assert_eq!(store.run("EXEC"), "*1\r\n$-1\r\n");
+    assert!(store.take_effects().is_empty());
+}
+
+#[test]
+fn while_loading_only_some_commands_answer() {
+    const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
+    let mut store = Store::new();
+    store.settings.loading = true;
+    for command in ["GET k", "SET k v", "PING", "DBSIZE", "BGSAVE"] {
+        assert_eq!(store.run(command), LOADING, "{command}");
+    }
+    assert!(store.run("INFO server").starts_with('$'));
+    assert_eq!(store.run("CONFIG GET nothing"), "*0\r\n");
+    assert_eq!(store.run("SELECT 1"), "+OK\r\n");
+}
+
+#[test]
+fn without_the_password_little_is_allowed() {
+    let mut store = Store::new();
+    store.settings.auth_required = true;
+    store.host.password = Some(b"secret".to_vec());
+    const NO_AUTH: &str = "-NOAUTH Authentication required.\r\n";
+    for command in ["GET k", "PING", "CLIENT ID", "CONFIG GET *", "SELECT 1", "MULTI", "INFO"] {
+        assert_eq!(store.run(command), NO_AUTH, "{command}");
+    }
+    assert!(store.run("HELLO 3").starts_with("-NOAUTH HELLO must be called"));
+    assert_eq!(store.run("AUTH wrong"), "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+    assert!(store.run("HELLO 3 AUTH default wrong").starts_with("-WRONGPASS"));
+    assert_eq!(store.run("AUTH secret"), "+OK\r\n");
+    assert_eq!(store.run("GET k"), "$-1\r\n");
+    assert_eq!(store.run("RESET"), "+RESET\r\n");
+    assert_eq!(store.run("GET k"), NO_AUTH, "RESET takes the authentication back");
+    assert!(store.run("HELLO 3 AUTH default secret SETNAME me").starts_with("%7\r\n"));
+    assert_eq!(store.run("CLIENT GETNAME"), "$2\r\nme\r\n");
+    assert_eq!(store.run_on(2, &["QUIT"]), (b"+OK\r\n".to_vec(), Outcome::Close));
+}
+
+#[test]
+fn debug_is_refused_unless_it_is_enabled() {
+    let mut store = Store::new();
+    store.settings.debug_allowed = false;
+    assert_eq!(
+        store.run("DEBUG SLEEP 0"),
+        "-ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from \
+         a local connection, otherwise you need to set this option in the configuration file, and then restart the \
+         server.\r\n"
+    );
+}
+
+#[test]
+fn sessions_give_watches_back() {
+    let mut store = Store::new();
+    store.run("WATCH a b c");
+    let mut session: Session = store.sessions.remove(&1).expect("it has run a command");
+    assert!(session.memory_bytes() > 0);
+    session.close(&mut store.engine);
+    assert_eq!(session.memory_bytes(), 0);
+    assert_eq!(store.run("SET a 1"), "+OK\r\n");
+}
+
+#[test]
+fn changes_are_counted_as_redis_counts_them() {
+    let mut store = Store::new();
+    for (command, dirty) in [
+        ("SET a 1", 1),
+        ("MSET a 1 b 2 c 3", 3),
+        ("DEL a b none", 2),
+        ("GET c", 0),
+        ("EXPIRE c 100", 1),
+        ("PERSIST c", 1),
+        ("PERSIST c", 0),
+        ("APPEND c x", 1),
+        ("RENAME c d", 1),
+        ("FLUSHALL", 1),
+    ] {
+        let before = store.engine.dirty();
+        store.run(command);
+        assert_eq!(store.engine.dirty() - before, dirty, "{command}");
+    }
+}
