@@ -1,28 +1,57 @@
-# The one door: `make help` lists what there is. Times are of 2 cores, warm; CONTRIBUTING.md has all of them.
+# The one door. What each phase does is in scripts/phases.sh; CONTRIBUTING.md has the time each target takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint check test ci bench clean
+.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench clean
 
-help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+# "@": beside the following ones.
+CLUSTER := setup tools@ cluster@
+TESTS := unit generated binaries images e2e
 
-setup: ## Install what is missing for building and testing (idempotent)
-	@scripts/setup
+help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install and build what building and testing needs, as far as it is missing
+	@scripts/run setup tools
 
 fmt: ## Format the Rust code
 	@cargo fmt --all
 
-lint: ## Formatting, clippy with warnings as errors, shellcheck
+lint: ## Formatting, shellcheck, clippy with warnings as errors
 	@scripts/run fmt shell clippy
 
-check: ## The fast inner loop, no cluster: lint and every test that needs no cluster
-	@scripts/run fmt clippy unit
+deps: ## Licences, sources, advisories and duplicates of all dependencies
+	@scripts/run tools dependencies
 
-test: ## Everything: sets everything up, then runs every test
-	@scripts/run setup unit
+gen: ## Write the generated files anew: definitions, manifest, golden files; read the difference
+	@scripts/run tools gen
 
-ci: ## What .ci/run calls: lint, then test
-	@scripts/run --minutes 85 setup fmt shell clippy unit
+check: ## The fast inner loop, no cluster: lint, and every test that needs no cluster
+	@scripts/run fmt shell clippy unit
 
-clean: ## Remove what was built in target/ (caches below ~/.cache/holdfast stay)
+cluster: ## A Kubernetes of three nodes on this machine: made, mended, or found
+	@scripts/run cluster
+
+images: ## The images of server and operator, into the cluster
+	@scripts/run cluster@ binaries images
+
+test: ## Everything: sets everything up, then runs every test, the cluster's included
+	@scripts/run $(CLUSTER) $(TESTS)
+
+e2e: ## Only the tests on the cluster, which is made for them and kept
+	@scripts/run $(CLUSTER) binaries images e2e
+
+ci: ## What .ci/run calls: lint, then everything
+	@scripts/run --minutes 85 $(CLUSTER) fmt shell clippy dependencies $(TESTS)
+
+demo: ## A story on a real cluster, from an empty one to data restored on another node; sets everything up
+	@scripts/run $(CLUSTER) binaries images
+	@e2e/demo/run
+
+demo-down: ## Remove the cluster with all that is in it; what was slow to build stays
+	@e2e/cluster/down --all
+
+bench: ## GET and SET beside Debian's redis-server, five interleaved rounds; records in target/bench/
+	@scripts/run setup binaries bench
+
+clean: ## Remove target/; the cluster and what is kept below ~/.cache/holdfast stay
 	@cargo clean

@@ -1,10 +1,14 @@
 #!/bin/sh
 # Writes everything that is generated: crds/, the chart's copy of it, and deploy/holdfast.yaml. Called by `make gen`.
-# HOLDFAST_HELM names the helm binary when it is not on the PATH.
+# HOLDFAST_HELM names the helm binary when it is not on the PATH, HOLDFAST_OPERATOR an operator that is built already.
 set -eu
 cd "$(dirname "$0")/.."
 helm=${HOLDFAST_HELM:-helm}
-cargo run --quiet --locked -p holdfast-operator -- crd --output-dir crds
+if [ -n "${HOLDFAST_OPERATOR:-}" ]; then
+    "$HOLDFAST_OPERATOR" crd --output-dir crds
+else
+    cargo run --quiet --locked -p holdfast-operator -- crd --output-dir crds
+fi
 rm -f charts/holdfast/crds/*.yaml
 cp crds/*.yaml charts/holdfast/crds/
 {

@@ -2,32 +2,125 @@
 # shellcheck shell=bash disable=SC2034 # the tables are read by `run`
 
 CACHE=${HOLDFAST_CACHE:-${HOME:?}/.cache/holdfast}
-TOOLS=$CACHE/bin
-export HOLDFAST_VERSITYGW=${HOLDFAST_VERSITYGW:-$TOOLS/versitygw}
+TARGET=${CARGO_TARGET_DIR:-target}
+export PATH=$CACHE/bin:$PATH
+# Read by the tests; each may be set by the caller.
+export HOLDFAST_VERSITYGW=${HOLDFAST_VERSITYGW:-$CACHE/bin/versitygw}
+export HOLDFAST_KUBE_BIN=${HOLDFAST_KUBE_BIN:-$CACHE/cluster/bin}
+export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 
-# Minutes after which a phase has failed: several times what it takes, for a hang must end too.
-declare -A LIMIT=([setup]=30 [fmt]=2 [clippy]=20 [shell]=2 [unit]=30)
+# Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
+declare -A LIMIT=(
+  [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
+  [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=20
+)
 declare -A WHAT=(
-  [setup]='what building and testing needs'
+  [setup]='packages and toolchains'
+  [tools]='programs that tests call, built once per version'
   [fmt]='formatting of Rust'
-  [clippy]='lints of Rust, warnings fail'
   [shell]='lints of the scripts'
+  [clippy]='lints of Rust, warnings fail'
   [unit]='tests that need no cluster'
+  [gen]='write the generated files anew'
+  [generated]='generated files are those of their sources'
+  [dependencies]='licences, sources, advisories, duplicates'
+  [cluster]='a Kubernetes of three nodes, with volumes and an S3 server'
+  [binaries]='static release binaries'
+  [images]='images of server and operator, into the cluster'
+  [e2e]='behaviours on the cluster'
+  [bench]='GET and SET beside redis-server'
 )
 # Phases that must have ended before.
-declare -A NEEDS=()
+declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images' [bench]=binaries)
 
 phase_setup() { scripts/setup; }
-phase_fmt() { cargo fmt --all --check; }
+phase_tools() { scripts/tools; }
 
-# The same packages and features in every call of cargo: another set would build the dependencies once more.
+# --- checks ------------------------------------------------------------------
+
+phase_fmt() { cargo fmt --all --check; }
 phase_clippy() { cargo clippy --locked --workspace --all-targets --all-features -- -D warnings; }
-phase_unit() { cargo test --locked --workspace --all-features --no-fail-fast; }
 
 # Every tracked file that begins with a line for a shell.
 phase_shell() {
   local scripts
-  mapfile -t scripts < <(git grep -lIE -e '^#!.*\bbash$' -e '^# shellcheck shell=bash' | sort)
+  mapfile -t scripts < <(git grep -lIE -e '^#!.*\b(ba)?sh$' -e '^# shellcheck shell=' | sort)
   shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
   echo "${#scripts[@]} scripts"
 }
+
+# The database of advisories is a git repository on GitHub. Where that cannot be reached the other checks still hold.
+phase_dependencies() {
+  cargo-deny --locked check --hide-inclusion-graph bans licenses sources
+  if timeout 120 cargo-deny --locked fetch db; then cargo-deny --locked check --disable-fetch advisories
+  else echo "NOTE: advisories and yanked versions were NOT checked: the database cannot be fetched here; run \`make deps\` where GitHub can be reached"
+  fi
+}
+
+GENERATED=(crds charts/holdfast/crds charts/holdfast/tests deploy/holdfast.yaml crates/operator/tests/golden)
+generate() {
+  # Builds the operator too, in the same way as for the tests.
+  cargo test --locked --workspace --no-run --test crd_files --test chart --test golden
+  HOLDFAST_OPERATOR=$TARGET/debug/holdfast-operator deploy/gen.sh
+  UPDATE_GOLDEN=1 cargo test --locked --workspace --quiet --test chart --test golden > "$TARGET/generate.log" 2>&1 || {
+    cat "$TARGET/generate.log"
+    return 1
+  }
+}
+phase_gen() {
+  generate
+  git status --short -- "${GENERATED[@]}"
+}
+
+# The files are written anew and compared with what was there; the difference stays, to be read and committed.
+phase_generated() {
+  local before=$TARGET/generated-before
+  rm -rf "$before"
+  mkdir -p "$before"
+  cp -a --parents "${GENERATED[@]}" "$before"
+  generate
+  local path differs=
+  for path in "${GENERATED[@]}"; do diff -ru "$before/$path" "$path" || differs=yes; done
+  [ -z "$differs" ] || {
+    echo "These files were not those of their sources. They are written anew now: read the difference, and commit it."
+    return 1
+  }
+}
+
+# --- tests -------------------------------------------------------------------
+
+# Always --workspace: another choice of packages has other features, and would build the dependencies once more.
+phase_unit() { cargo test --locked --workspace --no-fail-fast; }
+
+phase_cluster() {
+  if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
+    echo "HOLDFAST_E2E_CONTEXT is set: the cluster of context $HOLDFAST_E2E_CONTEXT is used as it is"
+  else e2e/cluster/up
+  fi
+}
+
+HOST=$(rustc -vV | sed -n 's/^host: //p')
+BINARIES=$TARGET/$HOST/release
+phase_binaries() {
+  if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
+    echo "HOLDFAST_E2E_CONTEXT is set: nothing is built, the images of HOLDFAST_IMAGES (${HOLDFAST_IMAGES:-localhost}) are used"
+  else build_binaries
+  fi
+}
+# With --target the flag is not for build scripts, and the other builds keep their own.
+build_binaries() {
+  RUSTFLAGS="-C target-feature=+crt-static" \
+    cargo build --locked --release --target "$HOST" -p holdfast-server -p holdfast-operator
+  ls -l "$BINARIES/holdfast-server" "$BINARIES/holdfast-operator"
+}
+
+phase_images() {
+  [ -n "${HOLDFAST_E2E_CONTEXT:-}" ] ||
+    e2e/cluster/images --server "$BINARIES/holdfast-server" --operator "$BINARIES/holdfast-operator"
+}
+
+phase_e2e() { cargo test --locked --workspace --no-fail-fast --features holdfast-e2e/cluster --test e2e; }
+
+# --- figures -----------------------------------------------------------------
+
+phase_bench() { bench/compare --server "$BINARIES/holdfast-server" --out "$TARGET/bench"; }

@@ -68,7 +68,8 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
             (None, Some(Hold::stalled(reason::INVALID_SPEC, lines.join("; "))))
         }
     };
-    let facts = observe::observe(ctx, &store, valid.as_ref()).await?;
+    // Boxed: it holds a dozen objects, and the stack of a worker thread is small.
+    let facts = Box::pin(observe::observe(ctx, &store, valid.as_ref())).await?;
     let now = Timestamp::now();
     let decision = match &valid {
         Some(valid) => decide(&store, valid, &facts, now, false),

@@ -3,7 +3,10 @@
 //! `UPDATE_GOLDEN=1 cargo test -p holdfast-operator --test golden` writes them anew; read the difference before you
 //! commit it.
 
-mod support;
+#[path = "support/defaults.rs"]
+mod defaults;
+#[path = "support/scenarios.rs"]
+mod scenarios;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +17,6 @@ use holdfast_operator::api::v1alpha1::Store;
 use holdfast_operator::reconcile::build::{Inputs, MountedLocation, build, claim};
 use holdfast_operator::reconcile::validate::{ValidatedStore, validate};
 use serde::Serialize;
-use support::scenarios;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -79,7 +81,7 @@ fn objects_of_a_store() {
     for name in ["minimal", "full", "disabled"] {
         let input = fs::read_to_string(golden(&format!("build/{name}.in.yaml"))).expect("input");
         let store: Store = serde_yaml::from_str(&input).expect("a Store");
-        let valid = validate(&store, &support::defaults()).expect("a valid Store");
+        let valid = validate(&store, &defaults::defaults()).expect("a valid Store");
         check(&format!("build/{name}.out.yaml"), &render(&valid));
     }
 }

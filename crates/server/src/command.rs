@@ -66,7 +66,7 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Settings {
             maxmemory: 0,
-            proto_max_bulk_len: 512 * 1024 * 1024,
+            proto_max_bulk_len: crate::limits::STRING_LEN_MAX_DEFAULT,
             auth_required: false,
             debug_allowed: false,
             loading: false,

@@ -24,16 +24,24 @@ impl Quantity {
     pub fn bytes(&self) -> Result<u64, NotBytes> {
         parse_bytes(&self.0).ok_or_else(|| NotBytes(self.0.clone()))
     }
+
+    /// Whether `self` and `other` are the same amount, however they are written: the API server writes a quantity in a
+    /// form of its own. False when either is no quantity.
+    #[must_use]
+    pub fn is_same(&self, other: &Quantity) -> bool {
+        parse_milli(&self.0).is_some_and(|milli| Some(milli) == parse_milli(&other.0))
+    }
 }
 
-/// Suffixes in Kubernetes's order, longest first so that `Ki` is not read as `K`.
-const SUFFIXES: [(&str, u64); 13] = [
+/// Suffixes and what they multiply by (`m`: divide by 1000), longest first so that `Ki` is not read as `K`.
+const SUFFIXES: [(&str, u64); 14] = [
     ("Ki", 1 << 10),
     ("Mi", 1 << 20),
     ("Gi", 1 << 30),
     ("Ti", 1 << 40),
     ("Pi", 1 << 50),
     ("Ei", 1 << 60),
+    ("m", 1),
     ("k", 1_000),
     ("M", 1_000_000),
     ("G", 1_000_000_000),
@@ -44,25 +52,34 @@ const SUFFIXES: [(&str, u64); 13] = [
 ];
 
 fn parse_bytes(text: &str) -> Option<u64> {
-    let (digits, factor) =
-        SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))?;
+    let milli = parse_milli(text)?;
+    let bytes = milli.is_multiple_of(1000).then_some(milli / 1000)?;
+    u64::try_from(bytes).ok()
+}
+
+/// The quantity in thousandths; absent when it is none, or has finer parts.
+fn parse_milli(text: &str) -> Option<u128> {
+    let (digits, factor) = SUFFIXES.iter().find_map(|(suffix, factor)| {
+        let digits = text.strip_suffix(suffix)?;
+        Some((digits, u128::from(*factor) * if *suffix == "m" { 1 } else { 1000 }))
+    })?;
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if (whole.is_empty() && fraction.is_empty()) || !is_digits(whole) || !is_digits(fraction) {
         return None;
     }
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut bytes = u128::from(whole) * u128::from(factor);
+    let mut milli = u128::from(whole).checked_mul(factor)?;
     let fraction = fraction.trim_end_matches('0');
     if !fraction.is_empty() {
         let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-        let part = fraction.parse::<u128>().ok()?.checked_mul(u128::from(factor))?;
+        let part = fraction.parse::<u128>().ok()?.checked_mul(factor)?;
         if !part.is_multiple_of(scale) {
             return None;
         }
-        bytes += part / scale;
+        milli = milli.checked_add(part / scale)?;
     }
-    u64::try_from(bytes).ok()
+    Some(milli)
 }
 
 impl<'de> Deserialize<'de> for Quantity {
@@ -125,6 +142,13 @@ mod tests {
         {
             check(text, None);
         }
+    }
+
+    #[test]
+    fn one_amount_has_many_forms() {
+        let same = |a: &str, b: &str| Quantity(a.into()).is_same(&Quantity(b.into()));
+        assert!(same("0.5", "500m") && same("1024Mi", "1Gi") && same("2", "2000m"));
+        assert!(!same("1G", "1Gi") && !same("x", "x"));
     }
 
     #[test]

@@ -413,10 +413,7 @@ fn contains(live: &Value, desired: &Value) -> bool {
                 && live.iter().zip(desired).all(|(live, desired)| contains(live, desired))
         }
         (Value::String(live), Value::String(desired)) => {
-            live == desired || {
-                let bytes = |text: &String| Quantity(text.clone()).bytes().ok();
-                bytes(live).is_some() && bytes(live) == bytes(desired)
-            }
+            live == desired || Quantity(live.clone()).is_same(&Quantity(desired.clone()))
         }
         _ => live == desired,
     }

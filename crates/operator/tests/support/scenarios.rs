@@ -40,7 +40,7 @@ impl Scene {
     }
 
     fn valid(&self) -> ValidatedStore {
-        validate(&self.store, &super::defaults()).expect("a valid Store")
+        validate(&self.store, &crate::defaults::defaults()).expect("a valid Store")
     }
 
     fn decide(&self) -> Decision {

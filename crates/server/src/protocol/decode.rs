@@ -6,15 +6,8 @@
 use std::ops::{Index, Range};
 
 use super::inline;
+use crate::limits::{LINE_LEN_MAX, REQUEST_ARGS_MAX, UNAUTHENTICATED_ARGS_MAX, UNAUTHENTICATED_BULK_LEN_MAX};
 
-/// Longest inline command and longest header line, in bytes. Source: Redis 7.0, `PROTO_INLINE_MAX_SIZE`.
-pub const LINE_LEN_MAX: usize = 64 * 1024;
-/// Most arguments of a request before authentication. Source: Redis 7.0.
-pub const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
-/// Longest argument before authentication, in bytes. Source: Redis 7.0.
-pub const UNAUTHENTICATED_BULK_LEN_MAX: i64 = 16 * 1024;
-/// Most arguments of a request. Source: Redis 7.0 (`INT_MAX`); memory is bounded by the query buffer, not by this.
-pub const ARGS_MAX: i64 = i32::MAX as i64;
 /// Capacity of the scratch list that survives a request with very many arguments.
 const SCRATCH_KEPT: usize = 1024;
 
@@ -43,7 +36,7 @@ pub enum ProtocolError {
     /// More than [`LINE_LEN_MAX`] bytes without a line end after `*`.
     #[error("too big mbulk count string")]
     CountLineLen,
-    /// The number of arguments is not a number, or above [`ARGS_MAX`].
+    /// The number of arguments is not a number, or above [`REQUEST_ARGS_MAX`].
     #[error("invalid multibulk length")]
     Count,
     /// More than [`UNAUTHENTICATED_ARGS_MAX`] arguments before authentication.
@@ -276,7 +269,8 @@ impl Decoder {
                     Line::Partial => return Ok(Step { consumed: start, request: None }),
                     Line::TooLong => return Err(ProtocolError::CountLineLen),
                     Line::Number(count, end) => {
-                        let count = count.filter(|&count| count <= ARGS_MAX).ok_or(ProtocolError::Count)?;
+                        let count =
+                            count.filter(|&count| count <= REQUEST_ARGS_MAX).ok_or(ProtocolError::Count)?;
                         if count > UNAUTHENTICATED_ARGS_MAX && !limits.authenticated {
                             return Err(ProtocolError::CountUnauthenticated);
                         }

@@ -1,6 +1,4 @@
-//! What several tests share.
-
-pub(crate) mod scenarios;
+//! Defaults that several tests share.
 
 use holdfast_operator::reconcile::validate::Defaults;
 
