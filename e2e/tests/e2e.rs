@@ -1,0 +1,21 @@
+//! All behaviours, in one binary so that they link once: `cargo test -p holdfast-e2e --features cluster --test e2e`.
+//!
+//! One file for each behaviour that a user sees. Every test is a scenario with its own namespace; those that disturb nodes
+//! or the operator say so and run alone.
+
+mod behaviours {
+    mod backup_and_restore;
+    mod bad_references;
+    mod deletion;
+    mod install;
+    mod invalid_specs;
+    mod node_drain;
+    mod operator_away;
+    mod operator_killed;
+    mod policy;
+    mod rotation;
+    mod strategies;
+    mod strategy_change;
+    mod volume_loss;
+    mod volume_snapshot;
+}
