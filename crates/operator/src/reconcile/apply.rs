@@ -131,7 +131,7 @@ fn record_in(status: &mut StoreStatus, step: &Step, now: Timestamp) -> Option<No
         }
         Step::RecordRestore(restore) => {
             let note = Note::warning(
-                "RestoreDecided",
+                "RestorePlanned",
                 format!(
                     "the volume is lost; backup {:?} of location {:?}, cut at {}, is restored as epoch {}; later writes are lost",
                     restore.backup_path, restore.location, restore.cut_time.0, restore.epoch

@@ -5,11 +5,17 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use holdfast_operator::api::schema::crds;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::client::{Body, ClientBuilder};
 use kube::config::AuthInfo;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config};
@@ -17,6 +23,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
+use tower::{BoxError, Layer, Service, ServiceExt as _};
 
 const ADMIN_TOKEN: &str = "admin-token";
 /// Token of the account that has the operator's rights.
@@ -25,6 +32,9 @@ pub(crate) const OPERATOR_TOKEN: &str = "operator-token";
 const OPERATOR_USER: &str = "system:serviceaccount:holdfast-system:holdfast";
 /// Longest time until the API answers; a few seconds on a quiet machine.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Further attempts of a call whose connection broke.
+const REPEATS: u32 = 10;
 
 /// What stands before the point of a P-256 key in its DER form (RFC 5480).
 const P256_PUBLIC_KEY_HEADER: &[u8] = &[
@@ -148,7 +158,7 @@ impl ApiServer {
     }
 
     async fn is_ready(client: &Client) -> bool {
-        let request = http::Request::get("/readyz").body(Vec::new()).expect("a request");
+        let request = Request::get("/readyz").body(Vec::new()).expect("a request");
         client.request_text(request).await.is_ok()
     }
 
@@ -167,7 +177,61 @@ impl ApiServer {
 
     /// A client that may do everything and never fails on purpose.
     pub(crate) fn admin(&self) -> Client {
-        Client::try_from(self.config(ADMIN_TOKEN)).expect("a client")
+        ClientBuilder::try_from(self.config(ADMIN_TOKEN)).expect("a client").with_layer(&PatientLayer).build()
+    }
+}
+
+/// Repeats calls whose connection broke: on a busy machine the API server closes connections now and then, and the
+/// surroundings of the operator shall not fail with it.
+struct PatientLayer;
+
+impl<S> Layer<S> for PatientLayer {
+    type Service = PatientService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        PatientService { inner: Arc::new(tokio::sync::Mutex::new(inner)) }
+    }
+}
+
+struct PatientService<S> {
+    inner: Arc<tokio::sync::Mutex<S>>,
+}
+
+impl<S, B> Service<Request<Body>> for PatientService<S>
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes().to_vec();
+            let mut left = REPEATS;
+            loop {
+                let again = Request::from_parts(parts.clone(), Body::from(body.clone()));
+                let sent = {
+                    let mut inner = inner.lock().await;
+                    inner.ready().await.map_err(Into::into)?.call(again)
+                };
+                match sent.await.map_err(Into::into) {
+                    Err(error) if left == 0 => return Err(error),
+                    Err(_) => left -= 1,
+                    Ok(response) => return Ok(response),
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        })
     }
 }
 
@@ -213,7 +277,7 @@ async fn install(admin: &Client) {
 async fn wait_for_kind(admin: &Client, path: &str) {
     let started = Instant::now();
     loop {
-        let request = http::Request::get(path).body(Vec::new()).expect("a request");
+        let request = Request::get(path).body(Vec::new()).expect("a request");
         if admin.request_text(request).await.is_ok() {
             return;
         }

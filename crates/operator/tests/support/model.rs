@@ -113,6 +113,11 @@ impl Model {
         self.lock().floor
     }
 
+    /// Whether the bucket holds a backup.
+    pub(crate) fn has_backup(&self) -> bool {
+        !self.lock().bucket.is_empty()
+    }
+
     /// How often a server has restored a backup.
     pub(crate) fn restores(&self) -> u32 {
         self.lock().restores

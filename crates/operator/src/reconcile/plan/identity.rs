@@ -178,10 +178,13 @@ pub fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Times
             _ => return Identified::Hold(hold),
         },
     };
-    // A claim is made only after the record: a claim without a record means that the record was lost, and its volume may
-    // hold data. Then an empty volume must not be taken for a new one.
+    // A claim is made only after the record, and noted in the status right after that: a claim that neither knows means
+    // that both were lost, and its volume may hold data. Then an empty volume must not be taken for a new one.
     let was_lost = facts.claim.is_some()
-        && recorded.as_ref().is_none_or(|record| record.origin == Origin::Adopt && record.epoch == 0);
+        && match &recorded {
+            None => status.claim.is_none(),
+            Some(record) => record.origin == Origin::Adopt && record.epoch == 0,
+        };
     let (origin, data_source) = if epoch == 0 && was_lost {
         (Origin::Adopt, data_source_of(facts.claim.as_ref()))
     } else {
