@@ -119,7 +119,10 @@ phase_images() {
     e2e/cluster/images --server "$BINARIES/holdfast-server" --operator "$BINARIES/holdfast-operator"
 }
 
-phase_e2e() { cargo test --locked --workspace --no-fail-fast --features holdfast-e2e/cluster --test e2e; }
+# More threads than cores: the behaviours wait most of the time.
+phase_e2e() {
+  cargo test --locked --workspace --no-fail-fast --features holdfast-e2e/cluster --test e2e -- --test-threads 4
+}
 
 # --- figures -----------------------------------------------------------------
 
