@@ -84,14 +84,18 @@ impl Inode {
         Self { current: contents.clone(), durable: contents, lost: None }
     }
 
-    fn sync(&mut self) {
-        self.durable.clone_from(&self.current);
+    /// What the disk would hold if everything that can still be written were.
+    fn writable(&self) -> Vec<u8> {
+        let mut contents = self.current.clone();
         if let Some(lost) = &self.lost {
-            let end = lost.end.min(self.durable.len());
-            if lost.start < end {
-                self.durable[lost.start..end].fill(0);
-            }
+            let end = lost.end.min(contents.len());
+            contents[lost.start.min(end)..end].fill(0);
         }
+        contents
+    }
+
+    fn sync(&mut self) {
+        self.durable = self.writable();
     }
 
     fn fail_sync(&mut self) {
@@ -383,12 +387,13 @@ impl MemoryDisk {
 }
 
 fn contents_after(inode: &Inode, bytes: UnsyncedBytes) -> Vec<u8> {
-    let common = inode.durable.len().min(inode.current.len());
-    let appended = inode.current.len() > inode.durable.len() && inode.current[..common] == inode.durable[..];
+    let current = inode.writable();
+    let common = inode.durable.len().min(current.len());
+    let appended = current.len() > inode.durable.len() && current[..common] == inode.durable[..];
     if !appended {
         // Truncated or rewritten: either version, whole.
         return match bytes {
-            UnsyncedBytes::Kept => inode.current.clone(),
+            UnsyncedBytes::Kept => current,
             UnsyncedBytes::Forgotten
             | UnsyncedBytes::Prefix(_)
             | UnsyncedBytes::Half
@@ -396,26 +401,20 @@ fn contents_after(inode: &Inode, bytes: UnsyncedBytes) -> Vec<u8> {
             | UnsyncedBytes::Holed => inode.durable.clone(),
         };
     }
-    let unsynced = inode.current.len() - common;
+    let unsynced = current.len() - common;
     let mut contents = inode.durable.clone();
     match bytes {
         UnsyncedBytes::Forgotten => {}
-        UnsyncedBytes::Kept => contents.extend_from_slice(&inode.current[common..]),
+        UnsyncedBytes::Kept => contents.extend_from_slice(&current[common..]),
         UnsyncedBytes::Prefix(len) => {
             let len = if len < unsynced { len } else { unsynced - 1 };
-            contents.extend_from_slice(&inode.current[common..common + len]);
+            contents.extend_from_slice(&current[common..common + len]);
         }
-        UnsyncedBytes::Half => contents.extend_from_slice(&inode.current[common..common + unsynced / 2]),
-        UnsyncedBytes::Zeroed => contents.resize(inode.current.len(), 0),
+        UnsyncedBytes::Half => contents.extend_from_slice(&current[common..common + unsynced / 2]),
+        UnsyncedBytes::Zeroed => contents.resize(current.len(), 0),
         UnsyncedBytes::Holed => {
             contents.resize(common + unsynced / 2, 0);
-            contents.extend_from_slice(&inode.current[common + unsynced / 2..]);
-        }
-    }
-    if let Some(lost) = &inode.lost {
-        let end = lost.end.min(contents.len());
-        if lost.start < end {
-            contents[lost.start..end].fill(0);
+            contents.extend_from_slice(&current[common + unsynced / 2..]);
         }
     }
     contents
