@@ -123,7 +123,8 @@ fn damaged_and_missing_files_are_refused_by_name_and_nothing_is_changed() {
             "a bit in the base",
             "always",
             |dir| edit(&dir.join(format!("{LOG}.2.base.rdb")), |bytes| bytes[300] ^= 4),
-            &["appendonly.aof.2.base.rdb", "damaged", "restore a backup"],
+            // What the bit hits is up to the order of the keys: a length, a key, a value, or only the checksum tells.
+            &["appendonly.aof.2.base.rdb", "cannot be loaded", "restore a backup"],
         ),
         (
             "an empty base",
