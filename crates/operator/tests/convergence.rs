@@ -513,6 +513,7 @@ async fn clone_from_a_volume_snapshot(api: &ApiServer) {
     collect_garbage(&world).await;
     world.model.remove::<PersistentVolumeClaim>(&names::claim(STORE)).await;
     world.epoch = 0;
+    world.model.serves_newest_snapshot();
     world.create_store(json!({"bootstrap": {"restore": {"backupRef": {"name": "cut"}}}})).await;
     world.settle_for_good().await;
     assert_ne!(

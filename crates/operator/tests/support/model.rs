@@ -113,6 +113,12 @@ impl Model {
         self.lock().floor
     }
 
+    /// From now on a Store made from the newest VolumeSnapshot is served: what was written after its cut is not in it.
+    pub(crate) fn serves_newest_snapshot(&self) {
+        let mut inner = self.lock();
+        inner.floor = inner.snapshots.values().map(|volume| volume.writes).max().unwrap_or(0);
+    }
+
     /// Whether the bucket holds a backup.
     pub(crate) fn has_backup(&self) -> bool {
         !self.lock().bucket.is_empty()
