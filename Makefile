@@ -4,10 +4,8 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench clean
 
 # "@": beside the following ones.
-ON_CLUSTER := $(if $(wildcard e2e/tests/e2e.rs),binaries images e2e)
 CLUSTER := setup tools@ cluster@
-TESTS := unit generated $(ON_CLUSTER)
-BESIDE := setup tools@ $(if $(ON_CLUSTER),cluster@)
+TESTS := unit generated binaries images e2e
 
 help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +35,7 @@ images: ## The images of server and operator, into the cluster
 	@scripts/run cluster@ binaries images
 
 test: ## Everything: sets everything up, then runs every test, the cluster's included
-	@scripts/run $(BESIDE) $(TESTS)
+	@scripts/run $(CLUSTER) $(TESTS)
 
 e2e: ## Only the tests on the cluster, which is made for them and kept
 	@scripts/run $(CLUSTER) binaries images e2e
