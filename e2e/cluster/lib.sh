@@ -125,7 +125,7 @@ JSON
 # cache may have a daemon too, hence the look at its arguments.
 docker_pid() {
   local pid; pid=$(cat "$DOCKER_PID" 2>/dev/null) || return 1
-  tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF "dockerd --config-file $CACHE/host/" && echo "$pid"
+  { tr '\0' ' ' < "/proc/$pid/cmdline"; } 2>/dev/null | grep -qF "dockerd --config-file $CACHE/host/" && echo "$pid"
 }
 
 # --- recipes -----------------------------------------------------------------

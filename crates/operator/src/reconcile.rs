@@ -253,13 +253,20 @@ fn changes(old: &StoreStatus, new: &StoreStatus) -> Vec<Note> {
                 .is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
             let is_bad = match condition.type_.as_str() {
                 kind::STALLED => condition.status == "True",
-                kind::PERSISTENCE_HEALTHY => condition.status == "False",
+                // A change of policy on its way is no bad news; the restart has an event of its own.
+                kind::PERSISTENCE_HEALTHY => {
+                    condition.status == "False" && condition.reason != reason::POLICY_PENDING
+                }
                 kind::READY => {
                     // What has just begun, and the way to a running server, are in the condition; only the ends are news.
                     let news =
                         condition.status == "True" || before.is_some_and(|before| before.status == "True");
                     return (!is_same && news).then(|| match condition.status.as_str() {
-                        "True" => Note::normal("Ready", ""),
+                        "True" => Note::normal("Ready", "clients are served"),
+                        // Somebody, often the operator, wanted it so.
+                        _ if condition.reason == reason::POD_TERMINATING => {
+                            Note::normal(&condition.reason, condition.message.clone())
+                        }
                         _ => Note::warning(&condition.reason, condition.message.clone()),
                     });
                 }

@@ -313,7 +313,9 @@ fn restart(desired: &Desired, facts: &Facts) -> Restart {
             "waits until the StatefulSet controller has seen the new template",
         ));
     }
-    if let Some(backup) = running_backup(facts) {
+    if let Some(backup) = running_backup(facts)
+        && backup_can_go_on(facts)
+    {
         return Restart::Later(Hold::waiting(
             reason::RESTART_DEFERRED,
             format!("{why}; the restart waits until StoreBackup {backup:?} has ended"),
@@ -360,6 +362,16 @@ fn restart_reason(pod: &Pod, desired: &Desired, facts: &Facts) -> Option<String>
         facts.server.status().map(|status| status.config_sha256.as_str()).filter(|sha| !sha.is_empty())?;
     (running != desired.config_sha256)
         .then(|| "the server has started with an older configuration".to_owned())
+}
+
+/// Whether a backup that runs gets anywhere without a restart. A server that is not there, holds, or refuses the token
+/// takes part in no backup, and the restart may be what mends it; one that is silent for a moment may be at work.
+fn backup_can_go_on(facts: &Facts) -> bool {
+    match &facts.server {
+        ServerFact::Absent | ServerFact::Unauthorized(_) => false,
+        ServerFact::Unreachable(_) => true,
+        ServerFact::Status(status) => !matches!(status.state, ServerState::Holding),
+    }
 }
 
 /// Name of a StoreBackup that runs.

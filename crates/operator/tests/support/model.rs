@@ -515,6 +515,19 @@ fn not_found(path: &str) -> ServerError {
     }
 }
 
+fn refuse_unless_ready(server: &Server) -> Result<(), ServerError> {
+    if server.state == ServerState::Ready {
+        return Ok(());
+    }
+    Err(ServerError::Refused {
+        method: Method::POST,
+        path: "/v1".into(),
+        status: StatusCode::CONFLICT,
+        reason: "NotReady".into(),
+        message: format!("the server is {:?}", server.state),
+    })
+}
+
 #[async_trait]
 impl ServerClient for Model {
     async fn status(&self, endpoint: &Endpoint) -> Result<ServerStatus, ServerError> {
@@ -535,6 +548,7 @@ impl ServerClient for Model {
     ) -> Result<Barrier, ServerError> {
         self.with_server(endpoint, "POST barrier", true, |inner| {
             let server = inner.server.as_mut().expect("a server");
+            refuse_unless_ready(server)?;
             let volume = &inner.volumes[&server.volume];
             let identity = volume.identity.as_ref().expect("a volume with data");
             let barrier = server.barriers.entry(request.token.clone()).or_insert_with(|| Barrier {
@@ -567,6 +581,7 @@ impl ServerClient for Model {
     ) -> Result<BackupProgress, ServerError> {
         self.with_server(endpoint, "POST backup", true, |inner| {
             let server = inner.server.as_mut().expect("a server");
+            refuse_unless_ready(server)?;
             let progress = server.backups.entry(request.id.clone()).or_insert_with(|| BackupProgress {
                 id: request.id.clone(),
                 phase: BackupPhase::Uploading,

@@ -496,6 +496,9 @@ fn changes(text: &mut String) {
     scene.describe("then the pod restarts, that one and no other", text);
     scene.facts.backups = vec![backup("nightly", json!({"startTime": "2026-01-02T03:04:05Z"}))];
     scene.describe("but not while a backup runs", text);
+    let server = std::mem::replace(&mut scene.facts.server, ServerFact::Unauthorized("another token".into()));
+    scene.describe("unless the backup cannot go on without the restart", text);
+    scene.facts.server = server;
     scene.facts.backups.clear();
     if let ServerFact::Status(status) = &mut scene.facts.server {
         status.state = ServerState::Restoring;
