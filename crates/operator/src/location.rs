@@ -14,8 +14,9 @@ use crate::events::Note;
 use crate::reconcile::apply::post_params;
 use crate::reconcile::plan::identity::bucket_of;
 
-/// Between probes of a location that works: a probe costs a few requests.
-const WHILE_AVAILABLE: Duration = Duration::from_secs(300);
+/// Between probes of a location that works. Nothing else notices a changed Secret, for watching one would need the right to
+/// list all; a probe costs a few requests.
+const WHILE_AVAILABLE: Duration = Duration::from_secs(60);
 /// Between probes of one that does not: the remedy (a Secret, a bucket, a key) is seen by nothing else.
 const WHILE_UNAVAILABLE: Duration = Duration::from_secs(15);
 

@@ -20,9 +20,15 @@ async fn a_new_store_starts_from_a_backup_in_a_bucket() -> Result<()> {
         let backup = s.backup("nightly", "orders").await?.status.context("no status")?;
         let keys = u64::try_from(expected.len())?;
         ensure!(backup.keys == Some(keys), "the backup holds {:?} keys of {keys}", backup.keys);
-        let status = s.ready("orders").await?.status.context("no status")?;
-        let summary = status.backup.context("the Store does not show its backup")?;
-        ensure!(summary.last_successful_backup.as_deref() == Some("nightly"), "{summary:?}");
+        s.store_when("orders", "it shows its backup", |store| {
+            let summary = store.status.as_ref().and_then(|status| status.backup.as_ref());
+            ensure!(
+                summary.is_some_and(|backup| backup.last_successful_backup.as_deref() == Some("nightly")),
+                "{summary:?}"
+            );
+            Ok(())
+        })
+        .await?;
         s.store_condition("orders", kind::LAST_BACKUP_SUCCEEDED, "True", reason::BACKUP_SUCCEEDED).await?;
         s.redis("orders").await?.call::<()>("SET after backup").await?;
 

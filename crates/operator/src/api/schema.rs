@@ -63,10 +63,13 @@ pub fn crds() -> Vec<Value> {
 }
 
 /// Walks a structural schema: drops `nullable` (so that a null is the same as an absent field), replaces formats that the
-/// API server does not know, and bounds what has no bound.
+/// API server does not know, bounds what has no bound, and leaves the width of lines to the reader's terminal.
 fn bound_schema(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     object.remove("nullable");
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        *description = unwrap_lines(description);
+    }
     if object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
         object.insert("format".into(), json!("int64"));
     }
@@ -101,6 +104,19 @@ fn bound_schema(schema: &mut Value) {
     }
 }
 
+/// Joins the lines of each paragraph: `kubectl explain` wraps by itself. Empty lines and list items stay lines.
+fn unwrap_lines(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    for line in text.lines() {
+        let begins_anew = line.is_empty() || line.starts_with("- ") || joined.ends_with('\n');
+        if !joined.is_empty() {
+            joined.push(if begins_anew { '\n' } else { ' ' });
+        }
+        joined.push_str(line);
+    }
+    joined
+}
+
 fn default_bound(object: &mut Map<String, Value>, key: &str, bound: u64) {
     object.entry(key).or_insert_with(|| json!(bound));
 }
@@ -128,6 +144,11 @@ mod tests {
             let kind = crd["spec"]["names"]["kind"].as_str().unwrap().to_owned();
             walk(&kind, &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], &mut visit);
         }
+    }
+
+    #[test]
+    fn paragraphs_are_lines() {
+        assert_eq!(unwrap_lines("one\ntwo\n\nthree\n- four\n- five"), "one two\n\nthree\n- four\n- five");
     }
 
     #[test]

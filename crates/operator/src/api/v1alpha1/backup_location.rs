@@ -43,7 +43,7 @@ pub struct BackupLocationSpec {
     #[schemars(length(max = 256), pattern("^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"))]
     pub prefix: Option<String>,
     /// Secret in this namespace with the keys `accessKeyID`, `secretAccessKey` and, if need be, `sessionToken`. A missing
-    /// Secret or key never means anonymous access.
+    /// Secret or key never means anonymous access. A change is noticed within a minute.
     pub credentials_secret_ref: ObjectRef,
 }
 
