@@ -40,8 +40,8 @@ test: ## Everything: sets everything up, then runs every test, the cluster's inc
 e2e: ## Only the tests on the cluster, which is made for them and kept
 	@scripts/run $(CLUSTER) binaries images e2e
 
-ci: ## What .ci/run calls: lint, then every test that needs no cluster
-	@scripts/run --minutes 85 setup tools@ fmt shell clippy dependencies unit generated
+ci: ## What .ci/run calls: lint, dependency policy, then every test, the cluster's included
+	@scripts/run --minutes 85 $(CLUSTER) fmt shell clippy dependencies $(TESTS)
 
 demo: ## A story on a real cluster, from an empty one to data restored on another node; sets everything up
 	@scripts/run $(CLUSTER) binaries images
