@@ -6,7 +6,11 @@
 //! that are not live, both after everything else is known to be well: a refusal changes nothing. Case analysis:
 //! `docs/format.md`, "Recovery".
 
+mod choice;
+mod error;
 mod strays;
+
+pub use error::{Interrupted, RecoverError};
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -18,11 +22,11 @@ use super::log::reader::{
 };
 use super::log::segments::{LogPaths, LogPosition};
 use super::log::writer::SegmentEnd;
-use super::manifest::{FileKind, LiveFile, MANIFEST_LEN_MAX, Manifest, ManifestError};
-use super::snapshot::{BoxError, RdbReader, RdbVisitor, ReadRdbError, SnapshotAux};
+use super::manifest::{LiveFile, Manifest};
+use super::snapshot::{BoxError, RdbReader, RdbVisitor, SnapshotAux};
 use crate::engine::value::Entry;
 use crate::protocol::decode::Request;
-use crate::storage::{Storage, StorageReader, read_all};
+use crate::storage::{Storage, StorageReader};
 
 /// Where the files are, and what recovery may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,215 +120,6 @@ pub struct Recovered {
     pub snapshot_len: u64,
 }
 
-/// Why the data could not be recovered. Nothing has been changed on disk.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
-    /// A directory or file cannot be listed, read, cut or removed.
-    #[error("failed to {action} {path:?}")]
-    Storage {
-        /// A verb.
-        action: &'static str,
-        /// The object.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
-    /// The manifest is not usable.
-    #[error(
-        "manifest {path:?} is not usable; it says which log files are live, so nothing was loaded. \
-         Put back the manifest of a copy or backup; without one, keep a copy of the directory and restore a backup"
-    )]
-    Manifest {
-        /// The manifest.
-        path: PathBuf,
-        /// What is wrong.
-        source: ManifestError,
-    },
-    /// Log files without a manifest.
-    #[error(
-        "log directory {path:?} holds {file:?} and no manifest {manifest:?}: without it, it is unknown which files are \
-         live. Put the manifest back, or move the directory away to start without the log"
-    )]
-    ManifestMissing {
-        /// The directory.
-        path: PathBuf,
-        /// One of the files.
-        file: String,
-        /// Name of the manifest.
-        manifest: String,
-    },
-    /// Log files with writes that a manifest of ours should name and does not.
-    #[error(
-        "file {path:?} holds writes, and manifest {manifest:?} does not name it: the manifest is older than the log. \
-         Put back the newest manifest, or keep a copy of the directory and restore a backup"
-    )]
-    ManifestStale {
-        /// The file.
-        path: PathBuf,
-        /// The manifest.
-        manifest: PathBuf,
-    },
-    /// The base cannot be what the manifest names.
-    #[error(
-        "base file {path:?} {problem}; what it held is lost, and nothing was changed. Put the file back, or keep a copy \
-         of the directory and restore a backup"
-    )]
-    Base {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, and where.
-        problem: String,
-    },
-    /// A file that the manifest names is not there.
-    #[error(
-        "file {path:?} is missing, and the manifest names it as live: its writes would be lost. Put the file back, \
-         or keep a copy of the directory and restore a backup"
-    )]
-    FileMissing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The snapshot or base is damaged.
-    #[error(
-        "snapshot file {path:?} cannot be loaded; nothing was changed. Keep a copy of the directory and restore a backup"
-    )]
-    Snapshot {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<ReadRdbError>,
-    },
-    /// A segment is damaged.
-    #[error(
-        "log segment {path:?} cannot be replayed; nothing was changed. Keep a copy of the directory and restore a \
-         backup"
-    )]
-    Segment {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<ReadSegmentError>,
-    },
-    /// Two files that should follow each other do not.
-    #[error(
-        "log file {before:?} ends at stream offset {ends}, and {path:?} begins at {begins}: one of them is not whole, and \
-         nothing was changed. Put the damaged file back, or keep a copy of the directory and restore a backup"
-    )]
-    Gap {
-        /// The first of them.
-        before: PathBuf,
-        /// Where it ends.
-        ends: u64,
-        /// The second.
-        path: PathBuf,
-        /// Where it begins.
-        begins: u64,
-    },
-    /// A segment that is not the last ends in the middle of a record.
-    #[error(
-        "log segment {path:?} ends in the middle of a record at byte {position}, and later segments follow it: \
-         {len} bytes and whatever came after them are lost. Keep a copy of the directory and restore a backup"
-    )]
-    TornInTheMiddle {
-        /// The file.
-        path: PathBuf,
-        /// Where the record begins.
-        position: u64,
-        /// Bytes from there on.
-        len: u64,
-    },
-    /// A torn tail that may not be cut.
-    #[error(
-        "log segment {path:?} ends in the middle of a record at byte {position} ({len} bytes), and aof-load-truncated \
-         is no. Set it to yes to cut the tail off; under always, nothing in it was acknowledged"
-    )]
-    TornTail {
-        /// The file.
-        path: PathBuf,
-        /// Where the record begins.
-        position: u64,
-        /// Bytes from there on.
-        len: u64,
-    },
-    /// The files end before what the identity says was there.
-    #[error(
-        "the data end at stream offset {found}, {end}, and the identity says that everything up to {expected} was on \
-         stable storage: {lost} bytes of writes are missing. Put the missing or damaged file back, or keep a copy of the \
-         directory and restore a backup",
-        lost = expected - found
-    )]
-    Short {
-        /// Which file ends where, in words.
-        end: String,
-        /// Where the files end.
-        found: u64,
-        /// What the identity says.
-        expected: u64,
-    },
-    /// Both a log and a snapshot, and neither is known to be the newer one.
-    #[error(
-        "snapshot {snapshot:?} was written by another server at {snapshot_s} (Unix time), after the last record of the \
-         log at {log_s}: it is unknown which of them is wanted. Move the snapshot away to start from the log, or the \
-         log directory {log:?} away to start from the snapshot"
-    )]
-    Ambiguous {
-        /// The snapshot.
-        snapshot: PathBuf,
-        /// The log directory.
-        log: PathBuf,
-        /// When the snapshot was made.
-        snapshot_s: u64,
-        /// When the last record was written.
-        log_s: u64,
-    },
-    /// Another server has begun a log of its own beside our snapshot.
-    #[error(
-        "the log in {log:?} was begun by another server at {log_s} (Unix time), after snapshot {snapshot:?} of \
-         {snapshot_s}, which that server has not loaded: it is unknown which of them is wanted. Move the log directory \
-         away to start from the snapshot, or the snapshot away to start from the log"
-    )]
-    BegunBeside {
-        /// The snapshot.
-        snapshot: PathBuf,
-        /// The log directory.
-        log: PathBuf,
-        /// When the snapshot was made.
-        snapshot_s: u64,
-        /// When the log was begun.
-        log_s: u64,
-    },
-    /// The offset to stop at is not there.
-    #[error("the files in {dir:?} end at stream offset {found}, before offset {wanted} that was asked for")]
-    OffsetMissing {
-        /// The data directory.
-        dir: PathBuf,
-        /// Where the files end.
-        found: u64,
-        /// What was asked for.
-        wanted: u64,
-    },
-}
-
-impl RecoverError {
-    /// True when the target asked to stop, and the files are not at fault.
-    #[must_use]
-    pub fn is_interrupted(&self) -> bool {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if error.is::<Interrupted>() {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
-    }
-}
-
-/// What a [`RecoveryTarget`] answers to stop the recovery.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("interrupted by a stop of the server")]
-pub struct Interrupted;
-
 /// Recovers the newest data in `options.dir` into `target`.
 ///
 /// # Errors
@@ -396,149 +191,6 @@ impl Recovery<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             other => Self::storage_error("list", path, other),
         }
-    }
-
-    fn find_log(&self) -> Result<Option<LiveLog>, RecoverError> {
-        let paths = &self.options.log;
-        let manifest_path = paths.manifest();
-        let bytes = match read_all(self.storage, &manifest_path, MANIFEST_LEN_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.find_log_without_manifest(),
-            Err(source) => {
-                return Err(RecoverError::Storage { action: "read manifest", path: manifest_path, source });
-            }
-        };
-        let manifest = Manifest::decode(&bytes)
-            .map_err(|source| RecoverError::Manifest { path: manifest_path, source })?;
-        let present = self.list(&paths.directory)?;
-        for file in manifest.base.iter().chain(&manifest.incrementals) {
-            if !present.iter().any(|entry| entry.name == file.name && !entry.is_directory) {
-                return Err(RecoverError::FileMissing { path: paths.file(file) });
-            }
-        }
-        Ok(Some(LiveLog { manifest, single_file: false }))
-    }
-
-    fn find_log_without_manifest(&self) -> Result<Option<LiveLog>, RecoverError> {
-        let paths = &self.options.log;
-        let single = self
-            .list(&self.options.dir)?
-            .into_iter()
-            .any(|entry| entry.name == paths.name && !entry.is_directory);
-        Ok(single.then(|| LiveLog {
-            manifest: Manifest {
-                base: Some(LiveFile { name: paths.name.clone(), seq: 1, kind: FileKind::Base }),
-                ..Manifest::default()
-            },
-            single_file: true,
-        }))
-    }
-
-    fn find_snapshot(&self) -> Result<Option<SnapshotAux>, RecoverError> {
-        let path = self.options.dir.join(&self.options.snapshot_name);
-        if !self
-            .list(&self.options.dir)?
-            .iter()
-            .any(|entry| entry.name == self.options.snapshot_name && !entry.is_directory)
-        {
-            return Ok(None);
-        }
-        self.peek(&path).map(|peek| Some(peek.aux))
-    }
-
-    /// The auxiliary fields of an RDB, and whether there is anything in it.
-    fn peek(&self, path: &Path) -> Result<Peek, RecoverError> {
-        let mut peek = Peek::default();
-        let reader = Self::storage_error("open", path, self.storage.open_read(path))?;
-        // The visitor stops at the first thing that is not an auxiliary field; a damaged file shows when it is loaded.
-        peek.is_readable = match RdbReader::new(reader).read(&mut peek) {
-            Ok(_) => true,
-            Err(error) => matches!(error, ReadRdbError::Refused { .. }),
-        };
-        Ok(peek)
-    }
-
-    /// Which of log and snapshot is newer.
-    fn choose(&self, live: Option<&LiveLog>, snapshot: Option<&SnapshotAux>) -> Result<Source, RecoverError> {
-        let (live, snapshot) = match (live, snapshot) {
-            (None, None) => return Ok(Source::Nothing),
-            (Some(_), None) => return Ok(Source::Log),
-            (None, Some(_)) => return Ok(Source::Snapshot),
-            (Some(live), Some(snapshot)) => (live, snapshot),
-        };
-        let Some(owner) = &live.manifest.owner else { return self.choose_foreign(live, snapshot) };
-        if self.options.stop_at.is_some_and(|wanted| self.is_own(snapshot) && snapshot.offset == Some(wanted))
-        {
-            // A clone whose data is in its own snapshot already, and whose log is still that of its source.
-            return Ok(Source::Snapshot);
-        }
-        match (&snapshot.store_id, snapshot.epoch, snapshot.offset) {
-            (Some(store_id), Some(epoch), Some(offset)) if *store_id == owner.store_id => {
-                if epoch != owner.epoch {
-                    return Ok(if epoch > owner.epoch { Source::Snapshot } else { Source::Log });
-                }
-                let summary = self.scan_last_segment(live)?;
-                Ok(if summary.is_none_or(|summary| offset <= summary.end_offset) {
-                    Source::Log
-                } else {
-                    Source::Snapshot
-                })
-            }
-            _ => {
-                let summary = self.scan_last_segment(live)?;
-                let foreign_log = summary.as_ref().is_none_or(|summary| summary.foreign_commands > 0);
-                let log_s = summary.as_ref().map_or(0, |summary| {
-                    let started = summary.header.as_ref().map(|header| header.started_ms);
-                    summary.last_time_ms.or(started).unwrap_or(0) / 1000
-                });
-                if !foreign_log && snapshot.created_s > log_s {
-                    return Err(RecoverError::Ambiguous {
-                        snapshot: self.options.dir.join(&self.options.snapshot_name),
-                        log: self.options.log.directory.clone(),
-                        snapshot_s: snapshot.created_s,
-                        log_s,
-                    });
-                }
-                Ok(Source::Log)
-            }
-        }
-    }
-
-    /// True when the snapshot is of the Store that starts.
-    fn is_own(&self, snapshot: &SnapshotAux) -> bool {
-        let own = self.options.identity.as_ref().map(|identity| &identity.store_id);
-        own.is_some() && snapshot.store_id.as_ref() == own
-    }
-
-    /// Which is newer, when an upstream server has written the log.
-    fn choose_foreign(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<Source, RecoverError> {
-        if !self.is_own(snapshot) {
-            // An upstream server keeps the log current while it has one.
-            return Ok(Source::Log);
-        }
-        let path = self.options.dir.join(&self.options.snapshot_name);
-        if live.single_file {
-            // Servers that write such a file cannot read our snapshot: it was there before, and was taken over.
-            tracing::warn!(
-                file = ?self.options.dir.join(&self.options.log.name),
-                snapshot = ?path,
-                "ignoring the log of a server before Redis 7: the snapshot was made from it; it may be removed"
-            );
-            return Ok(Source::Snapshot);
-        }
-        // Redis starts empty when it is given a snapshot and no log, and then begins a log with number 1.
-        if let Some(base) = live.manifest.base.as_ref().filter(|base| base.seq == 1) {
-            let log_s = self.peek(&self.options.log.file(base))?.aux.created_s;
-            if log_s > snapshot.created_s {
-                return Err(RecoverError::BegunBeside {
-                    snapshot: path,
-                    log: self.options.log.directory.clone(),
-                    snapshot_s: snapshot.created_s,
-                    log_s,
-                });
-            }
-        }
-        Ok(Source::Log)
     }
 
     /// Reads the last segment without applying it. Errors are those of the load that follows.
@@ -855,32 +507,6 @@ fn measure(reader: &mut dyn StorageReader) -> io::Result<u64> {
     let len = reader.seek(io::SeekFrom::End(0))?;
     reader.rewind()?;
     Ok(len)
-}
-
-/// Reads the auxiliary fields and stops at what follows them.
-#[derive(Default)]
-struct Peek {
-    aux: SnapshotAux,
-    /// There is at least one key.
-    has_keys: bool,
-    /// What was read of it is an RDB.
-    is_readable: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the auxiliary fields have ended")]
-struct PeekEnded;
-
-impl RdbVisitor for Peek {
-    fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
-        self.aux.set(name, value);
-        Ok(())
-    }
-
-    fn entry(&mut self, _entry: Entry) -> Result<(), BoxError> {
-        self.has_keys = true;
-        Err(PeekEnded.into())
-    }
 }
 
 struct Loader<'t> {

@@ -1,0 +1,217 @@
+//! Why data could not be recovered: which file, which byte, what is lost, what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::persistence::log::reader::ReadSegmentError;
+use crate::persistence::manifest::ManifestError;
+use crate::persistence::snapshot::ReadRdbError;
+
+/// Why the data could not be recovered. Nothing has been changed on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// A directory or file cannot be listed, read, cut or removed.
+    #[error("failed to {action} {path:?}")]
+    Storage {
+        /// A verb.
+        action: &'static str,
+        /// The object.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The manifest is not usable.
+    #[error(
+        "manifest {path:?} is not usable; it says which log files are live, so nothing was loaded. \
+         Put back the manifest of a copy or backup; without one, keep a copy of the directory and restore a backup"
+    )]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// Log files without a manifest.
+    #[error(
+        "log directory {path:?} holds {file:?} and no manifest {manifest:?}: without it, it is unknown which files are \
+         live. Put the manifest back, or move the directory away to start without the log"
+    )]
+    ManifestMissing {
+        /// The directory.
+        path: PathBuf,
+        /// One of the files.
+        file: String,
+        /// Name of the manifest.
+        manifest: String,
+    },
+    /// Log files with writes that a manifest of ours should name and does not.
+    #[error(
+        "file {path:?} holds writes, and manifest {manifest:?} does not name it: the manifest is older than the log. \
+         Put back the newest manifest, or keep a copy of the directory and restore a backup"
+    )]
+    ManifestStale {
+        /// The file.
+        path: PathBuf,
+        /// The manifest.
+        manifest: PathBuf,
+    },
+    /// The base cannot be what the manifest names.
+    #[error(
+        "base file {path:?} {problem}; what it held is lost, and nothing was changed. Put the file back, or keep a copy \
+         of the directory and restore a backup"
+    )]
+    Base {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        problem: String,
+    },
+    /// A file that the manifest names is not there.
+    #[error(
+        "file {path:?} is missing, and the manifest names it as live: its writes would be lost. Put the file back, \
+         or keep a copy of the directory and restore a backup"
+    )]
+    FileMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The snapshot or base is damaged.
+    #[error(
+        "snapshot file {path:?} cannot be loaded; nothing was changed. Keep a copy of the directory and restore a backup"
+    )]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<ReadRdbError>,
+    },
+    /// A segment is damaged.
+    #[error(
+        "log segment {path:?} cannot be replayed; nothing was changed. Keep a copy of the directory and restore a \
+         backup"
+    )]
+    Segment {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<ReadSegmentError>,
+    },
+    /// Two files that should follow each other do not.
+    #[error(
+        "log file {before:?} ends at stream offset {ends}, and {path:?} begins at {begins}: one of them is not whole, and \
+         nothing was changed. Put the damaged file back, or keep a copy of the directory and restore a backup"
+    )]
+    Gap {
+        /// The first of them.
+        before: PathBuf,
+        /// Where it ends.
+        ends: u64,
+        /// The second.
+        path: PathBuf,
+        /// Where it begins.
+        begins: u64,
+    },
+    /// A segment that is not the last ends in the middle of a record.
+    #[error(
+        "log segment {path:?} ends in the middle of a record at byte {position}, and later segments follow it: \
+         {len} bytes and whatever came after them are lost. Keep a copy of the directory and restore a backup"
+    )]
+    TornInTheMiddle {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins.
+        position: u64,
+        /// Bytes from there on.
+        len: u64,
+    },
+    /// A torn tail that may not be cut.
+    #[error(
+        "log segment {path:?} ends in the middle of a record at byte {position} ({len} bytes), and aof-load-truncated \
+         is no. Set it to yes to cut the tail off; under always, nothing in it was acknowledged"
+    )]
+    TornTail {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins.
+        position: u64,
+        /// Bytes from there on.
+        len: u64,
+    },
+    /// The files end before what the identity says was there.
+    #[error(
+        "the data end at stream offset {found}, {end}, and the identity says that everything up to {expected} was on \
+         stable storage: {lost} bytes of writes are missing. Put the missing or damaged file back, or keep a copy of the \
+         directory and restore a backup",
+        lost = expected - found
+    )]
+    Short {
+        /// Which file ends where, in words.
+        end: String,
+        /// Where the files end.
+        found: u64,
+        /// What the identity says.
+        expected: u64,
+    },
+    /// Both a log and a snapshot, and neither is known to be the newer one.
+    #[error(
+        "snapshot {snapshot:?} was written by another server at {snapshot_s} (Unix time), after the last record of the \
+         log at {log_s}: it is unknown which of them is wanted. Move the snapshot away to start from the log, or the \
+         log directory {log:?} away to start from the snapshot"
+    )]
+    Ambiguous {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The log directory.
+        log: PathBuf,
+        /// When the snapshot was made.
+        snapshot_s: u64,
+        /// When the last record was written.
+        log_s: u64,
+    },
+    /// Another server has begun a log of its own beside our snapshot.
+    #[error(
+        "the log in {log:?} was begun by another server at {log_s} (Unix time), after snapshot {snapshot:?} of \
+         {snapshot_s}, which that server has not loaded: it is unknown which of them is wanted. Move the log directory \
+         away to start from the snapshot, or the snapshot away to start from the log"
+    )]
+    BegunBeside {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The log directory.
+        log: PathBuf,
+        /// When the snapshot was made.
+        snapshot_s: u64,
+        /// When the log was begun.
+        log_s: u64,
+    },
+    /// The offset to stop at is not there.
+    #[error("the files in {dir:?} end at stream offset {found}, before offset {wanted} that was asked for")]
+    OffsetMissing {
+        /// The data directory.
+        dir: PathBuf,
+        /// Where the files end.
+        found: u64,
+        /// What was asked for.
+        wanted: u64,
+    },
+}
+
+impl RecoverError {
+    /// True when the target asked to stop, and the files are not at fault.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.is::<Interrupted>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
+/// What a [`RecoveryTarget`] answers to stop the recovery.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("interrupted by a stop of the server")]
+pub struct Interrupted;
