@@ -344,7 +344,11 @@ impl Executor {
                     Token(number) if number < CLIENT_TOKEN_MIN => self.accept(number),
                     Token(number) => {
                         let slot = number - CLIENT_TOKEN_MIN;
-                        if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        let has_ended = event.is_read_closed() || event.is_error();
+                        if has_ended && let Some(client) = self.core.clients.get_mut(slot) {
+                            client.connection.announce_end();
+                        }
+                        if event.is_readable() || has_ended {
                             self.serve(slot, true)?;
                         }
                         if event.is_writable() {
@@ -529,7 +533,8 @@ impl Executor {
                 consumed += step.consumed;
                 break;
             };
-            if self.core.is_paused(&client.session, &request) {
+            client.postponed = self.core.is_paused(&client.session, &request);
+            if client.postponed {
                 // Executed again from the same bytes when the pause is over.
                 client.decoder = Decoder::new();
                 break;

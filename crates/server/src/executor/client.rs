@@ -29,6 +29,8 @@ pub(crate) struct Client {
     pub(crate) session: Session,
     pub(crate) decoder: Decoder,
     pub(crate) waiting: Option<Waiting>,
+    /// CLIENT PAUSE holds its next request back.
+    pub(crate) postponed: bool,
     /// Nothing more is read; the connection ends once the output is sent.
     pub(crate) closing: bool,
     /// The socket may hold bytes that were not read yet.
@@ -46,6 +48,7 @@ impl Client {
             session,
             decoder: Decoder::new(),
             waiting: None,
+            postponed: false,
             closing: false,
             readable: true,
             has_output: false,

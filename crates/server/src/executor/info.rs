@@ -75,7 +75,8 @@ fn clients(core: &Core, out: &mut String) {
         "client_recent_max_output_buffer",
         facts().map(|connection| connection.output.capacity()).max().unwrap_or(0),
     );
-    line(out, "blocked_clients", core.waiting);
+    let postponed = core.clients.iter().filter(|client| client.postponed).count();
+    line(out, "blocked_clients", core.waiting + postponed);
     line(out, "tracking_clients", 0);
     line(out, "clients_in_timeout_table", 0);
 }

@@ -345,6 +345,10 @@ impl Executor {
 
     /// Removes expired keys, for a quarter of the time at most (Redis: `ACTIVE_EXPIRE_CYCLE_SLOW_TIME_PERC`).
     fn expire(&mut self, started: Instant) {
+        // A pause promises that nothing is written.
+        if self.core.pause.is_some() {
+            return;
+        }
         let time_max = self.core.tick_interval() / 4;
         loop {
             let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
@@ -364,7 +368,7 @@ impl Executor {
             .core
             .clients
             .iter_mut()
-            .filter(|(_, client)| client.waiting.is_none() && client.idle(now) > timeout)
+            .filter(|(_, client)| client.waiting.is_none() && !client.postponed && client.idle(now) > timeout)
             .map(|(slot, _)| slot)
             .collect();
         for slot in idle {

@@ -30,6 +30,8 @@ pub struct Connection {
     /// Replies that may leave; the first `sent` of them have left.
     pub output: Vec<u8>,
     sent: usize,
+    /// The poll has told of the end, which a read that takes the last bytes does not see, and tells of it once.
+    end_announced: bool,
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
 }
@@ -39,7 +41,7 @@ impl Connection {
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
         let (peer, local) = (stream.peer_addr().ok(), stream.local_addr().ok());
-        Self { stream, input: Vec::new(), output: Vec::new(), sent: 0, peer, local }
+        Self { stream, input: Vec::new(), output: Vec::new(), sent: 0, end_announced: false, peer, local }
     }
 
     /// The socket, to register it.
@@ -72,6 +74,11 @@ impl Connection {
         self.stream.as_raw_fd()
     }
 
+    /// Notes that the peer has ended its side, or that the connection is broken: reads go on until they meet that.
+    pub fn announce_end(&mut self) {
+        self.end_announced = true;
+    }
+
     /// Appends what has arrived to [`Self::input`], about [`READ_LEN_MAX`] bytes at most.
     ///
     /// # Errors
@@ -84,8 +91,9 @@ impl Connection {
                 Ok(len) => {
                     self.input.extend_from_slice(&scratch[..len]);
                     taken += len;
-                    // A short read of a stream socket means that it is empty: the next bytes make a new event.
-                    if len < scratch.len() {
+                    // A short read of a stream socket means that it is empty: what comes next makes a new event. An end that
+                    // has come already does not.
+                    if len < scratch.len() && !self.end_announced {
                         return Ok(ReadOutcome::Drained);
                     }
                 }
