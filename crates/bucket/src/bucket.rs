@@ -184,14 +184,15 @@ impl Bucket {
         }
     }
 
-    /// Makes the Store of `marker` the owner of its part of the bucket; does nothing when it is.
+    /// Makes the Store of `marker` the owner of its part of the bucket; does nothing when it is. Another owner gives way
+    /// when the new one `takes_over`: of two that do, the later has it, and the former is told at its next backup.
     /// # Errors
     /// [`BucketError::ForeignOwner`] when the marker there names another owner; [`BucketError::Newer`] or
     /// [`BucketError::Damaged`] when it cannot be read.
-    pub async fn claim_owner(&self, marker: &StoreMarker) -> Result<(), BucketError> {
+    pub async fn claim_owner(&self, marker: &StoreMarker, takes_over: bool) -> Result<(), BucketError> {
         let path = marker_path(&marker.store_id);
         let contents = to_json(marker);
-        match self.put_if_absent(&path, contents).await {
+        match self.put_if_absent(&path, contents.clone()).await {
             Ok(()) => return Ok(()),
             Err(BucketError::Exists { .. }) => {}
             Err(error) => return Err(error),
@@ -199,6 +200,9 @@ impl Bucket {
         let found: StoreMarker = self.read_versioned(&path).await?;
         if found.owner_uid == marker.owner_uid && found.store_id == marker.store_id {
             return Ok(());
+        }
+        if takes_over && found.store_id == marker.store_id {
+            return self.put(&path, contents, PutMode::Overwrite).await;
         }
         Err(BucketError::ForeignOwner {
             object: self.location.key(&path),
@@ -270,8 +274,12 @@ impl Bucket {
     }
 
     async fn put_if_absent(&self, path: &str, contents: Bytes) -> Result<(), BucketError> {
+        self.put(path, contents, PutMode::Create).await
+    }
+
+    async fn put(&self, path: &str, contents: Bytes, mode: PutMode) -> Result<(), BucketError> {
         let object = self.object_path(path)?;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let options = PutOptions { mode, ..PutOptions::default() };
         let put = self.store.put_opts(&object, PutPayload::from_bytes(contents), options);
         self.run("write", path, self.limits.operation, put).await.map(|_| ())
     }

@@ -102,7 +102,7 @@ pub enum BucketError {
     },
     /// Another Store owns this part of the bucket.
     #[error(
-        "{object:?} in {place} belongs to Store {owner_name:?} (UID {owner_uid}), not to this one; use another prefix or bucket, or delete that object if its Store is gone for good"
+        "{object:?} in {place} belongs to Store {owner_name:?} (UID {owner_uid}), not to this one; use another prefix or bucket, adopt the data by spec.bootstrap.adopt, or delete that object if its Store is gone for good"
     )]
     ForeignOwner {
         /// Object key of the marker.

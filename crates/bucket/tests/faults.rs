@@ -65,7 +65,7 @@ async fn every_operation(bucket: &Bucket) -> Vec<BucketError> {
     let (_canceller, cancel) = cancel_pair();
     vec![
         bucket.probe().await.unwrap_err(),
-        bucket.claim_owner(&marker()).await.unwrap_err(),
+        bucket.claim_owner(&marker(), false).await.unwrap_err(),
         bucket.put_file("s/x", &b"data"[..], 4, &|_| {}, &cancel).await.unwrap_err(),
         bucket.get_stream("s/x").await.unwrap_err(),
         bucket.read_manifest(&backup_path("s", "20260101T000000Z", 1, 1)).await.unwrap_err(),
@@ -102,7 +102,7 @@ async fn each_answer_has_its_class_and_no_secret() {
 #[tokio::test]
 async fn a_server_error_is_tried_three_times() {
     let ill = Ill::start(|_, _| s3_error(503, "SlowDown")).await;
-    let error = ill.bucket().claim_owner(&marker()).await.unwrap_err();
+    let error = ill.bucket().claim_owner(&marker(), false).await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("503 SlowDown"), "{error}");
     assert_eq!(ill.requests.load(Ordering::SeqCst), 3);
 

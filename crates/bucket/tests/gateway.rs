@@ -89,7 +89,7 @@ async fn wrong_key_and_wrong_bucket_are_told_apart() {
     let bucket = Bucket::open(&location, credentials()).unwrap();
     for error in [
         bucket.probe().await.unwrap_err(),
-        bucket.claim_owner(&marker("one")).await.unwrap_err(),
+        bucket.claim_owner(&marker("one"), false).await.unwrap_err(),
         bucket.list_backups(STORE).await.unwrap_err(),
         bucket.read_manifest(&backup_path(STORE, "20260101T000000Z", 1, 1)).await.unwrap_err(),
         put(&bucket, "s/x", b"1").await.unwrap_err(),
@@ -100,19 +100,24 @@ async fn wrong_key_and_wrong_bucket_are_told_apart() {
 }
 
 #[tokio::test]
-async fn the_first_owner_keeps_the_prefix() {
+async fn an_owner_keeps_its_prefix_until_another_takes_over() {
     let gateway = Gateway::start();
     let bucket = gateway.open("p");
-    bucket.claim_owner(&marker("one")).await.unwrap();
-    bucket.claim_owner(&marker("one")).await.unwrap();
-    let error = bucket.claim_owner(&marker("two")).await.unwrap_err();
+    bucket.claim_owner(&marker("one"), false).await.unwrap();
+    bucket.claim_owner(&marker("one"), false).await.unwrap();
+    let error = bucket.claim_owner(&marker("two"), false).await.unwrap_err();
     assert_eq!(error.reason(), "ForeignOwner");
     assert!(error.to_string().contains("team/one"), "{error}");
-    gateway.open("q").claim_owner(&marker("two")).await.unwrap();
+    gateway.open("q").claim_owner(&marker("two"), false).await.unwrap();
+
+    bucket.claim_owner(&marker("two"), true).await.unwrap();
+    bucket.claim_owner(&marker("two"), false).await.unwrap();
+    let error = bucket.claim_owner(&marker("one"), false).await.unwrap_err();
+    assert!(error.to_string().contains("team/two"), "{error}");
 
     let path = gateway.objects().join("p").join(STORE).join("store.json");
     std::fs::write(&path, r#"{"version": 2, "unknown": true}"#).unwrap();
-    let error = bucket.claim_owner(&marker("one")).await.unwrap_err();
+    let error = bucket.claim_owner(&marker("one"), false).await.unwrap_err();
     assert!(matches!(error, BucketError::Newer { found: 2, .. }), "{error}");
 }
 

@@ -144,6 +144,9 @@ pub struct BackupRequest {
     pub owner_uid: String,
     /// `namespace/name` of the Store object, for the owner marker.
     pub owner_name: String,
+    /// The Store has adopted this data: the owner marker of the Store that had it before gives way.
+    #[serde(default)]
+    pub takes_over: bool,
 }
 
 /// Where a backup stands.

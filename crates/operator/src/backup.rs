@@ -283,6 +283,7 @@ async fn snapshot_turn(
         credentials_dir: names::credentials_dir(location_name),
         owner_uid: target.store.uid().unwrap_or_default(),
         owner_name: format!("{namespace}/{store_name}"),
+        takes_over: has_adopted(&target.store),
     };
     let progress = match ctx.servers.start_backup(&target.endpoint, &request).await {
         Ok(progress) => progress,
@@ -306,6 +307,13 @@ async fn snapshot_turn(
     new.instance = Some(target.pod.clone());
     new.location = Some(location_name.clone());
     Ok(Ok(upload_turn(new, &progress, backup.metadata.generation, Timestamp::now())))
+}
+
+/// Whether the Store's data are those that it was told to adopt: its part of a bucket still names the Store before it.
+fn has_adopted(store: &Store) -> bool {
+    let asked = store.spec.bootstrap.as_ref().and_then(|bootstrap| bootstrap.adopt.as_ref());
+    let id = store.status.as_ref().and_then(|status| status.store_id.as_deref());
+    asked.is_some_and(|adopt| id == Some(adopt.store_id.as_str()))
 }
 
 /// The status after the server's answer.

@@ -143,6 +143,7 @@ impl Cluster {
             credentials_dir: "main".to_owned(),
             owner_uid: "uid-1".to_owned(),
             owner_name: "team/cache".to_owned(),
+            takes_over: false,
         };
         let _: BackupProgress = self.ask("POST", "/v1/backups", &request);
         let deadline = Instant::now() + PATIENCE;

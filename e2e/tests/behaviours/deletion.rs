@@ -25,20 +25,26 @@ async fn delete_store(s: &Scenario, name: &str) -> Result<()> {
 #[tokio::test]
 async fn a_retained_volume_is_taken_up_again_only_when_asked_for() -> Result<()> {
     run("adopt", Reach::OwnNamespace, async |s| {
-        let store = s.ready_store("orders", "{}").await?;
+        s.location().await?;
+        let located = "{backup: {locationRef: {name: offsite}}}";
+        let store = s.ready_store("orders", located).await?;
         let id = store.status.and_then(|status| status.store_id).context("no id")?;
         let expected = dataset::fill(&mut s.redis("orders").await?, 200).await?;
+        s.backup("before", "orders").await?;
         delete_store(s, "orders").await?;
         s.claim("orders").await.context("the claim is gone")?;
 
-        s.apply_store("orders", "{}").await?;
+        s.apply_store("orders", located).await?;
         let message =
             s.store_condition("orders", kind::STALLED, "True", reason::RETAINED_VOLUME_FOUND).await?;
         ensure!(message.contains(&id), "the message does not name the id to adopt: {message}");
         s.patch_store("orders", &format!("{{spec: {{bootstrap: {{adopt: {{storeID: {id}}}}}}}}}")).await?;
         let store = s.ready("orders").await?;
         ensure!(store.status.and_then(|status| status.store_id) == Some(id), "the id has changed");
-        dataset::compare(&expected, &dataset::read(&mut s.redis("orders").await?).await?)
+        dataset::compare(&expected, &dataset::read(&mut s.redis("orders").await?).await?)?;
+        // Its part of the bucket too, although the object is another.
+        s.backup("after", "orders").await?;
+        Ok(())
     })
     .await
 }

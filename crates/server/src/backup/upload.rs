@@ -380,7 +380,7 @@ impl Shared {
             owner_uid: request.owner_uid.clone(),
             owner_name: request.owner_name.clone(),
         };
-        bucket.claim_owner(&marker).await?;
+        bucket.claim_owner(&marker, request.takes_over).await?;
         Ok(bucket)
     }
 

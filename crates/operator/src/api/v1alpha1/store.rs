@@ -368,7 +368,7 @@ pub struct Bootstrap {
     /// The data of a backup or a volume snapshot of any Store in this namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<RestoreSource>,
-    /// The retained volume of a deleted Store of the same name.
+    /// The retained volume of a deleted Store of the same name. Its part of the bucket is taken over with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<Adopt>,
 }
