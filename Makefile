@@ -4,7 +4,8 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench clean
 
 # "@": beside the following ones.
-CLUSTER := setup tools@ cluster@
+CLUSTER := setup cluster@
+ALL := setup tools@ cluster@
 TESTS := unit generated binaries images e2e
 
 help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
@@ -35,13 +36,13 @@ images: ## The images of server and operator, into the cluster
 	@scripts/run cluster@ binaries images
 
 test: ## Everything: sets everything up, then runs every test, the cluster's included
-	@scripts/run $(CLUSTER) $(TESTS)
+	@scripts/run $(ALL) $(TESTS)
 
 e2e: ## Only the tests on the cluster, which is made for them and kept
 	@scripts/run $(CLUSTER) binaries images e2e
 
 ci: ## What .ci/run calls: lint, dependency policy, then every test, the cluster's included
-	@scripts/run --minutes 85 $(CLUSTER) fmt shell clippy dependencies $(TESTS)
+	@scripts/run --minutes 85 $(ALL) fmt shell clippy dependencies $(TESTS)
 
 demo: ## A story on a real cluster, from an empty one to data restored on another node; sets everything up
 	@scripts/run $(CLUSTER) binaries images

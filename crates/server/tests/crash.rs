@@ -24,6 +24,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use support::{Client, Reply, Server};
 
+/// Prints a line that is shown for passing tests too: the test runner keeps what `println!` says.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 const WRITERS: usize = 4;
 /// Acknowledged writes in a cycle before the kill may come.
 const WRITES_MIN: u64 = 1000;
@@ -355,7 +363,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     let cycles: usize =
         std::env::var("HOLDFAST_CRASH_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let seed = seed();
-    println!("{cycles} kills, seed {seed}");
+    say!("{cycles} kills, seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let root = tempfile::tempdir().unwrap();
     let mut met: BTreeMap<(&str, Moment), u32> = BTreeMap::new();
@@ -386,12 +394,12 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
             }
             server.kill();
         }
-        println!("{strategy}: {share} kills done");
+        say!("{strategy}: {share} kills done");
     }
     for ((strategy, moment), count) in &met {
-        println!("{strategy:>9} {moment:?}: {count} kills");
+        say!("{strategy:>9} {moment:?}: {count} kills");
     }
-    println!(
+    say!(
         "{total_acknowledged} acknowledged writes, 0 lost; {applied_unacknowledged} unacknowledged ones were there too"
     );
     for moment in MOMENTS {
@@ -403,7 +411,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
 #[test]
 fn the_oracle_notices_a_server_that_replies_before_it_writes() {
     let seed = seed();
-    println!("seed {seed}");
+    say!("seed {seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let root = tempfile::tempdir().unwrap();
     for number in 0..20 {
@@ -416,7 +424,7 @@ fn the_oracle_notices_a_server_that_replies_before_it_writes() {
         let server = Server::spawn(&dir, &["--save", ""]);
         let mut client = server.client();
         if let Some(error) = writers.iter_mut().find_map(|writer| writer.verify(&mut client).err()) {
-            println!("noticed at kill {number}: {error}");
+            say!("noticed at kill {number}: {error}");
             return;
         }
     }

@@ -138,7 +138,7 @@ fn check(kind: &Kind) -> [u64; 4] {
         }
         world.lose_power();
     }
-    println!("{:<48} {tried:>6} damages: {refused} refused, {cut} tails cut, {harmless} harmless", kind.name);
+    say!("{:<48} {tried:>6} damages: {refused} refused, {cut} tails cut, {harmless} harmless", kind.name);
     [tried, refused, harmless, cut]
 }
 
@@ -195,5 +195,5 @@ fn damage_is_refused_and_never_a_silently_shorter_dataset() {
             *sum += count;
         }
     }
-    println!("{total:?} damages in all: tried, refused, harmless, tail cut");
+    say!("{total:?} damages in all: tried, refused, harmless, tail cut");
 }

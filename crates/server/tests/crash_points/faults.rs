@@ -129,5 +129,5 @@ fn nothing_is_acknowledged_after_a_failed_write_or_sync_and_nothing_acknowledged
             }
         }
     }
-    println!("{faults} failing calls, {states} disks started from");
+    say!("{faults} failing calls, {states} disks started from");
 }

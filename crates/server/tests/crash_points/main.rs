@@ -12,6 +12,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+/// Prints a line that is shown for passing tests too: the test runner keeps what `println!` says.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod corruption;
 mod explore;
 mod faults;

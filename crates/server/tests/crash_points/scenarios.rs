@@ -45,13 +45,13 @@ fn run(scenarios: &[Scenario]) {
         let started = std::time::Instant::now();
         match explore(scenario, effort) {
             Ok(count) => {
-                println!("{:<40} {count:?} in {:?}", scenario.name, started.elapsed());
+                say!("{:<40} {count:?} in {:?}", scenario.name, started.elapsed());
                 total += count;
             }
             Err(error) => failures.push(error),
         }
     }
-    println!("{:<40} {total:?}", "in all");
+    say!("{:<40} {total:?}", "in all");
     assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
 }
 
