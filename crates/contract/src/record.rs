@@ -129,6 +129,8 @@ pub mod reason {
     pub const RESTORE_FAILED: &str = "RestoreFailed";
     /// Recovery of the data on the volume refused (damage).
     pub const DATA_DAMAGED: &str = "DataDamaged";
+    /// The volume cannot be written (full, failing): what was acknowledged is on it, and it is tried again.
+    pub const STORAGE_FAILED: &str = "StorageFailed";
     /// The epoch of the volume is not recorded yet; the first write waits for it.
     pub const AWAITING_RECORD: &str = "AwaitingRecord";
 }

@@ -27,7 +27,8 @@ use crate::executor::admin::Bridge;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::error_chain;
 use crate::executor::{
-    Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadProgress, Loaded, StopCause, engine_options,
+    Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadFailure, LoadProgress, Loaded, StopCause,
+    engine_options,
 };
 use crate::gate::{Gate, Passed, hold};
 use crate::load::{distrust, load, stamp};
@@ -400,7 +401,14 @@ impl Process {
             Ok(Ended { identity: Some(mut identity), offset, durable_offset }) => {
                 identity.clean_shutdown = offset == durable_offset;
                 stamp(&*self.storage, &self.config.dir, &mut identity, offset, durable_offset)
-                    .map_err(|error| Trouble::Refused(hold("StorageFailed", error), EXIT_STORAGE))
+                    .map_err(|error| Trouble::Refused(hold(reason::STORAGE_FAILED, error), EXIT_STORAGE))
+            }
+            Err(ExecutorError::Load(LoadFailure::Prepare(error))) => {
+                let message = format!(
+                    "{error}. The data was read whole and nothing of it is lost, but the volume cannot be written: make room on \
+                     it, or mend it"
+                );
+                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), EXIT_STORAGE))
             }
             Err(ExecutorError::Load(error)) => {
                 Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), EXIT_REFUSED))
@@ -409,10 +417,10 @@ impl Process {
                 self.metrics.storage_failed();
                 distrust(&*self.storage, &self.config.dir);
                 let message = format!(
-                    "{}. What is on disk is what was acknowledged; check the volume, then restart the server.",
+                    "{}. What is on disk is what was acknowledged; check the volume: is it full?",
                     error_chain(&error)
                 );
-                Err(Trouble::Refused(hold("StorageFailed", message), EXIT_STORAGE))
+                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), EXIT_STORAGE))
             }
             Err(error) => Err(Trouble::Fatal(error.into())),
         }
@@ -422,9 +430,14 @@ impl Process {
     fn wait_for_change(&mut self, bridge: &mut Bridge, report: DecisionReport) -> bool {
         self.publish(bridge, ServerState::Holding, Some(report.clone()));
         let before = self.gate.mounted_record();
-        let may_pass =
-            [reason::RESTORE_FAILED, "DirectoryUnusable", "PasswordMissing", reason::RECORD_UNREADABLE]
-                .contains(&report.reason.as_str());
+        let may_pass = [
+            reason::RESTORE_FAILED,
+            reason::STORAGE_FAILED,
+            "DirectoryUnusable",
+            "PasswordMissing",
+            reason::RECORD_UNREADABLE,
+        ]
+        .contains(&report.reason.as_str());
         let retry_at = may_pass.then(|| Instant::now() + HOLD_RETRY_INTERVAL);
         loop {
             if self.stop.is_requested() {

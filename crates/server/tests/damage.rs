@@ -8,6 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use holdfast_contract::record::{Origin, StoreRecord};
@@ -512,4 +513,73 @@ fn a_held_server_is_alive_opens_nothing_and_goes_on_when_all_is_mended() {
     let server = spawn();
     wait_for("hold", &server, || http(port, "/readyz").filter(|(_, text)| text.contains("DataDamaged")));
     assert!(server.stop().success(), "a held server stops cleanly");
+}
+
+/// A server on a small file system of its own, in a namespace of its own; [`inside`] leads to it.
+fn on_a_small_volume(root: &Path, health_port: u16) -> Server {
+    let volume = root.join("volume");
+    std::fs::create_dir_all(&volume).unwrap();
+    let port = free_port();
+    let log = root.join("server.log");
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=8m tmpfs {volume} && exec {server} --port {port} --bind 127.0.0.1 --dir {volume}/data \
+         --health-port {health_port} --control-port 0 --on-refusal hold --persist-strategy always --rdbcompression no --save ''",
+        volume = volume.display(),
+        server = env!("CARGO_BIN_EXE_holdfast-server"),
+    );
+    let child = Command::new("unshare")
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .spawn()
+        .expect("unshare(1) is installed");
+    Server { child, port, log }
+}
+
+fn inside(server: &Server, path: &Path) -> PathBuf {
+    let rest = path.strip_prefix("/").unwrap();
+    Path::new(&format!("/proc/{}/root", server.child.id())).join(rest)
+}
+
+#[test]
+fn a_full_volume_is_held_and_the_server_goes_on_when_there_is_room() {
+    let root = tempfile::tempdir().unwrap();
+    let health_port = free_port();
+    let server = on_a_small_volume(root.path(), health_port);
+    let mut client = server.client();
+    let filler = inside(&server, &root.path().join("volume/filler"));
+    std::fs::write(&filler, vec![0; 4 << 20]).unwrap();
+
+    let value = "x".repeat(100_000);
+    let mut acknowledged = 0;
+    while let Ok(reply) = client.try_command(&["SET", &format!("key:{acknowledged}"), &value]) {
+        assert_eq!(reply, Reply::ok());
+        acknowledged += 1;
+        assert!(acknowledged < 100, "8 MiB hold more than 10 MB");
+    }
+    assert!(acknowledged > 10, "only {acknowledged} writes were acknowledged:\n{}", server.log_text());
+    wait_for("hold", &server, || {
+        http(health_port, "/readyz").filter(|(code, text)| *code == 503 && text.contains("StorageFailed"))
+    });
+    // It has tried again, and the volume was still full.
+    wait_for("another try", &server, || server.log_text().contains("The data was read whole").then_some(()));
+    assert_eq!(http(health_port, "/livez").unwrap().0, 200);
+
+    std::fs::remove_file(&filler).unwrap();
+    let mut client = wait_for("service", &server, || {
+        let mut client = Client::connect(server.port).ok()?;
+        (client.try_command(&["SET", "room", "again"]).ok()? == Reply::ok()).then_some(client)
+    });
+    for number in 0..acknowledged {
+        assert_eq!(client.run(&format!("GET key:{number}")), Reply::bulk(&value), "key:{number}");
+    }
+    let keys = client.run("DBSIZE").int();
+    // The write that failed was not acknowledged; it may be there all the same.
+    assert!(
+        (acknowledged + 1..=acknowledged + 2).contains(&keys),
+        "{keys} keys, {acknowledged} acknowledged"
+    );
+    drop(client);
+    assert!(server.stop().success());
 }

@@ -160,7 +160,7 @@ fn last_backup(backups: &[StoreBackup]) -> Verdict {
 
 /// Reasons for not being ready that nothing but a person ends: the pod cannot run as the spec says, or the server has
 /// found a volume that it must not touch.
-const PERSON_REASONS: [&str; 10] = [
+const PERSON_REASONS: [&str; 11] = [
     reason::IMAGE_UNAVAILABLE,
     reason::CONTAINER_FAILING,
     reason::VOLUME_CLAIM_LOST,
@@ -171,6 +171,7 @@ const PERSON_REASONS: [&str; 10] = [
     held::SOURCE_VOLUME_EMPTY,
     held::SOURCE_MISMATCH,
     held::DATA_DAMAGED,
+    held::STORAGE_FAILED,
 ];
 
 /// What a person must act upon: reason and message.
