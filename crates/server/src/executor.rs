@@ -198,6 +198,8 @@ enum Phase {
 pub struct Executor {
     poll: Poll,
     listeners: Vec<TcpListener>,
+    /// Listeners where somebody waits who could not be accepted.
+    to_accept: Vec<usize>,
     events: Receiver<Event>,
     engine: Engine,
     effects: EffectBuffer,
@@ -295,6 +297,7 @@ impl Executor {
         let executor = Self {
             poll,
             listeners,
+            to_accept: Vec::new(),
             events,
             engine,
             effects: EffectBuffer::new(),
@@ -404,20 +407,27 @@ impl Executor {
         timeout
     }
 
-    fn accept(&mut self, number: usize) {
+    pub(super) fn accept(&mut self, number: usize) {
         loop {
-            let stream = match self.listeners[number].accept() {
-                Ok((stream, _)) => stream,
+            match self.listeners[number].accept() {
+                Ok((stream, _)) => {
+                    self.core.stats.connections_received += 1;
+                    self.admit(Connection::new(stream));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
                 Err(error) => {
-                    // Out of descriptors, most likely: those who are connected are still served.
+                    // The machine is out of descriptors, most likely: those who are connected are still served. The poll does
+                    // not tell again of those who wait.
                     tracing::warn!(%error, "failed to accept a connection");
+                    self.to_accept.push(number);
                     return;
                 }
-            };
-            self.core.stats.connections_received += 1;
-            self.admit(Connection::new(stream));
+            }
         }
     }
 

@@ -33,6 +33,7 @@ use crate::executor::{
 use crate::gate::{Gate, Passed, hold};
 use crate::load::{distrust, load, stamp};
 use crate::metrics::Metrics;
+use crate::network::descriptors::make_room;
 use crate::network::listener::listen;
 use crate::storage::disk::Disk;
 use crate::storage::{Storage, StorageLock};
@@ -145,7 +146,19 @@ struct Process {
 ///
 /// # Errors
 /// What ended the process, when it is not a refusal: those are told and become exit codes.
-pub fn serve(config: Config) -> anyhow::Result<ExitCode> {
+pub fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
+    let room = make_room(config.maxclients);
+    anyhow::ensure!(
+        room > 0,
+        "the limit of open files leaves no room for a single client; raise it (ulimit -n)"
+    );
+    if room < config.maxclients {
+        tracing::warn!(
+            "maxclients has been reduced from {} to {room}: the limit of open files is too low; raise it (ulimit -n)",
+            config.maxclients
+        );
+        config.maxclients = room;
+    }
     let stop = stop_on_signals()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let storage: Arc<dyn Storage> = Arc::new(Disk);

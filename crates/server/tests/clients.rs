@@ -6,8 +6,9 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::process::Command;
 
-use support::{Client, PATIENCE, Reply, Server};
+use support::{Client, PATIENCE, Reply, Server, free_port};
 
 fn cache(args: &[&str]) -> (tempfile::TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
@@ -98,4 +99,46 @@ fn a_killed_client_is_cut_off_and_no_other() {
     assert!(victim.try_command(&["PING"]).is_err(), "the killed client is answered");
     assert_eq!(other.run("PING"), Reply::Simple("PONG".into()));
     assert_eq!(admin.run(&format!("CLIENT KILL ID {id}")), Reply::Int(0));
+}
+
+/// However few files the system lets a process open, clients cannot take all of them: the log is still rotated.
+#[test]
+fn clients_leave_descriptors_for_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("data");
+    let log = folder.path().join("server.log");
+    let file = std::fs::File::create(&log).unwrap();
+    let port = free_port();
+    let script = format!(
+        "ulimit -n 100; exec {} --port {port} --bind 127.0.0.1 --health-port 0 --control-port 0 --maxclients 200 --dir {}",
+        env!("CARGO_BIN_EXE_holdfast-server"),
+        dir.display()
+    );
+    let child = Command::new("sh").args(["-c", &script]).stdout(file).spawn().unwrap();
+    let server = Server { child, port, log };
+    let mut admin = server.client();
+    // All of them where this user may raise the limit, else what fits.
+    let room = usize::try_from(admin.run("CONFIG GET maxclients").items()[1].text().parse::<i64>().unwrap())
+        .unwrap();
+    assert!(room == 200 || (20..=100).contains(&room), "{room}:\n{}", server.log_text());
+    assert_eq!(
+        room < 200,
+        server.log_text().contains("maxclients has been reduced"),
+        "{}",
+        server.log_text()
+    );
+    let mut crowd: Vec<Client> = (1..room).map(|_| server.client()).collect();
+    let mut refused = Client::connect(port).unwrap();
+    assert_eq!(refused.read_reply().unwrap(), Reply::Error("ERR max number of clients reached".into()));
+    assert_eq!(crowd[room - 2].run("SET a 1"), Reply::ok());
+    for _ in 0..3 {
+        admin.run("BGREWRITEAOF");
+        admin.wait_for_info("aof_rewrite_in_progress", "0");
+        assert_eq!(admin.info("aof_last_bgrewrite_status"), "ok", "{}", server.log_text());
+    }
+    let reply = admin.run("CONFIG SET maxclients 4000000000");
+    assert!(
+        matches!(&reply, Reply::Error(text) if text.contains("not able to handle the specified number of clients")),
+        "{reply:?}"
+    );
 }

@@ -8,6 +8,7 @@ use super::{Core, Phase, TICK_MAX, info, unix_ms};
 use crate::command::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table};
 use crate::config::{self, Secret};
 use crate::engine::Engine;
+use crate::network::descriptors::make_room;
 use crate::persistence::directives::WarningKind;
 use crate::persistence::policy::SaveRule;
 use crate::protocol::Request;
@@ -174,7 +175,16 @@ impl Host for Core {
     }
 
     fn set_config(&mut self, settings: &[(&[u8], &[u8])]) -> Result<(), String> {
-        let changed = config::config_set(&mut self.config, settings)?;
+        let mut config = self.config.clone();
+        let changed = config::config_set(&mut config, settings)?;
+        let room = make_room(config.maxclients);
+        if room < config.maxclients {
+            return Err(format!(
+                "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to \
+                 handle the specified number of clients, try with {room}"
+            ));
+        }
+        self.config = config;
         if changed.iter().any(|name| name == "requirepass") {
             self.password = (!self.config.requirepass.is_empty()).then(|| self.config.requirepass.clone());
         }

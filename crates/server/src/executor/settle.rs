@@ -330,6 +330,9 @@ impl Executor {
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), ExecutorError> {
         self.core.watch_clock(now.duration_since(self.last_tick), CLOCK_JUMP);
         self.last_tick = now;
+        for number in std::mem::take(&mut self.to_accept) {
+            self.accept(number);
+        }
         if matches!(self.core.phase, Phase::Loading) {
             return Ok(());
         }
