@@ -200,6 +200,8 @@ pub struct Executor {
     listeners: Vec<TcpListener>,
     /// Listeners where somebody waits who could not be accepted.
     to_accept: Vec<usize>,
+    /// That was told already: it is tried again at every tick.
+    accept_is_failing: bool,
     events: Receiver<Event>,
     engine: Engine,
     effects: EffectBuffer,
@@ -298,6 +300,7 @@ impl Executor {
             poll,
             listeners,
             to_accept: Vec::new(),
+            accept_is_failing: false,
             events,
             engine,
             effects: EffectBuffer::new(),
@@ -414,7 +417,10 @@ impl Executor {
                     self.core.stats.connections_received += 1;
                     self.admit(Connection::new(stream));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accept_is_failing = false;
+                    return;
+                }
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -423,7 +429,12 @@ impl Executor {
                 Err(error) => {
                     // The machine is out of descriptors, most likely: those who are connected are still served. The poll does
                     // not tell again of those who wait.
-                    tracing::warn!(%error, "failed to accept a connection");
+                    if !std::mem::replace(&mut self.accept_is_failing, true) {
+                        tracing::warn!(
+                            %error,
+                            "failed to accept a connection; raise the limit of open files if that is the reason. Trying again"
+                        );
+                    }
                     self.to_accept.push(number);
                     return;
                 }

@@ -7,6 +7,7 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use support::{Client, PATIENCE, Reply, Server, free_port};
 
@@ -37,7 +38,7 @@ fn a_pause_holds_writes_and_expiry_back_until_it_ends() {
     admin.wait_for_info("blocked_clients", "1");
     assert_eq!(admin.run("GET key"), Reply::Bulk(None), "reads go on, and the write waits");
     // Longer than `timeout` and than the key lives.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1500));
     assert!(admin.try_command(&["PING"]).is_err(), "`timeout` does not close a client that only waits");
     let mut admin = server.client();
     assert_eq!(admin.info("expired_keys"), "1", "a key has been removed in a pause");
@@ -48,7 +49,7 @@ fn a_pause_holds_writes_and_expiry_back_until_it_ends() {
     admin.wait_for_info("expired_keys", "2");
 
     assert_eq!(admin.run("CLIENT PAUSE 100"), Reply::ok());
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     assert_eq!(admin.run("GET key"), Reply::bulk("written"), "a pause ends by itself");
     assert!(began.elapsed().as_millis() >= 90, "the pause of 100 ms took {:?}", began.elapsed());
 }
@@ -141,4 +142,28 @@ fn clients_leave_descriptors_for_the_files() {
         matches!(&reply, Reply::Error(text) if text.contains("not able to handle the specified number of clients")),
         "{reply:?}"
     );
+}
+
+/// The poll tells once of those who wait; whoever could not be accepted then is served as soon as it can be.
+#[test]
+fn who_could_not_be_accepted_is_served_later() {
+    let (_folder, server) = cache(&[]);
+    let _ready = server.client();
+    let limit_open_files = |soft: &str| {
+        let pid = server.child.id().to_string();
+        let limit = format!("--nofile={soft}:");
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    };
+    let complaints = || server.log_text().matches("failed to accept a connection").count();
+    limit_open_files("4");
+    let mut late = Client::connect(server.port).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while complaints() == 0 {
+        assert!(Instant::now() < deadline, "no complaint:\n{}", server.log_text());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(complaints(), 1, "one trouble is told once:\n{}", server.log_text());
+    limit_open_files("1024");
+    assert_eq!(late.run("PING"), Reply::Simple("PONG".into()));
 }

@@ -520,6 +520,10 @@ fn changes(text: &mut String) {
     scene.describe("a server that holds a foreign volume needs a person", text);
 
     let mut scene = Scene::serving("", 1);
+    scene.hold(reason::STORAGE_FAILED, "no space left on device");
+    scene.describe("and so does one whose volume is full, although it tries again by itself", text);
+
+    let mut scene = Scene::serving("", 1);
     if let ServerFact::Status(status) = &mut scene.facts.server {
         status.config_sha256 = "older".into();
     }
