@@ -1,12 +1,12 @@
 # The one door. What each phase does is in scripts/phases.sh; CONTRIBUTING.md has the time each target takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench clean
+.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench conformance clean
 
 # "@": beside the following ones.
 CLUSTER := setup cluster@
 ALL := setup tools@ cluster@
-TESTS := unit generated binaries images e2e
+TESTS := unit generated binaries suite images e2e
 
 help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +51,11 @@ demo: ## A story on a real cluster, from an empty one to data restored on anothe
 demo-down: ## Remove the cluster with all that is in it; what was slow to build stays
 	@e2e/cluster/down --all
 
-bench: ## GET and SET beside Debian's redis-server, five interleaved rounds; records in target/bench/
+bench: ## Speed, memory and latency beside Valkey, Redis and f00b60a, judged by gates; BENCH_PAGE=1 writes the figures' page
 	@scripts/run setup binaries bench
+
+conformance: ## Redis 7.0.15's own test suite against ours and against redis-server; results in target/conformance/
+	@scripts/run setup binaries conformance
 
 clean: ## Remove target/; the cluster and what is kept below ~/.cache/holdfast stay
 	@cargo clean

@@ -12,7 +12,8 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
-  [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=20
+  [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=180
+  [suite]=10 [conformance]=60
 )
 declare -A WHAT=(
   [setup]='packages and toolchains'
@@ -28,10 +29,13 @@ declare -A WHAT=(
   [binaries]='static release binaries'
   [images]='images of server and operator, into the cluster'
   [e2e]='behaviours on the cluster'
-  [bench]='GET and SET beside redis-server'
+  [bench]='speed, memory and latency beside other servers'
+  [suite]='the quick part of the test suite of Redis'
+  [conformance]='the test suite of Redis'
 )
 # Phases that must have ended before.
-declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images' [bench]=binaries)
+declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images'
+  [bench]=binaries [suite]=binaries [conformance]=binaries)
 
 phase_setup() { scripts/setup; }
 phase_tools() { scripts/tools; }
@@ -114,6 +118,16 @@ build_binaries() {
   ls -l "$BINARIES/holdfast-server" "$BINARIES/holdfast-operator"
 }
 
+# Against the release binaries, which the images need anyway.
+phase_suite() { run_suite --quick; }
+phase_conformance() { run_suite; }
+run_suite() {
+  if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
+    echo "NOTE: the suite of Redis was NOT run: HOLDFAST_E2E_CONTEXT is set, so no binary is built; run \`make conformance\` without it"
+  else conformance/run --server "$BINARIES/holdfast-server" --out "$TARGET/conformance" "$@"
+  fi
+}
+
 phase_images() {
   [ -n "${HOLDFAST_E2E_CONTEXT:-}" ] ||
     e2e/cluster/images --server "$BINARIES/holdfast-server" --operator "$BINARIES/holdfast-operator"
@@ -126,4 +140,9 @@ phase_e2e() {
 
 # --- figures -----------------------------------------------------------------
 
-phase_bench() { bench/compare --server "$BINARIES/holdfast-server" --out "$TARGET/bench"; }
+# BENCH_PAGE=1: write the figures into the page that is committed.
+phase_bench() {
+  local options=()
+  [ -z "${BENCH_PAGE:-}" ] || options+=(--page crates/server/docs/performance.md)
+  bench/compare --server "$BINARIES/holdfast-server" --out "$TARGET/bench" "${options[@]}"
+}

@@ -57,7 +57,12 @@ fn refuse(report: &str) -> ExitCode {
 }
 
 fn announce(config: &Config) {
-    tracing::info!("Holdfast {} starting, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    tracing::info!("Holdfast {version} starting, pid {pid}");
+    if config.always_show_logo {
+        // Test suites for Redis wait for " PID: <pid>" to learn that the server has begun.
+        tracing::info!("\n\n    Holdfast {version}\n    Port: {}\n    PID: {pid}\n", config.port);
+    }
     for (name, value) in config.changed_from_default() {
         tracing::info!("configuration: {name} {value}");
     }

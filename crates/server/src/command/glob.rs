@@ -1,8 +1,12 @@
 //! Glob patterns as KEYS, SCAN and CONFIG GET know them: `*`, `?`, `[…]` with ranges and `^`, `\`.
 
+/// Stars in a row count as one. Redis 7.0 takes a pattern with more of them for an attack, and for one that matches
+/// nothing; one more at the end is still taken. Source: `stringmatchlen_impl`.
+const STARS_MAX: usize = 1000;
+
 /// Whether `text` matches `pattern`, byte by byte.
 ///
-/// Takes at most the product of both lengths. An unclosed `[` extends to the end of the pattern; a `\` at the end stands
+/// Takes at most the product of both lengths. Beyond 1,000 stars nothing matches, as in Redis. An unclosed `[` extends to the end of the pattern; a `\` at the end stands
 /// for itself.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, false)
@@ -17,9 +21,17 @@ fn run(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on when the rest does not match: behind the last `*`, which then takes one byte more.
     let mut retry: Option<(usize, usize)> = None;
+    let mut stars = 0;
     loop {
         if pattern.get(p) == Some(&b'*') {
-            p += 1;
+            p += pattern[p..].iter().take_while(|&&byte| byte == b'*').count();
+            if p == pattern.len() {
+                return true;
+            }
+            stars += 1;
+            if stars > STARS_MAX {
+                return false;
+            }
             retry = Some((p, t));
             continue;
         }
@@ -125,6 +137,18 @@ mod tests {
     fn case_can_be_ignored() {
         assert!(matches_ignore_case(b"MAX[A-M]*", b"maxmemory"));
         assert!(!matches(b"MAX*", b"maxmemory"));
+    }
+
+    /// Checked against redis-server 7.0.15: KEYS with 1,000 stars and one at the end finds the key, with one more it does not.
+    #[test]
+    fn more_stars_than_redis_takes_match_nothing() {
+        let text = "a".repeat(5000);
+        for (stars, end, expected) in
+            [(1000, "a", true), (1000, "*", true), (1001, "a", false), (1001, "", false)]
+        {
+            check(&format!("{}{end}", "*?".repeat(stars)), &text, expected);
+        }
+        check(&format!("{}b", "*".repeat(5000)), "ab", true);
     }
 
     #[test]
