@@ -47,11 +47,14 @@ pub struct RecoveryOptions {
     pub identity: Option<Identity>,
     /// Change nothing on disk: the files are in use.
     pub read_only: bool,
+    /// Leave out the keys of a snapshot that had expired at this time (milliseconds since the Unix epoch). Only for a
+    /// snapshot that no log continues; the base of a log is loaded as it was cut, because the log refers to all of it.
+    pub drop_expired_at_ms: Option<i64>,
 }
 
 /// Takes what recovery reads.
 pub trait RecoveryTarget {
-    /// One key of a snapshot or base, also when its expiry has passed.
+    /// One key of a snapshot or base, also when its expiry has passed (but see [`RecoveryOptions::drop_expired_at_ms`]).
     ///
     /// # Errors
     /// Any reason not to go on, such as a key that is there twice.
@@ -233,8 +236,9 @@ impl Recovery<'_> {
         let path = self.options.dir.join(&self.options.snapshot_name);
         let mut reader = Self::storage_error("open", &path, self.storage.open_read(&path))?;
         let total = Self::storage_error("measure", &path, measure(&mut *reader))?;
-        let mut loader = Loader { target, aux: SnapshotAux::default(), done: 0, total, keys: 0 };
+        let mut loader = Loader::new(target, total, self.options.drop_expired_at_ms);
         let result = RdbReader::new(reader).read(&mut loader);
+        loader.report(&path);
         let (aux, keys_loaded) = (loader.aux, loader.keys);
         result.map_err(|source| RecoverError::Snapshot { path, source: Box::new(source) })?;
         target.file_ended();
@@ -355,8 +359,9 @@ impl Recovery<'_> {
         let mut offset = None;
         let mut commands_from = 0;
         if is_rdb {
-            let mut loader = Loader { target, aux: SnapshotAux::default(), done: 0, total, keys: 0 };
+            let mut loader = Loader::new(target, total, None);
             let result = RdbReader::new(&mut *reader).read(&mut loader);
+            loader.report(path);
             recovered.keys_loaded = loader.keys;
             offset = loader.aux.offset;
             let summary = result.map_err(|source| RecoverError::Snapshot {
@@ -512,9 +517,31 @@ fn measure(reader: &mut dyn StorageReader) -> io::Result<u64> {
 struct Loader<'t> {
     target: &'t mut dyn RecoveryTarget,
     aux: SnapshotAux,
-    done: u64,
     total: u64,
+    /// Keys handed on.
     keys: u64,
+    drop_expired_at_ms: Option<i64>,
+    /// Keys left out because they had expired.
+    expired: u64,
+    /// Keys left out because they have no element.
+    empty: u64,
+}
+
+impl<'t> Loader<'t> {
+    fn new(target: &'t mut dyn RecoveryTarget, total: u64, drop_expired_at_ms: Option<i64>) -> Self {
+        Self { target, aux: SnapshotAux::default(), total, keys: 0, drop_expired_at_ms, expired: 0, empty: 0 }
+    }
+
+    /// Says what was left out.
+    fn report(&self, path: &Path) {
+        let Self { keys, expired, empty, .. } = self;
+        if *expired > 0 {
+            tracing::info!(?path, keys, expired, "keys of the snapshot had expired and were left out");
+        }
+        if *empty > 0 {
+            tracing::warn!(?path, keys, empty, "keys of the snapshot have no element and were left out");
+        }
+    }
 }
 
 impl RdbVisitor for Loader<'_> {
@@ -524,12 +551,22 @@ impl RdbVisitor for Loader<'_> {
     }
 
     fn entry(&mut self, entry: Entry) -> Result<(), BoxError> {
+        if let (Some(expires), Some(now)) = (entry.expires_at_ms, self.drop_expired_at_ms)
+            && expires < now
+        {
+            self.expired += 1;
+            return Ok(());
+        }
         self.keys += 1;
         self.target.load(entry)
     }
 
+    fn empty_collection(&mut self, db: u32, key: &[u8]) {
+        self.empty += 1;
+        tracing::trace!(db, key = %key.escape_ascii(), "a key without elements was left out");
+    }
+
     fn progress(&mut self, bytes: u64) -> Result<(), BoxError> {
-        self.done = bytes;
         self.target.progress(bytes, self.total)
     }
 }
