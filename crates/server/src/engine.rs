@@ -10,6 +10,7 @@
 //!   out exactly the content at the cut, whatever is executed in between. See [`table`].
 
 pub mod effects;
+pub mod events;
 mod keyspace;
 mod stats;
 pub(crate) mod table;
@@ -47,6 +48,7 @@ pub struct Engine {
     /// Tables nobody needs any more, waiting to be freed.
     garbage: Vec<Table>,
     watches: Watches,
+    key_events: events::KeyEvents,
     replaying: bool,
     active_expiry: bool,
     /// Database with which the next expiry cycle begins.
@@ -135,6 +137,7 @@ impl Engine {
             snapshot: None,
             garbage: Vec::new(),
             watches: Watches::default(),
+            key_events: events::KeyEvents::default(),
             replaying: false,
             active_expiry: true,
             expire_next: 0,
@@ -290,6 +293,7 @@ impl Engine {
         effects.push(db, &[b"DEL", &record.key]);
         self.stats.expired_keys += 1;
         self.watches.collected(db, &record.key);
+        self.note_key_event(db, events::class::EXPIRED, "expired", &record.key);
     }
 
     fn table(&self, db: u32) -> &Table {
