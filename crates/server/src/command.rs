@@ -183,12 +183,18 @@ impl<'c> Call<'c, '_> {
 
     /// Records the command as it came as its own effect, in the selected database.
     pub(crate) fn log_verbatim(&mut self) {
-        self.ctx.effects.push_iter(self.session.db, self.request.args_from(0));
+        self.log_iter(self.request.args_from(0));
     }
 
     /// Records an effect in the selected database.
     pub(crate) fn log(&mut self, args: &[&[u8]]) {
-        self.ctx.effects.push(self.session.db, args);
+        self.log_iter(args.iter().copied());
+    }
+
+    /// Records an effect in the selected database, given as an iterator over its arguments.
+    pub(crate) fn log_iter<'a>(&mut self, args: impl ExactSizeIterator<Item = &'a [u8]>) {
+        self.ctx.effects.push_iter(self.session.db, args);
+        self.ctx.engine.logged();
     }
 }
 
@@ -278,6 +284,7 @@ pub(crate) fn run<'c>(
     let start = reply.position();
     let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec };
     let result = (command.run)(&mut call);
+    ctx.engine.check_logged(command.full_name);
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(error) => {

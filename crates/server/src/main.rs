@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use holdfast_server::config::{self, Config, HELP, Invocation};
 use holdfast_server::{run, telemetry};
 
+#[global_allocator]
+static GLOBAL: holdfast_allocator::Jemalloc = holdfast_allocator::Jemalloc;
+
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = Vec::new();
     for argument in std::env::args_os().skip(1) {

@@ -325,3 +325,23 @@ fn keys_that_expire_are_announced() {
     let expected = ["pmessage", "__key*__:*", "__keyevent@2__:expired", "short"].map(Reply::bulk);
     assert_eq!(message.items(), expected);
 }
+
+/// What is announced of keys, and in which order, is what Redis announces.
+#[test]
+fn keyspace_events_are_those_of_redis() {
+    check_beside_redis(
+        &[
+            "w: CONFIG SET notify-keyspace-events KEAmn",
+            "s: PSUBSCRIBE __key*__:*",
+            "w: SET a 1; SET a 2 EX 100; SETNX a 1; SETNX b 1; SETEX c 100 x; PSETEX c 100000 x; GETSET a 3; GETDEL c",
+            "w: MSET a 1 b 2; MSETNX a 1 d 1; MSETNX e 1 f 1; APPEND a x; SETRANGE a 1 yz; SETRANGE none 0 \"\"; SETBIT bits 7 1",
+            "w: INCR n; INCRBY n 5; DECR n; DECRBY n 2; INCRBYFLOAT n 1.5; GETEX n EX 100; GETEX n PERSIST; GETEX n",
+            "w: EXPIRE a 100; PEXPIRE a 100000; EXPIREAT a 4000000000; EXPIRE a 100 NX; PERSIST a; PERSIST a; EXPIRE a -1",
+            "w: RENAME b g; RENAMENX g h; COPY h i; COPY h i REPLACE; MOVE i 1; DEL h none; UNLINK e f; BITOP NOT bits2 bits",
+            "w: BITFIELD bits SET u8 0 5; BITFIELD bits GET u8 0; GET none; STRLEN none; EXISTS none; TYPE none; TTL none",
+            "w: SET v 1 GET; SET v 1 XX; SET none 1 XX; SET v 2 KEEPTTL; TOUCH v; OBJECT ENCODING v; SWAPDB 0 1; FLUSHDB",
+            "w: MULTI; SET m 1; DEL m; EXEC; SELECT 3; SET in three; SELECT 0; FLUSHALL",
+        ],
+        str::to_owned,
+    );
+}

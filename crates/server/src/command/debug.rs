@@ -3,7 +3,8 @@
 use super::args::{integer, is};
 use super::{Call, DebugRequest, Deferred, Outcome, Run, error};
 use crate::engine::Expiry;
-use crate::engine::value::Value;
+use crate::engine::events::Change;
+use crate::engine::object::NewValue;
 use crate::protocol::RespVersion;
 use crate::protocol::decode::parse_i64;
 
@@ -72,13 +73,13 @@ fn object(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
     let mut keys = call.keys();
     let found = keys.find(key);
-    let Some(record) = keys.record(found) else { return Err(error::NO_SUCH_KEY) };
+    let Some(entry) = keys.view(found) else { return Err(error::NO_SUCH_KEY) };
     let text = format!(
         "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        super::keys::encoding(record),
-        record.value.len(),
-        record.accessed(),
-        keys.idle_seconds(record),
+        super::keys::encoding(entry),
+        entry.value().len(),
+        entry.accessed(),
+        keys.idle_seconds(entry),
     );
     call.reply.simple(&text);
     Ok(Outcome::Done)
@@ -103,8 +104,7 @@ fn populate(call: &mut Call<'_, '_>) -> Run {
         let mut keys = call.keys();
         let found = keys.find(&key);
         if !found.is_some() {
-            keys.set(found, &key, Value::from_bytes(&value), Expiry::Clear);
-            call.ctx.engine.add_dirty(1);
+            keys.set(found, &key, NewValue::from_bytes(&value), Expiry::Clear, Change::string("set"));
             call.log(&[b"SET", &key, &value]);
         }
     }

@@ -206,9 +206,8 @@ mod tests {
         let (engine, result) =
             replay(&["SELECT 1", "SET n 5 PXAT 1000", "INCR n", "PEXPIREAT n 2000", "PING"]);
         assert_eq!(result, Ok(()));
-        let entries: Vec<_> =
-            engine.entries().map(|it| (it.db, it.value.clone(), it.expires_at_ms)).collect();
-        assert_eq!(entries, [(1, crate::engine::value::Value::Int(6), Some(2000))]);
+        let entries: Vec<_> = engine.entries().map(|it| (it.db, it.value, it.expires_at_ms)).collect();
+        assert_eq!(entries, [(1, crate::engine::ValueRef::Int(6), Some(2000))]);
         let (engine, _) = replay(&["SET n 5 PXAT 1000", "DEL n"]);
         assert!(engine.is_empty());
     }

@@ -1,14 +1,12 @@
-//! Keyspace events: what happened to which key, for those who asked for such events.
+//! What happens to keys, for those who want to be told (`notify-keyspace-events`).
 
-use super::Engine;
-
-/// Classes of events and kinds of notification, as bits. Source: Redis 7.0, `server.h`, `NOTIFY_…`.
+/// Kinds of events, as bits. Source: Redis 7.0, `redis.conf`, `notify-keyspace-events`.
 pub mod class {
-    /// `K`: publish to `__keyspace@<db>__:<key>`.
+    /// `K`: publish under the name of the key.
     pub const KEYSPACE: u32 = 1;
-    /// `E`: publish to `__keyevent@<db>__:<event>`.
+    /// `E`: publish under the name of the event.
     pub const KEYEVENT: u32 = 1 << 1;
-    /// `g`: commands on keys of any type.
+    /// `g`: commands for keys of any type.
     pub const GENERIC: u32 = 1 << 2;
     /// `$`: strings.
     pub const STRING: u32 = 1 << 3;
@@ -20,19 +18,19 @@ pub mod class {
     pub const HASH: u32 = 1 << 6;
     /// `z`: sorted sets.
     pub const ZSET: u32 = 1 << 7;
-    /// `x`: keys whose time has come.
+    /// `x`: a key expired.
     pub const EXPIRED: u32 = 1 << 8;
-    /// `e`: keys evicted for memory.
+    /// `e`: a key was evicted.
     pub const EVICTED: u32 = 1 << 9;
     /// `t`: streams.
     pub const STREAM: u32 = 1 << 10;
-    /// `m`: reads of keys that are not there; not in `A`.
+    /// `m`: a key was read that is not there.
     pub const KEY_MISS: u32 = 1 << 11;
-    /// Keys loaded from a snapshot: for modules, no letter.
+    /// A key was loaded; nobody can ask for it.
     pub const LOADED: u32 = 1 << 12;
-    /// `d`: types of modules.
+    /// `d`: modules.
     pub const MODULE: u32 = 1 << 13;
-    /// `n`: keys that are new; not in `A`.
+    /// `n`: a key was made.
     pub const NEW: u32 = 1 << 14;
     /// `A`: all classes but `m` and `n`.
     pub const ALL: u32 = GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
@@ -45,42 +43,79 @@ pub struct KeyEvent {
     pub db: u32,
     /// One bit of [`class`].
     pub class: u32,
-    /// Name of the event, such as `set`.
+    /// Name as Redis 7.0 publishes it.
     pub name: &'static str,
-    /// The key.
+    /// Key.
     pub key: Box<[u8]>,
 }
 
-/// Events that were asked for and not taken yet.
-#[derive(Debug, Default)]
-pub(super) struct KeyEvents {
-    mask: u32,
-    waiting: Vec<KeyEvent>,
+/// A change of a key as the one who makes it describes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    /// Class and name of the event; none for what is only a part of a change.
+    event: Option<(u32, &'static str)>,
+    /// By how much it counts in `rdb_changes_since_last_save`.
+    dirty: u64,
 }
 
-impl Engine {
-    /// Chooses which classes of events are kept for [`Engine::take_key_events`]: bits of [`class`]. 0 is none.
-    pub fn set_notified(&mut self, mask: u32) {
-        self.key_events.mask = mask;
-        if mask == 0 {
-            self.key_events.waiting.clear();
+impl Change {
+    const fn new(class: u32, name: &'static str) -> Change {
+        Change { event: Some((class, name)), dirty: 1 }
+    }
+
+    /// A change of a string.
+    pub(crate) const fn string(name: &'static str) -> Change {
+        Change::new(class::STRING, name)
+    }
+
+    /// A change that keys of any type know.
+    pub(crate) const fn generic(name: &'static str) -> Change {
+        Change::new(class::GENERIC, name)
+    }
+
+    /// A part of a change, of which nobody is told.
+    pub(crate) const fn silent() -> Change {
+        Change { event: None, dirty: 0 }
+    }
+
+    /// The same, counted differently.
+    pub(crate) const fn counted(self, dirty: u64) -> Change {
+        Change { dirty, ..self }
+    }
+
+    pub(super) fn dirty(self) -> u64 {
+        self.dirty
+    }
+}
+
+/// Collects events while somebody wants them.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    mask: u32,
+    queue: Vec<KeyEvent>,
+}
+
+impl Events {
+    pub(super) fn set_mask(&mut self, mask: u32) {
+        // Without a place to publish under, nobody can be told.
+        self.mask = if mask & (class::KEYSPACE | class::KEYEVENT) == 0 { 0 } else { mask };
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, db: u32, class: u32, name: &'static str, key: &[u8]) {
+        if self.mask & class != 0 {
+            self.queue.push(KeyEvent { db, class, name, key: Box::from(key) });
         }
     }
 
-    /// The events since the last call, in order; empty without an allocation.
-    pub fn take_key_events(&mut self) -> Vec<KeyEvent> {
-        std::mem::take(&mut self.key_events.waiting)
-    }
-
-    /// Notes an event if its class was asked for.
-    pub(crate) fn note_key_event(&mut self, db: u32, class: u32, name: &'static str, key: &[u8]) {
-        if self.key_events.mask & class != 0 {
-            self.key_events.waiting.push(KeyEvent { db, class, name, key: Box::from(key) });
+    #[inline]
+    pub(super) fn push_change(&mut self, db: u32, change: Change, key: &[u8]) {
+        if let Some((class, name)) = change.event {
+            self.push(db, class, name, key);
         }
     }
 
-    /// Brings what a lookup of `key` reads into the cache. A hint: the key need not be there, and nothing changes.
-    pub fn prefetch(&mut self, db: u32, key: &[u8]) {
-        let _ = (db, key);
+    pub(super) fn take(&mut self) -> Vec<KeyEvent> {
+        std::mem::take(&mut self.queue)
     }
 }

@@ -10,14 +10,10 @@ use crate::protocol::{Request, RespVersion};
 use crate::pubsub::{Message, Topic};
 
 impl Core {
-    /// Which classes of keyspace events the engine has to note.
+    /// Which keyspace events the engine has to note; 0 when they are published nowhere.
     pub(super) fn notified(&self) -> u32 {
         let mask = self.config.notify_keyspace_events;
-        if mask & (class::KEYSPACE | class::KEYEVENT) == 0 {
-            0
-        } else {
-            mask & !(class::KEYSPACE | class::KEYEVENT)
-        }
+        if mask & (class::KEYSPACE | class::KEYEVENT) == 0 { 0 } else { mask }
     }
 
     /// Puts a message into the outputs of its receivers; returns how many there are. The session that is served, `me`, is
