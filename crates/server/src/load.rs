@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use holdfast_contract::control::JobReport;
-use holdfast_contract::identity::{IDENTITY_VERSION, Identity};
+use holdfast_contract::identity::Identity;
 
 use crate::backup::volume::SIDE_PREFIX;
+use crate::clock::unix_ms;
 use crate::command::Replayer;
 use crate::config::{Config, Strategy};
 use crate::engine::Engine;
 use crate::engine::value::Entry;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::{Journal, JournalSettings, create_log, error_chain};
-use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options, unix_ms};
+use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options};
 use crate::persistence::directives::Event as PointEvent;
-use crate::persistence::identity::write_identity;
+use crate::persistence::identity::stamp;
 use crate::persistence::log::reader::ApplyError;
 use crate::persistence::log::segments::{Log, LogPaths};
 use crate::persistence::manifest::Owner;
@@ -278,25 +279,6 @@ fn report(recovered: &Recovered, unclean: bool) {
     if let Some(cut) = cut {
         tracing::warn!(path = ?cut.path, position = cut.position, bytes = cut.len, "a torn tail was cut off");
     }
-}
-
-/// Writes the identity with these offsets.
-///
-/// # Errors
-/// Why not, as text.
-pub fn stamp(
-    storage: &dyn Storage,
-    dir: &Path,
-    identity: &mut Identity,
-    last_offset: u64,
-    durable_offset: u64,
-) -> Result<(), String> {
-    identity.version = IDENTITY_VERSION;
-    identity.last_offset = last_offset;
-    identity.durable_offset = durable_offset;
-    identity.written_ms = unix_ms();
-    write_identity(storage, dir, identity)
-        .map_err(|error| format!("failed to write the identity in {dir:?}: {error}"))
 }
 
 /// Reads the dataset again from the files, for DEBUG RELOAD (the snapshot) and DEBUG LOADAOF (the log).

@@ -13,6 +13,7 @@ const HELP: &[(&str, &str)] = &[
     ("LOADAOF", "Writes out the log, empties the data set and loads the log."),
     ("LOG <message>", "Does nothing; test suites mark their log with it."),
     ("OBJECT <key>", "Tells how the value at a key is stored."),
+    ("PANIC", "Ends the server as a defect in a command would."),
     ("POPULATE <count> [<prefix>] [<size>]", "Makes keys that are not there yet."),
     ("PROTOCOL <type>", "Answers with a sample of a reply type."),
     ("RELOAD", "Saves, empties the data set and loads what was saved."),
@@ -48,6 +49,8 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             Ok(Outcome::Done)
         }
         _ if is(name, "object") && len == 3 => object(call),
+        // What the executor does about a panic is tested with this one.
+        _ if is(name, "panic") && len == 2 => panic!("DEBUG PANIC was asked for"),
         _ if is(name, "populate") && (3..=5).contains(&len) => populate(call),
         _ if is(name, "protocol") && len == 3 => protocol(call),
         _ if is(name, "help") && len == 2 => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use holdfast_contract::ports;
 
+use super::clients::OutputLimits;
 use super::notice::Notice;
 use super::secret::{ReadSecretError, Secret};
 use super::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions, Strategy};
@@ -37,6 +38,12 @@ pub struct Config {
     pub requirepass_file: Option<PathBuf>,
     /// Most clients at once.
     pub maxclients: u32,
+    /// How much output of a client may wait.
+    pub client_output_buffer_limit: OutputLimits,
+    /// Most bytes of a request, and of a queued transaction, that are not executed yet.
+    pub client_query_buffer_limit: u64,
+    /// Which keyspace events are published: bits of [`crate::engine::events::class`].
+    pub notify_keyspace_events: u32,
     /// Number of databases.
     pub databases: u32,
     /// Longest argument of a command, in bytes.
@@ -137,6 +144,9 @@ impl Default for Config {
             requirepass: Secret::new(""),
             requirepass_file: None,
             maxclients: 10_000,
+            client_output_buffer_limit: OutputLimits::default(),
+            client_query_buffer_limit: 1024 * MIB,
+            notify_keyspace_events: 0,
             databases: 16,
             proto_max_bulk_len: 512 * MIB,
             maxmemory: 0,

@@ -32,6 +32,8 @@ pub mod class {
     pub const MODULE: u32 = 1 << 13;
     /// `n`: a key was made.
     pub const NEW: u32 = 1 << 14;
+    /// `A`: all classes but `m` and `n`.
+    pub const ALL: u32 = GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
 }
 
 /// Something that happened to a key.

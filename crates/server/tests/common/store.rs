@@ -9,6 +9,7 @@ use holdfast_server::command::{
 use holdfast_server::engine::effects::EffectBuffer;
 use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
 use holdfast_server::protocol::OwnedRequest;
+use holdfast_server::pubsub::PubSub;
 
 /// Where the clock of a store begins, in milliseconds since the Unix epoch.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -23,6 +24,7 @@ pub(crate) struct FakeHost {
     pub(crate) durable: bool,
     pub(crate) saving: bool,
     pub(crate) paused: Option<(PauseMode, i64)>,
+    pub(crate) pubsub: PubSub,
 }
 
 impl FakeHost {
@@ -115,6 +117,9 @@ impl Host for FakeHost {
     }
     fn unpause_clients(&mut self) {
         self.paused = None;
+    }
+    fn pubsub(&mut self) -> Option<&mut PubSub> {
+        Some(&mut self.pubsub)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::directive::{Directive, Kind};
+use crate::config::clients;
 use crate::config::secret::Secret;
 use crate::config::settings::Config;
 use crate::config::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions};
@@ -264,6 +265,36 @@ pub(super) fn build() -> Vec<Directive> {
         },
         fixed("requirepass-file", optional_path!(requirepass_file)),
         live("maxclients", number!(maxclients, 1, U32_MAX)),
+        live(
+            "client-output-buffer-limit",
+            Kind::Words {
+                allowed: "groups of class (normal, replica or pubsub), hard limit, soft limit and seconds, as in pubsub 32mb \
+                          8mb 60; 0 for no limit",
+                lines: |config| config.client_output_buffer_limit.lines(),
+                set: |config, words| config.client_output_buffer_limit.set(words),
+            },
+        ),
+        live(
+            "client-query-buffer-limit",
+            Kind::Memory {
+                min: 1 << 20,
+                max: i64::MAX as u64,
+                get: |config| config.client_query_buffer_limit,
+                set: |config, value| config.client_query_buffer_limit = value,
+            },
+        ),
+        live(
+            "notify-keyspace-events",
+            Kind::Text {
+                allowed: "letters of Ag$lshzxeKEtmdn, or \"\" for none",
+                get: |config| clients::render_notified(config.notify_keyspace_events),
+                set: |config, letters| {
+                    let invalid = || "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned();
+                    config.notify_keyspace_events = clients::parse_notified(letters).ok_or_else(invalid)?;
+                    Ok(())
+                },
+            },
+        ),
         fixed("databases", number!(databases, 1, DATABASES_MAX)),
         live("proto-max-bulk-len", memory!(proto_max_bulk_len, 1 << 20)),
         live("maxmemory", memory!(maxmemory, 0)),
