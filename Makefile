@@ -17,8 +17,8 @@ setup: ## Install and build what building and testing needs, as far as it is mis
 fmt: ## Format the Rust code
 	@cargo fmt --all
 
-lint: ## Formatting, shellcheck, clippy with warnings as errors
-	@scripts/run fmt shell clippy
+lint: ## Formatting, shellcheck, links of the documentation, clippy with warnings as errors
+	@scripts/run fmt shell docs clippy
 
 deps: ## Licences, sources, advisories and duplicates of all dependencies
 	@scripts/run tools dependencies
@@ -27,7 +27,7 @@ gen: ## Write the generated files anew: definitions, manifest, golden files; rea
 	@scripts/run tools gen
 
 check: ## The fast inner loop, no cluster: lint, and every test that needs no cluster
-	@scripts/run fmt shell clippy unit
+	@scripts/run fmt shell docs clippy unit
 
 cluster: ## A Kubernetes of three nodes on this machine: made, mended, or found
 	@scripts/run cluster
@@ -42,7 +42,7 @@ e2e: ## Only the tests on the cluster, which is made for them and kept
 	@scripts/run $(CLUSTER) binaries images e2e
 
 ci: ## What .ci/run calls: lint, dependency policy, then every test, the cluster's included
-	@scripts/run --minutes 85 $(ALL) fmt shell clippy dependencies $(TESTS)
+	@scripts/run --minutes 85 $(ALL) fmt shell docs clippy dependencies $(TESTS)
 
 demo: ## A story on a real cluster, from an empty one to data restored on another node; sets everything up
 	@scripts/run $(CLUSTER) binaries images

@@ -12,7 +12,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
-  [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=180
+  [docs]=2 [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=180
   [suite]=10 [conformance]=60
 )
 declare -A WHAT=(
@@ -20,6 +20,7 @@ declare -A WHAT=(
   [tools]='programs that tests call, built once per version'
   [fmt]='formatting of Rust'
   [shell]='lints of the scripts'
+  [docs]='every page is in the index, and every link leads somewhere'
   [clippy]='lints of Rust, warnings fail'
   [unit]='tests that need no cluster'
   [gen]='write the generated files anew'
@@ -51,6 +52,27 @@ phase_shell() {
   mapfile -t scripts < <(git grep -lIE -e '^#!.*\b(ba)?sh$' -e '^# shellcheck shell=' | sort)
   shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
   echo "${#scripts[@]} scripts"
+}
+
+phase_docs() {
+  local index=docs/README.md page link target path bad=0 pages=()
+  mapfile -t pages < <(git ls-files --cached --others --exclude-standard -- '*.md' | sort)
+  # Where links of the index lead to, as paths from the top folder.
+  local -A indexed=([$index]=1)
+  for page in "${pages[@]}"; do
+    while IFS= read -r link; do
+      link=${link#'('} target=${link%%[)#]*}
+      case $target in '' | *://* | mailto:*) continue ;; esac
+      path=$(realpath -m --relative-to=. "$(dirname "$page")/$target")
+      if [ ! -e "$path" ]; then echo "$page: $target leads nowhere"; bad=1; fi
+      [ "$page" != "$index" ] || indexed[$path]=1
+    done < <(grep -oE '\]\([^) ]+\)' "$page" | sed 's/^]//' || true)
+  done
+  for page in "${pages[@]}"; do
+    [ -n "${indexed[$page]:-}" ] || { echo "$page: not in $index"; bad=1; }
+  done
+  echo "${#pages[@]} pages"
+  return "$bad"
 }
 
 # The database of advisories is a git repository on GitHub. Where that cannot be reached the other checks still hold.
@@ -103,7 +125,8 @@ phase_cluster() {
   fi
 }
 
-HOST=$(rustc -vV | sed -n 's/^host: //p')
+# Empty on a machine where `setup` has still to find the pinned toolchain; every phase asks again.
+HOST=$(rustc -vV 2> /dev/null | sed -n 's/^host: //p' || true)
 BINARIES=$TARGET/$HOST/release
 phase_binaries() {
   if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then

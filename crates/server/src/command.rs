@@ -24,6 +24,9 @@ mod info;
 mod introspect;
 mod keys;
 mod long_double;
+mod monitor;
+mod observe;
+mod pubsub;
 mod replay;
 mod server;
 pub mod session;
@@ -37,6 +40,7 @@ pub use host::{
     ClientFacts, ClientFilter, ClientKind, DebugRequest, Host, InfoSection, JobStart, Killed, PauseMode,
     ShutdownOptions,
 };
+pub(crate) use monitor::line as monitor_line;
 pub use replay::{ReplayError, Replayer};
 pub use session::Session;
 pub use table::{Command, flags};
@@ -61,6 +65,8 @@ pub struct Settings<'a> {
     pub loading: bool,
     /// Error text (`MISCONF …`) for commands that write, while they must not.
     pub write_block: Option<&'a str>,
+    /// Somebody is shown what is executed (MONITOR), or keyspace events are published.
+    pub observed: bool,
 }
 
 impl Default for Settings<'_> {
@@ -72,6 +78,7 @@ impl Default for Settings<'_> {
             debug_allowed: false,
             loading: false,
             write_block: None,
+            observed: false,
         }
     }
 }
@@ -176,12 +183,18 @@ impl<'c> Call<'c, '_> {
 
     /// Records the command as it came as its own effect, in the selected database.
     pub(crate) fn log_verbatim(&mut self) {
-        self.ctx.effects.push_iter(self.session.db, self.request.args_from(0));
+        self.log_iter(self.request.args_from(0));
     }
 
     /// Records an effect in the selected database.
     pub(crate) fn log(&mut self, args: &[&[u8]]) {
-        self.ctx.effects.push(self.session.db, args);
+        self.log_iter(args.iter().copied());
+    }
+
+    /// Records an effect in the selected database, given as an iterator over its arguments.
+    pub(crate) fn log_iter<'a>(&mut self, args: impl ExactSizeIterator<Item = &'a [u8]>) {
+        self.ctx.effects.push_iter(self.session.db, args);
+        self.ctx.engine.logged();
     }
 }
 
@@ -201,7 +214,7 @@ pub fn execute(
     let outcome = dispatch(ctx, session, request, ReplyWriter::new(reply, session.version));
     if silent || session.reply_mode != ReplyMode::On {
         session.reply_suppressed = silent && session.reply_mode != ReplyMode::On;
-        if session.reply_suppressed {
+        if session.reply_suppressed && !confirms_subscription(request, &reply[start..]) {
             reply.truncate(start);
         }
         match session.reply_mode {
@@ -213,6 +226,12 @@ pub fn execute(
         session.reply_suppressed = false;
     }
     outcome
+}
+
+/// Whether a reply is one that CLIENT REPLY cannot switch off: that a subscription has begun or ended.
+fn confirms_subscription(request: &Request<'_>, reply: &[u8]) -> bool {
+    const BOTH: u64 = flags::PUBSUB | flags::SUBSCRIBER;
+    !reply.starts_with(b"-") && table::resolve(request).is_ok_and(|command| command.flags & BOTH == BOTH)
 }
 
 fn dispatch<'c>(
@@ -265,14 +284,19 @@ pub(crate) fn run<'c>(
     let start = reply.position();
     let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec };
     let result = (command.run)(&mut call);
-    match result {
+    ctx.engine.check_logged(command.full_name);
+    let outcome = match result {
         Ok(outcome) => outcome,
         Err(error) => {
             reply.rewind(start);
             write_error(ctx.engine, &mut reply, &error);
             Outcome::Done
         }
+    };
+    if ctx.settings.observed {
+        observe::observe(ctx, session, command, &request, &mut reply, start);
     }
+    outcome
 }
 
 pub(crate) fn write_error(engine: &mut Engine, reply: &mut ReplyWriter<'_>, error: &ReplyError) {
@@ -311,6 +335,13 @@ fn check_gates(
         && (runs & flags::WRITE != 0 || command.has(flags::PING))
     {
         return Err(ReplyError::from(text.to_owned()));
+    }
+    if session.is_subscriber() && session.is_restricted_to_subscriptions() && !command.has(flags::SUBSCRIBER)
+    {
+        return Err(error::only_subscriptions(command.full_name));
+    }
+    if session.monitors && runs & (flags::WRITE | flags::READONLY | flags::MAY_REPLICATE) != 0 {
+        return Err(error::MONITOR_IN_KEYSPACE);
     }
     if settings.loading {
         let denied = !command.has(flags::LOADING)

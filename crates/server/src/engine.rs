@@ -6,24 +6,33 @@
 //! - **Expiry.** An expired key is invisible at once. Whoever meets it removes it and records a `DEL` before its own
 //!   effects; [`Engine::expire_cycle`] removes the others, a bounded number per call. While a log is replayed nothing
 //!   expires: the log says what did.
-//! - **Snapshot.** [`Engine::snapshot_begin`] takes the cut in constant time per database; [`Engine::snapshot_step`] gives
-//!   out exactly the content at the cut, whatever is executed in between. See [`table`].
+//! - **Snapshot.** [`Engine::snapshot_begin`] takes the cut in constant time per database; [`Engine::snapshot_step`] returns
+//!   exactly the content at the cut, whatever is executed in between. See [`table`].
+//! - **Changes** of values go through [`Keyspace`] alone, which ties each to the log, the watchers, the count of changes,
+//!   the keyspace events and the snapshot.
 
+mod chunk;
 pub mod effects;
+pub mod events;
 mod keyspace;
+pub(crate) mod object;
 mod stats;
 pub(crate) mod table;
 pub mod value;
 mod watch;
 
+pub use chunk::{Chunk, ChunkEntry};
 pub(crate) use keyspace::{Expiry, Found, Keyspace};
+pub use object::ValueRef;
 pub use stats::Stats;
-pub use table::HashSeed;
+pub use table::{Growth, HashSeed};
 pub use watch::WatchToken;
 
 use effects::EffectBuffer;
-use table::{Record, Table};
-use value::{Entry, Value};
+use events::{Events, KeyEvent, class};
+use object::{Blob, Entry as StoredEntry, NewValue};
+use table::{KeyHasher, Table};
+use value::Entry;
 
 use watch::Watches;
 
@@ -39,28 +48,30 @@ pub struct EngineOptions {
 /// The data set.
 #[derive(Debug)]
 pub struct Engine {
-    databases: Vec<Database>,
-    seed: HashSeed,
+    databases: Vec<Table>,
+    hasher: KeyHasher,
+    /// Bytes of all databases.
+    used: usize,
     /// Number of the last snapshot's cut.
     epoch: u32,
     snapshot: Option<Snapshot>,
-    /// Tables nobody needs any more, waiting to be freed.
-    garbage: Vec<Table>,
+    /// What nobody needs any more, waiting to be freed.
+    garbage: Garbage,
     watches: Watches,
+    events: Events,
+    /// Changes for which no effect has been recorded yet.
+    owed: u32,
     replaying: bool,
     active_expiry: bool,
     /// Database with which the next expiry cycle begins.
     expire_next: usize,
     random: u64,
+    /// Database whose entries are moved together next.
+    relocating: u32,
     /// Changes since the engine was made, counted as Redis counts `rdb_changes_since_last_save`.
     dirty: u64,
     /// Counters.
     pub stats: Stats,
-}
-
-#[derive(Debug)]
-struct Database {
-    table: Table,
 }
 
 #[derive(Debug, Default)]
@@ -69,11 +80,15 @@ struct Snapshot {
     detached: Vec<Table>,
 }
 
-/// Tables that were flushed and are still to be freed; dropping it frees them.
-#[derive(Debug)]
+/// What was flushed or replaced and is still to be freed, which may take long; dropping it frees it.
+#[derive(Debug, Default)]
 pub struct Garbage {
-    _tables: Vec<Table>,
+    tables: Vec<Table>,
+    blobs: Vec<Blob>,
 }
+
+/// Values from this length on are freed by somebody who has time: unmapping them takes as long as a thousand commands.
+const GARBAGE_LEN_MIN: usize = 1 << 20;
 
 /// A key could not be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,7 +134,7 @@ pub struct EntryRef<'a> {
     /// Key.
     pub key: &'a [u8],
     /// Value.
-    pub value: &'a Value,
+    pub value: ValueRef<'a>,
     /// Absolute expiry in milliseconds since the Unix epoch.
     pub expires_at_ms: Option<i64>,
 }
@@ -128,17 +143,22 @@ impl Engine {
     /// An empty data set.
     pub fn new(options: EngineOptions) -> Engine {
         let EngineOptions { databases, seed } = options;
+        let hasher = KeyHasher::new(seed);
         Engine {
-            databases: (0..databases.max(1)).map(|_| Database { table: Table::new(seed, 0) }).collect(),
-            seed,
+            databases: (0..databases.max(1)).map(|_| Table::new(hasher, 0)).collect(),
+            hasher,
+            used: 0,
             epoch: 0,
             snapshot: None,
-            garbage: Vec::new(),
+            garbage: Garbage::default(),
             watches: Watches::default(),
+            events: Events::default(),
+            owed: 0,
             replaying: false,
             active_expiry: true,
             expire_next: 0,
             random: seed.0[0] ^ seed.0[1].rotate_left(32),
+            relocating: 0,
             dirty: 0,
             stats: Stats::default(),
         }
@@ -151,7 +171,7 @@ impl Engine {
 
     /// Keys of all databases, expired ones that were not collected yet included.
     pub fn len(&self) -> usize {
-        self.databases.iter().map(|it| it.table.len()).sum()
+        self.databases.iter().map(Table::len).sum()
     }
 
     /// Whether there is no key.
@@ -161,9 +181,17 @@ impl Engine {
 
     /// Bytes of keys, values, tables and saved entries, as estimated; what `maxmemory` is compared with.
     pub fn used_memory(&self) -> u64 {
-        let live: usize = self.databases.iter().map(|it| it.table.memory_bytes()).sum();
         let detached: usize = self.snapshot.iter().flat_map(|it| &it.detached).map(Table::memory_bytes).sum();
-        (live + detached) as u64
+        (self.used + detached) as u64
+    }
+
+    /// How long rebuilding parts of the tables took.
+    pub fn growth(&self) -> Growth {
+        self.databases.iter().map(Table::growth).fold(Growth::default(), |sum, it| Growth {
+            rebuilds: sum.rebuilds + it.rebuilds,
+            longest: sum.longest.max(it.longest),
+            histogram: std::array::from_fn(|class| sum.histogram[class] + it.histogram[class]),
+        })
     }
 
     /// Changes so far, counted as Redis does: one per key set or removed, one per other write. Never goes back; what
@@ -172,20 +200,73 @@ impl Engine {
         self.dirty
     }
 
-    pub(crate) fn add_dirty(&mut self, changes: usize) {
-        self.dirty += changes as u64;
+    /// Chooses the events that [`Engine::take_key_events`] returns: bits of [`events::class`]. Without
+    /// [`class::KEYSPACE`] or [`class::KEYEVENT`] among them there are none.
+    pub fn set_notified(&mut self, mask: u32) {
+        self.events.set_mask(mask);
+    }
+
+    /// The events since the last call, in their order.
+    pub fn take_key_events(&mut self) -> Vec<KeyEvent> {
+        self.events.take()
+    }
+
+    /// Brings what a lookup of `key` reads into the cache. A hint: the key need not be there, and nothing changes.
+    pub fn prefetch(&mut self, db: u32, key: &[u8]) {
+        let _ = (db, key);
+    }
+
+    /// An effect was recorded for all changes before it.
+    pub(crate) fn logged(&mut self) {
+        self.owed = 0;
+    }
+
+    /// Called when a command has ended.
+    ///
+    /// # Panics
+    /// If it has changed data without an effect: the change would be gone after a restart, silently.
+    pub(crate) fn check_logged(&mut self, command: &str) {
+        let owed = std::mem::take(&mut self.owed);
+        assert!(owed == 0 || self.replaying, "{command} has made {owed} changes that it did not log");
+    }
+
+    /// Does something to a table that may change its memory.
+    #[inline]
+    fn with_table<R>(&mut self, db: u32, change: impl FnOnce(&mut Table) -> R) -> R {
+        let table = self.table_mut(db);
+        let before = table.memory_bytes();
+        let result = change(table);
+        let after = table.memory_bytes();
+        self.used = self.used + after - before;
+        result
+    }
+
+    /// Keeps a large value that is about to be dropped for whoever has time to free it.
+    #[inline]
+    fn discard(&mut self, blob: Option<Blob>) {
+        if let Some(blob) = blob
+            && blob.memory_bytes() >= GARBAGE_LEN_MIN
+        {
+            self.garbage.blobs.push(blob);
+        }
+    }
+
+    /// The hash of a key.
+    #[inline]
+    pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
     }
 
     /// Databases that hold keys, in order.
     pub fn summaries(&self, now_ms: i64) -> Vec<DatabaseSummary> {
         (0..)
             .zip(&self.databases)
-            .filter(|(_, it)| it.table.len() > 0)
+            .filter(|(_, it)| it.len() > 0)
             .map(|(db, it)| DatabaseSummary {
                 db,
-                keys: it.table.len(),
-                expires: it.table.expiring(),
-                ttl_mean_ms: it.table.expiry_mean_ms().map_or(0, |mean| mean.saturating_sub(now_ms).max(0)),
+                keys: it.len(),
+                expires: it.expiring(),
+                ttl_mean_ms: it.expiry_mean_ms().map_or(0, |mean| mean.saturating_sub(now_ms).max(0)),
             })
             .collect()
     }
@@ -193,11 +274,11 @@ impl Engine {
     /// All keys as they are stored, expired ones that were not collected yet included, in no particular order.
     pub fn entries(&self) -> impl Iterator<Item = EntryRef<'_>> {
         (0..).zip(&self.databases).flat_map(|(db, it)| {
-            it.table.records().map(move |record| EntryRef {
+            it.entries().map(move |entry| EntryRef {
                 db,
-                key: &record.key,
-                value: &record.value,
-                expires_at_ms: record.expires_at_ms(),
+                key: entry.key(),
+                value: entry.value(),
+                expires_at_ms: entry.expires_at_ms(),
             })
         })
     }
@@ -220,14 +301,15 @@ impl Engine {
     pub fn load(&mut self, entry: Entry) -> Result<(), LoadError> {
         let Entry { db, key, value, expires_at_ms } = entry;
         let databases = self.databases();
-        let Some(database) = self.databases.get_mut(db as usize) else {
+        let Some(table) = self.databases.get(db as usize) else {
             return Err(LoadError::NoSuchDatabase { db, key, databases });
         };
-        let hash = database.table.hash(&key);
-        if database.table.find(hash, &key).is_some() {
+        let hash = self.hash_of(&key);
+        if table.find(hash, &key).is_some() {
             return Err(LoadError::DuplicateKey { db, key });
         }
-        database.table.insert(hash, Record::new(key, value, hash, expires_at_ms));
+        let entry = StoredEntry::new(&key, NewValue::from(&value), expires_at_ms, 0);
+        self.with_table(db, |table| table.insert(hash, entry));
         Ok(())
     }
 
@@ -246,7 +328,7 @@ impl Engine {
         self.active_expiry = active;
     }
 
-    /// Removes up to `budget` expired keys and records a `DEL` for each, every one a unit of its own; gives their
+    /// Removes up to `budget` expired keys and records a `DEL` for each, every one a unit of its own; returns their
     /// number. Fewer than `budget` means that none is left.
     pub fn expire_cycle(&mut self, now_ms: i64, budget: usize, effects: &mut EffectBuffer) -> usize {
         if self.replaying || !self.active_expiry {
@@ -258,7 +340,7 @@ impl Engine {
         let mut finished = 0;
         while removed < budget && finished < count {
             let db = self.expire_next % count;
-            match self.databases[db].table.first_expired(now_ms) {
+            match self.databases[db].first_expired(now_ms) {
                 Some(at) => {
                     effects.begin_unit(false);
                     self.collect(u32::try_from(db).expect("fits"), at, effects);
@@ -277,7 +359,7 @@ impl Engine {
 
     /// When the next key expires, in milliseconds since the Unix epoch.
     pub fn next_expiry_ms(&self) -> Option<i64> {
-        self.databases.iter().filter_map(|it| it.table.first_expiry()).min()
+        self.databases.iter().filter_map(Table::first_expiry).min()
     }
 
     fn is_expired(&self, expires_at_ms: Option<i64>, now_ms: i64) -> bool {
@@ -286,18 +368,21 @@ impl Engine {
 
     /// Removes an expired key on behalf of time.
     fn collect(&mut self, db: u32, at: table::Position, effects: &mut EffectBuffer) {
-        let record = self.table_mut(db).remove(at);
-        effects.push(db, &[b"DEL", &record.key]);
+        let entry = self.with_table(db, |table| table.remove(at));
+        self.discard(entry.view().shared_blob());
+        let key = entry.view().key();
+        effects.push(db, &[b"DEL", key]);
         self.stats.expired_keys += 1;
-        self.watches.collected(db, &record.key);
+        self.watches.collected(db, key);
+        self.events.push(db, class::EXPIRED, "expired", key);
     }
 
     fn table(&self, db: u32) -> &Table {
-        &self.databases[db as usize].table
+        &self.databases[db as usize]
     }
 
     fn table_mut(&mut self, db: u32) -> &mut Table {
-        &mut self.databases[db as usize].table
+        &mut self.databases[db as usize]
     }
 
     /// A number that is hard to guess without the seed (splitmix64).
@@ -309,10 +394,10 @@ impl Engine {
         mixed ^ (mixed >> 31)
     }
 
-    /// Empties one database or all; gives the number of keys that were there.
+    /// Empties one database or all; returns the number of keys that were there. They count as changes, to be logged.
     ///
-    /// A snapshot in progress keeps what it still needs. With `later` the memory becomes [`Garbage`].
-    pub fn flush(&mut self, db: Option<u32>, now_ms: i64, later: bool) -> usize {
+    /// A snapshot in progress keeps what it still needs; the other memory becomes [`Garbage`].
+    pub fn flush(&mut self, db: Option<u32>, now_ms: i64) -> usize {
         let range = match db {
             Some(db) => db..db + 1,
             None => 0..self.databases(),
@@ -324,15 +409,17 @@ impl Engine {
                 continue;
             }
             self.touch_watches_of_swap(db, None, now_ms);
-            let fresh = Table::new(self.seed, self.epoch);
+            let fresh = Table::new(self.hasher, self.epoch);
             let old = std::mem::replace(self.table_mut(db), fresh);
+            self.used = self.used + self.table(db).memory_bytes() - old.memory_bytes();
             removed += len;
             match &mut self.snapshot {
                 Some(snapshot) if old.is_saving() => snapshot.detached.push(old),
-                _ if later => self.garbage.push(old),
-                _ => drop(old),
+                _ => self.garbage.tables.push(old),
             }
         }
+        self.dirty += removed as u64;
+        self.owed += u32::from(removed > 0);
         removed
     }
 
@@ -345,44 +432,55 @@ impl Engine {
         self.touch_watches_of_swap(b, Some(a), now_ms);
         // The tables take with them the index they had at the cut of a snapshot.
         self.databases.swap(a as usize, b as usize);
+        self.dirty += 1;
+        self.owed += 1;
     }
 
-    /// Tables to be freed, for a thread that has time: freeing many keys takes long.
+    /// What is to be freed, for a thread that has time.
     pub fn take_garbage(&mut self) -> Option<Garbage> {
-        (!self.garbage.is_empty()).then(|| Garbage { _tables: std::mem::take(&mut self.garbage) })
+        let is_empty = self.garbage.tables.is_empty() && self.garbage.blobs.is_empty();
+        (!is_empty).then(|| std::mem::take(&mut self.garbage))
+    }
+
+    /// Moves up to `budget` entries to where the allocator would rather have them; true when all databases are done.
+    ///
+    /// What is left after many keys have gone lies scattered over pages that could be given back otherwise.
+    pub fn relocate_step(&mut self, budget: usize) -> bool {
+        let db = self.relocating % self.databases();
+        if self.with_table(db, |table| table.relocate(budget)) {
+            self.relocating = (db + 1) % self.databases();
+            return self.relocating == 0;
+        }
+        false
     }
 
     /// Takes the cut of a new snapshot; one in progress is aborted.
     pub fn snapshot_begin(&mut self) {
         self.snapshot_abort();
         self.epoch += 1;
-        for (db, database) in (0..).zip(&mut self.databases) {
-            database.table.begin_saving(self.epoch, db);
+        for (db, table) in (0..).zip(&mut self.databases) {
+            table.begin_saving(self.epoch, db);
         }
         self.snapshot = Some(Snapshot::default());
     }
 
-    /// Moves about `budget` entries of the snapshot to `out`, in no particular order; true when it is complete.
+    /// Adds entries of the snapshot to `out`, in no particular order, until it holds about `budget` bytes; true when the
+    /// snapshot is complete.
     ///
     /// Entries are exactly the content at the cut, each key once, with the database index it had then; keys that had
     /// expired and were not collected yet are among them. Without a snapshot it is complete at once.
-    pub fn snapshot_step(&mut self, budget: usize, out: &mut Vec<Entry>) -> bool {
+    pub fn snapshot_step(&mut self, budget: usize, out: &mut Chunk) -> bool {
         let Some(mut snapshot) = self.snapshot.take() else { return true };
-        let mut left = budget.max(1);
         while let Some(table) = snapshot.detached.last_mut() {
-            let (rest, done) = table.save(left, out);
-            left = rest;
-            if !done {
+            if !table.save(budget, out) {
                 self.snapshot = Some(snapshot);
                 return false;
             }
-            self.garbage.extend(snapshot.detached.pop());
+            self.garbage.tables.extend(snapshot.detached.pop());
         }
         let mut complete = true;
-        for database in &mut self.databases {
-            let (rest, done) = database.table.save(left, out);
-            left = rest;
-            complete &= done;
+        for db in 0..self.databases() {
+            complete &= self.with_table(db, |table| table.save(budget, out));
         }
         if !complete {
             self.snapshot = Some(snapshot);
@@ -393,9 +491,9 @@ impl Engine {
     /// Gives the snapshot up.
     pub fn snapshot_abort(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
-            self.garbage.extend(snapshot.detached);
-            for database in &mut self.databases {
-                database.table.abort_saving();
+            self.garbage.tables.extend(snapshot.detached);
+            for db in 0..self.databases() {
+                self.with_table(db, Table::abort_saving);
             }
         }
     }
@@ -409,7 +507,7 @@ impl Engine {
     /// grow with the writes between two steps: step more when they do.
     pub fn snapshot_pending_bytes(&self) -> usize {
         let detached = self.snapshot.iter().flat_map(|it| &it.detached);
-        detached.chain(self.databases.iter().map(|it| &it.table)).map(Table::pending_bytes).sum()
+        detached.chain(&self.databases).map(Table::pending_bytes).sum()
     }
 }
 

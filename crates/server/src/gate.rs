@@ -14,8 +14,8 @@ use holdfast_contract::record::{DecisionKind, DecisionReport, StoreRecord, reaso
 use crate::backup::decide::{Action, VolumeState, decide, may_write};
 use crate::backup::restore::{Restore, RestoreProgress, Restored, open_plan, restore_into};
 use crate::backup::volume::{LOCK_FILE, SIDE_PREFIX, inspect};
+use crate::clock::unix_ms;
 use crate::config::Config;
-use crate::executor::unix_ms;
 use crate::persistence::identity::write_identity;
 use crate::storage::{Storage, StorageLock, create_dir_durably, read_all};
 

@@ -17,6 +17,7 @@
 
 pub mod admin;
 pub mod backup;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod engine;
@@ -29,6 +30,7 @@ pub mod metrics;
 pub mod network;
 pub mod persistence;
 pub mod protocol;
+pub mod pubsub;
 pub mod run;
 pub mod storage;
 pub mod telemetry;

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use holdfast_contract::control::JobReport;
-use holdfast_contract::identity::{IDENTITY_VERSION, Identity};
+use holdfast_contract::identity::Identity;
 
 use crate::backup::volume::SIDE_PREFIX;
+use crate::clock::unix_ms;
 use crate::command::Replayer;
 use crate::config::{Config, Strategy};
 use crate::engine::Engine;
 use crate::engine::value::Entry;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::{Journal, JournalSettings, create_log, error_chain};
-use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options, unix_ms};
+use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options};
 use crate::persistence::directives::Event as PointEvent;
-use crate::persistence::identity::write_identity;
+use crate::persistence::identity::stamp;
 use crate::persistence::log::reader::ApplyError;
 use crate::persistence::log::segments::{Log, LogPaths};
 use crate::persistence::manifest::Owner;
@@ -88,7 +89,11 @@ pub fn load(
     progress: &LoadProgress,
     events: InboxSender<Event>,
 ) -> Result<Loaded, LoadFailure> {
-    let owner = Owner { store_id: identity.store_id.clone(), epoch: identity.epoch };
+    let owner = Owner {
+        store_id: identity.store_id.clone(),
+        epoch: identity.epoch,
+        annotated: config.aof_annotations,
+    };
     let mut settings = journal_settings(config, owner);
     let points = &config.persist.points;
     let options = RecoveryOptions {
@@ -100,6 +105,7 @@ pub fn load(
         stop_at,
         identity: Some(identity.clone()),
         read_only: false,
+        drop_expired_at_ms: i64::try_from(unix_ms()).ok(),
     };
     let (mut engine, recovered) = recover_into(&**storage, config, &options, progress)?;
     let unclean = !identity.clean_shutdown && recovered.source != Source::Nothing;
@@ -275,25 +281,6 @@ fn report(recovered: &Recovered, unclean: bool) {
     }
 }
 
-/// Writes the identity with these offsets.
-///
-/// # Errors
-/// Why not, as text.
-pub fn stamp(
-    storage: &dyn Storage,
-    dir: &Path,
-    identity: &mut Identity,
-    last_offset: u64,
-    durable_offset: u64,
-) -> Result<(), String> {
-    identity.version = IDENTITY_VERSION;
-    identity.last_offset = last_offset;
-    identity.durable_offset = durable_offset;
-    identity.written_ms = unix_ms();
-    write_identity(storage, dir, identity)
-        .map_err(|error| format!("failed to write the identity in {dir:?}: {error}"))
-}
-
 /// Reads the dataset again from the files, for DEBUG RELOAD (the snapshot) and DEBUG LOADAOF (the log).
 ///
 /// # Errors
@@ -317,6 +304,8 @@ pub fn reload(journal: &Journal, config: &Config, from_log: bool) -> Result<Engi
         stop_at: None,
         identity: None,
         read_only: true,
+        // The log that goes on behind this does not say that they are gone.
+        drop_expired_at_ms: None,
     };
     recover_into(&**journal.storage(), config, &options, &LoadProgress::default())
         .map(|(engine, _)| engine)

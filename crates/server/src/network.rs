@@ -1,5 +1,7 @@
 //! Listener and connections: bytes and back-pressure. Knows no command's meaning.
 
-pub mod connection;
+pub(crate) mod connection;
 pub mod descriptors;
+pub(crate) mod hints;
 pub mod listener;
+pub(crate) mod output;

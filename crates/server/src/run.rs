@@ -31,10 +31,11 @@ use crate::executor::{
     engine_options,
 };
 use crate::gate::{Gate, Passed, hold};
-use crate::load::{distrust, load, stamp};
+use crate::load::{distrust, load, reload};
 use crate::metrics::Metrics;
 use crate::network::descriptors::make_room;
 use crate::network::listener::listen;
+use crate::persistence::identity::stamp;
 use crate::storage::disk::Disk;
 use crate::storage::{Storage, StorageLock};
 
@@ -44,6 +45,9 @@ pub const EXIT_CONFIG: u8 = 2;
 pub const EXIT_REFUSED: u8 = 3;
 /// A write or sync failed while the server ran; nothing was acknowledged since.
 pub const EXIT_STORAGE: u8 = 4;
+/// A defect of ours: a panic. Nothing was written or acknowledged since; what was acknowledged before is loaded at the next
+/// start.
+pub const EXIT_PANICKED: u8 = 5;
 
 /// While held, the record is looked at this often.
 const HOLD_LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -127,6 +131,8 @@ enum Trouble {
     Refused(DecisionReport, u8),
     /// This process cannot go on.
     Fatal(anyhow::Error),
+    /// A command has panicked; the data in memory must not be used any more.
+    Panicked,
 }
 
 /// Everything that outlives one walk through the gate.
@@ -227,6 +233,7 @@ impl Process {
             match result {
                 Ok(()) => return Ok(ExitCode::SUCCESS),
                 Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Panicked) => return Ok(ExitCode::from(EXIT_PANICKED)),
                 Err(Trouble::Refused(report, code)) => {
                     tracing::error!(reason = report.reason, "refused: {}", report.message);
                     if self.config.on_refusal == OnRefusal::Exit {
@@ -269,6 +276,7 @@ impl Process {
             metrics: Arc::clone(&self.metrics),
             bridge,
             decision: passed.as_ref().and_then(|passed| passed.report.clone()),
+            reload,
         };
         let (executor, sender) = match Executor::new(options) {
             Ok(made) => made,
@@ -434,6 +442,13 @@ impl Process {
                     error_chain(&error)
                 );
                 Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), EXIT_STORAGE))
+            }
+            Err(error @ ExecutorError::Panicked) => {
+                tracing::error!(
+                    "{error}. This is a defect: please report it with the lines above. The process ends; the next start loads \
+                     what was acknowledged"
+                );
+                Err(Trouble::Panicked)
             }
             Err(error) => Err(Trouble::Fatal(error.into())),
         }

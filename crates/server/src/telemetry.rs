@@ -70,7 +70,25 @@ pub fn start(level: LogLevel, logfile: Option<&Path>) -> io::Result<()> {
         }
     };
     // Only a test can have started a subscriber before.
-    started.map_err(io::Error::other)
+    started.map_err(io::Error::other)?;
+    std::panic::set_hook(Box::new(report_panic));
+    Ok(())
+}
+
+/// Threads whose work the process cannot go on without, and that nobody waits for who would notice their end. The executor
+/// catches its own panics.
+const VITAL_THREADS: &[&str] = &["loader", "log-sync", "snapshot"];
+
+/// Puts a panic into the log like every other message.
+fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("unknown");
+    tracing::error!(thread, place, "panic: {message}");
+    if VITAL_THREADS.contains(&thread) {
+        std::process::exit(crate::run::EXIT_PANICKED.into());
+    }
 }
 
 /// Changes the level (`CONFIG SET loglevel`).

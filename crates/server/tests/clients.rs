@@ -167,3 +167,330 @@ fn who_could_not_be_accepted_is_served_later() {
     limit_open_files("1024");
     assert_eq!(late.run("PING"), Reply::Simple("PONG".into()));
 }
+
+/// Sends `bytes` again and again until the server takes nothing for a second, or `limit` bytes are sent; returns how many.
+fn send_until_refused(stream: &mut TcpStream, bytes: &[u8], limit: usize) -> usize {
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let block = bytes.repeat((64 << 10) / bytes.len() + 1);
+    let mut sent = 0;
+    while sent < limit {
+        match stream.write(&block) {
+            Ok(len) => sent += len,
+            // Refused by silence, or by the end of the connection.
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
+fn resident_mib(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}
+
+/// A stranger who sends and never reads cannot make the server grow.
+#[test]
+fn replies_to_strangers_that_do_not_read_are_bounded() {
+    // More than the kernel keeps for both ends.
+    const SENT_MAX: usize = 24 << 20;
+    let (_folder, server) = cache(&["--requirepass", "secret"]);
+    let deadline = Instant::now() + PATIENCE;
+    let mut admin = loop {
+        if let Ok(mut client) = Client::connect(server.port)
+            && matches!(client.try_command(&["AUTH", "secret"]), Ok(Reply::Simple(_)))
+        {
+            break client;
+        }
+        assert!(Instant::now() < deadline, "nobody is let in:\n{}", server.log_text());
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let before = resident_mib(&server);
+    let mut strangers: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+            let sent = send_until_refused(&mut stream, b"GET x\r\n", SENT_MAX);
+            assert!(sent < SENT_MAX, "the server takes whatever it is sent");
+            stream
+        })
+        .collect();
+    let after = resident_mib(&server);
+    assert!(after < before + 16, "from {before} to {after} MiB");
+    assert_eq!(admin.run("PING"), Reply::Simple("PONG".into()), "others are served");
+    // Nothing is lost: whoever reads at last gets every answer.
+    let stranger = &mut strangers[0];
+    stranger.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut some = vec![0; 8 << 20];
+    stranger.read_exact(&mut some).unwrap();
+    assert!(some.starts_with(b"-NOAUTH Authentication required.\r\n-NOAUTH"));
+}
+
+/// Commands of a client that does not read its replies wait, and none of them is lost.
+#[test]
+fn commands_wait_until_their_replies_are_read() {
+    const COUNT: usize = 600;
+    const LEN: usize = 100_000;
+    let (_folder, server) = cache(&[]);
+    let mut admin = server.client();
+    let value = vec![b'v'; LEN];
+    admin.command(&[b"SET", b"big", &value[..]]);
+    let mut reader = server.client();
+    let mut bytes = Vec::new();
+    for _ in 0..COUNT {
+        Client::encode(&["GET", "big"], &mut bytes);
+        Client::encode(&["INCR", "count"], &mut bytes);
+    }
+    reader.send_bytes(&bytes).unwrap();
+    let done = |admin: &mut Client| match admin.run("GET count") {
+        Reply::Bulk(Some(text)) => String::from_utf8(text).unwrap().parse::<usize>().unwrap(),
+        _ => 0,
+    };
+    let mut executed = usize::MAX;
+    while std::mem::replace(&mut executed, done(&mut admin)) != executed {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(executed < COUNT, "all of them are executed although nobody reads");
+    let held: u64 = admin.info("mem_clients_normal").parse().unwrap();
+    assert!(held < 2 << 20, "{held} bytes are held");
+    for number in 1..=COUNT {
+        assert!(reader.read_reply().unwrap() == Reply::bulk(&value));
+        assert_eq!(reader.read_reply().unwrap().int(), i64::try_from(number).unwrap());
+    }
+}
+
+#[test]
+fn output_of_a_normal_client_is_limited_where_that_is_asked_for() {
+    let (_folder, server) = cache(&["--client-output-buffer-limit", "normal", "1mb", "0", "0"]);
+    let mut admin = server.client();
+    admin.command(&[b"SET", b"big", &vec![b'v'; 32 << 20][..]]);
+    let mut reader = server.client();
+    send(&mut reader, "GET big");
+    admin.wait_for_info("connected_clients", "1");
+    assert!(server.log_text().contains("exceeds client-output-buffer-limit"), "{}", server.log_text());
+}
+
+#[test]
+fn a_query_buffer_is_limited() {
+    let (_folder, server) = cache(&["--client-query-buffer-limit", "1mb"]);
+    let mut admin = server.client();
+    let mut sender = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    let _ = sender.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100000000\r\n");
+    send_until_refused(&mut sender, b"v", 8 << 20);
+    admin.wait_for_info("connected_clients", "1");
+    // Queued commands count as well.
+    let mut queuer = server.client();
+    queuer.run("MULTI");
+    let value = vec![b'v'; 100_000];
+    for _ in 0..20 {
+        if queuer.try_command(&[&b"SET"[..], b"a", &value]).is_err() {
+            break;
+        }
+    }
+    admin.wait_for_info("connected_clients", "1");
+    assert_eq!(server.log_text().matches("reached the limit of its query buffer").count(), 2);
+}
+
+/// Whoever waits and leaves is noticed: by then nobody reads from its socket.
+#[test]
+fn waiting_clients_that_leave_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::spawn(&folder.path().join("data"), &["--appendonly", "yes"]);
+    let mut admin = server.client();
+    let mut crowd: Vec<Client> = Vec::new();
+    for number in 0..200 {
+        let mut client = server.client();
+        match number % 4 {
+            0 => send(&mut client, "WAIT 1 0"),
+            1 => send(&mut client, "WAITAOF 0 1 0"),
+            // Later commands wait with it and are still unread when it leaves.
+            2 => {
+                send(&mut client, "WAIT 1 0");
+                send(&mut client, "SET later executed");
+            }
+            _ => send(&mut client, "WAIT 1 10000000"),
+        }
+        crowd.push(client);
+    }
+    admin.wait_for_info("blocked_clients", "200");
+    drop(crowd);
+    admin.wait_for_info("connected_clients", "1");
+    assert_eq!(admin.info("blocked_clients"), "0");
+    assert_eq!(admin.run("EXISTS later"), Reply::Int(0));
+    // The same in a pause, and for those whose end comes together with what they wait for.
+    assert_eq!(admin.run("CLIENT PAUSE 60000 WRITE"), Reply::ok());
+    let crowd: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut client = server.client();
+            send(&mut client, "SET later executed");
+            client
+        })
+        .collect();
+    admin.wait_for_info("blocked_clients", "20");
+    drop(crowd);
+    admin.wait_for_info("connected_clients", "1");
+    server.signal("STOP");
+    for _ in 0..20 {
+        let mut client = Client::connect(server.port).unwrap();
+        send(&mut client, "WAIT 1 0");
+    }
+    server.signal("CONT");
+    admin.wait_for_info("connected_clients", "1");
+    assert_eq!(admin.info("blocked_clients"), "0");
+    assert_eq!(admin.run("CLIENT UNPAUSE"), Reply::ok());
+    assert_eq!(admin.run("EXISTS later"), Reply::Int(0));
+}
+
+/// A reply that takes longer to read than `timeout` is read to its end.
+#[test]
+fn a_client_that_reads_a_long_reply_is_not_idle() {
+    const LEN: usize = 48 << 20;
+    let (_folder, server) = cache(&["--timeout", "1"]);
+    let mut writer = server.client();
+    writer.command(&[b"SET", b"big", &vec![b'v'; LEN][..]]);
+    let mut reader = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    reader.write_all(b"GET big\r\n").unwrap();
+    reader.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut left = LEN + format!("${LEN}\r\n\r\n").len();
+    let mut part = vec![0; 1 << 20];
+    while left > 0 {
+        let len = left.min(part.len());
+        reader
+            .read_exact(&mut part[..len])
+            .unwrap_or_else(|error| panic!("{left} bytes are missing: {error}"));
+        left -= len;
+        std::thread::sleep(Duration::from_millis(60));
+    }
+}
+
+/// A web page makes a browser send this. Source: Redis 7.0, `securityWarningCommand`.
+#[test]
+fn whoever_speaks_http_is_cut_off() {
+    let (_folder, server) = cache(&[]);
+    let mut admin = server.client();
+    for request in [
+        &b"POST / HTTP/1.1\r\nSET pwned 1\r\n"[..],
+        b"GET / HTTP/1.1\r\nhOsT: localhost\r\n\r\nSET pwned 1\r\n",
+        b"*1\r\n$4\r\npost\r\n*3\r\n$3\r\nSET\r\n$5\r\npwned\r\n$1\r\n1\r\n",
+        b"MULTI\r\nHost: x\r\nSET pwned 1\r\nEXEC\r\n",
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = Vec::new();
+        let end = stream.read_to_end(&mut answer);
+        assert!(end.is_err() || answer.is_empty(), "{:?}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(admin.run("EXISTS pwned"), Reply::Int(0));
+    assert_eq!(server.log_text().matches("Possible SECURITY ATTACK detected").count(), 1, "once a minute");
+    assert_eq!(admin.run("GET post"), Reply::Bulk(None), "only the name of a command counts");
+}
+
+/// From the moment of its death on, nothing that a killed client has sent is executed.
+#[test]
+fn a_killed_client_executes_nothing_more() {
+    let (_folder, server) = cache(&[]);
+    let (mut admin, mut victim) = (server.client(), server.client());
+    let id = victim.run("CLIENT ID").int();
+    // Stopped meanwhile, so that it learns of both in one turn.
+    server.signal("STOP");
+    send(&mut admin, &format!("CLIENT KILL ID {id}"));
+    std::thread::sleep(Duration::from_millis(20));
+    send(&mut victim, "SET late 1");
+    server.signal("CONT");
+    assert_eq!(admin.read_reply().unwrap(), Reply::Int(1));
+    assert!(victim.read_reply().is_err(), "the killed client is answered");
+    assert_eq!(admin.run("EXISTS late"), Reply::Int(0));
+}
+
+#[test]
+fn flushing_starts_no_threads() {
+    let (_folder, server) = cache(&["--enable-debug-command", "yes"]);
+    let mut admin = server.client();
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+        tasks.filter(Result::is_ok).count()
+    };
+    let before = threads();
+    for _ in 0..2 {
+        // So many that freeing them takes longer than the next look.
+        admin.run("DEBUG POPULATE 200000");
+        assert_eq!(admin.run("FLUSHALL ASYNC"), Reply::ok());
+        assert!(threads() <= before, "{} threads instead of {before}", threads());
+    }
+    assert_eq!(admin.run("DBSIZE"), Reply::Int(0));
+}
+
+/// A panic never goes on with data that is half changed: nothing of its turn is written or answered.
+#[test]
+fn a_panic_ends_the_process_and_loses_nothing_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("data");
+    let args = ["--appendonly", "yes", "--enable-debug-command", "yes"];
+    let mut server = Server::spawn(&dir, &args);
+    let mut client = server.client();
+    let mut other = server.client();
+    assert_eq!(client.run("SET before 1"), Reply::ok());
+    let mut bytes = Vec::new();
+    Client::encode(&["SET", "half", "1"], &mut bytes);
+    Client::encode(&["DEBUG", "PANIC"], &mut bytes);
+    Client::encode(&["SET", "after", "1"], &mut bytes);
+    client.send_bytes(&bytes).unwrap();
+    assert!(client.read_reply().is_err(), "a command of the turn is answered");
+    assert!(other.try_command(&["PING"]).is_err());
+    assert_eq!(server.wait().code(), Some(5), "{}", server.log_text());
+    let log = server.log_text();
+    assert!(log.contains("panic: DEBUG PANIC") && log.contains("command=\"debug\""), "{log}");
+    let server = Server::spawn(&dir, &args);
+    let mut client = server.client();
+    assert_eq!(client.run("MGET before half after").items()[0], Reply::bulk("1"));
+    assert_eq!(client.run("EXISTS half after"), Reply::Int(0));
+}
+
+/// However much each sends and however it is cut, everybody's commands are executed in order and nobody starves.
+#[test]
+fn long_pipelines_of_many_clients_are_answered_in_order() {
+    const COUNT: usize = 30_000;
+    let (_folder, server) = cache(&[]);
+    let mut bystander = server.client();
+    let pipeliners: Vec<_> = (0..4)
+        .map(|number| {
+            let port = server.port;
+            std::thread::spawn(move || {
+                let mut client = Client::connect(port).unwrap();
+                let key = format!("count-{number}");
+                let mut bytes = Vec::new();
+                for at in 0..COUNT {
+                    match at % 3 {
+                        0 => Client::encode(&["INCR", &key], &mut bytes),
+                        1 => bytes.extend_from_slice(format!("\r\nincr {key}\r\n").as_bytes()),
+                        _ => Client::encode(&["APPEND", &format!("{key}-text"), "x"], &mut bytes),
+                    }
+                }
+                let mut sender = client.clone_writer();
+                let writer = std::thread::spawn(move || {
+                    // In pieces that end anywhere.
+                    for (at, piece) in bytes.chunks(70_001).enumerate() {
+                        sender.write_all(piece).unwrap();
+                        if at % 4 == 0 {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                    }
+                });
+                for at in 0..COUNT {
+                    let expected = if at % 3 == 2 { at / 3 + 1 } else { at / 3 * 2 + at % 3 + 1 };
+                    assert_eq!(client.read_reply().unwrap(), Reply::Int(i64::try_from(expected).unwrap()));
+                }
+                writer.join().unwrap();
+            })
+        })
+        .collect();
+    let mut slowest = Duration::ZERO;
+    while pipeliners.iter().any(|thread| !thread.is_finished()) {
+        let began = Instant::now();
+        assert_eq!(bystander.run("PING"), Reply::Simple("PONG".into()));
+        slowest = slowest.max(began.elapsed());
+    }
+    pipeliners.into_iter().for_each(|thread| thread.join().unwrap());
+    // Far above what a turn takes: a busy machine must not fail this.
+    assert!(slowest < Duration::from_secs(5), "a bystander waited {slowest:?}");
+}

@@ -8,8 +8,8 @@ mod store;
 use std::collections::BTreeMap;
 
 use holdfast_server::command::Replayer;
-use holdfast_server::engine::value::{Entry, Value};
-use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
+use holdfast_server::engine::value::Entry;
+use holdfast_server::engine::{Chunk, Engine, EngineOptions, HashSeed, ValueRef};
 use holdfast_server::protocol::OwnedRequest;
 use log::decode;
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ const DATABASES: u32 = 3;
 
 type Dump = BTreeMap<(u32, Vec<u8>), (Vec<u8>, Option<i64>)>;
 
-fn dump_entries<'a>(entries: impl Iterator<Item = (u32, &'a [u8], &'a Value, Option<i64>)>) -> Dump {
+fn dump_entries<'a>(entries: impl Iterator<Item = (u32, &'a [u8], ValueRef<'a>, Option<i64>)>) -> Dump {
     entries
         .map(|(db, key, value, expiry)| {
             let mut buffer = itoa::Buffer::new();
@@ -34,7 +34,15 @@ fn dump(engine: &Engine) -> Dump {
 }
 
 fn dump_saved(saved: &[Entry]) -> Dump {
-    dump_entries(saved.iter().map(|it| (it.db, &*it.key, &it.value, it.expires_at_ms)))
+    dump_entries(saved.iter().map(|it| (it.db, &*it.key, it.value.as_ref(), it.expires_at_ms)))
+}
+
+/// Takes a step of the snapshot; true when it is complete.
+fn save(engine: &mut Engine, budget: usize, saved: &mut Vec<Entry>) -> bool {
+    let mut chunk = Chunk::default();
+    let done = engine.snapshot_step(budget, &mut chunk);
+    saved.extend(chunk.entries().map(|entry| entry.to_entry()));
+    done
 }
 
 #[derive(Debug, Clone)]
@@ -175,11 +183,11 @@ proptest! {
         for step in &during {
             run(&mut store, step);
             if let Step::Save(budget) = step {
-                done |= store.engine.snapshot_step(*budget, &mut saved);
+                done |= save(&mut store.engine, *budget, &mut saved);
             }
         }
         while !done {
-            done = store.engine.snapshot_step(3, &mut saved);
+            done = save(&mut store.engine, 3, &mut saved);
         }
         prop_assert!(!store.engine.snapshot_active());
         prop_assert_eq!(saved.len(), expected.len(), "each key once");
@@ -203,10 +211,10 @@ proptest! {
         for step in &during {
             run(&mut store, step);
             if let Step::Save(budget) = step {
-                store.engine.snapshot_step(*budget, &mut saved);
+                save(&mut store.engine, *budget, &mut saved);
             }
         }
-        while !store.engine.snapshot_step(3, &mut saved) {}
+        while !save(&mut store.engine, 3, &mut saved) {}
         let mut engine = Engine::new(EngineOptions { databases: 16, seed: HashSeed([9, 9]) });
         for entry in saved {
             engine.load(entry).expect("each key once");

@@ -7,6 +7,7 @@ pub(crate) use bitfield::{bitfield, bitfield_ro};
 use super::args::{integer, is};
 use super::strings::clip_range;
 use super::{Call, Outcome, ReplyError, Run, error};
+use crate::engine::events::Change;
 use crate::protocol::decode::parse_i64;
 
 /// A bit offset within the longest string; with `width` also `#N` for the N-th integer of that width.
@@ -41,24 +42,21 @@ pub(crate) fn setbit(call: &mut Call<'_, '_>) -> Run {
     let at = byte_index(bit)?;
     let mut keys = call.keys();
     let found = keys.find(key);
-    let (len, was_on) = keys.value(found).map_or((None, false), |value| {
+    let (len, was_on) = keys.view(found).map_or((None, false), |entry| {
         let mut buffer = itoa::Buffer::new();
-        let bytes = value.as_bytes(&mut buffer);
+        let bytes = entry.value().as_bytes(&mut buffer);
         (Some(bytes.len()), bytes.get(at).is_some_and(|byte| byte & mask(bit) != 0))
     });
     // A write that changes nothing is none; a string that grows has changed.
     if len.is_none_or(|len| len <= at) || was_on != on {
-        keys.edit(found, key, |bytes| {
-            if bytes.len() <= at {
-                bytes.resize(at + 1, 0);
-            }
+        let len = len.unwrap_or(0).max(at + 1);
+        keys.edit(found, key, len, Change::string("setbit"), |bytes| {
             if on {
                 bytes[at] |= mask(bit);
             } else {
                 bytes[at] &= !mask(bit);
             }
         });
-        call.ctx.engine.add_dirty(1);
         call.log_verbatim();
     }
     call.reply.integer(i64::from(was_on));
@@ -70,8 +68,8 @@ pub(crate) fn getbit(call: &mut Call<'_, '_>) -> Run {
     let bit = bit_offset(call, call.arg(2), None)?;
     let at = byte_index(bit)?;
     let mut buffer = itoa::Buffer::new();
-    let on = call.keys().read(key).is_some_and(|record| {
-        record.value.as_bytes(&mut buffer).get(at).is_some_and(|byte| byte & mask(bit) != 0)
+    let on = call.keys().read(key).is_some_and(|entry| {
+        entry.value().as_bytes(&mut buffer).get(at).is_some_and(|byte| byte & mask(bit) != 0)
     });
     call.reply.integer(i64::from(on));
     Ok(Outcome::Done)
@@ -98,27 +96,53 @@ impl BitRange {
             .map(|range| BitRange { first: range.start() * scale, last: range.end() * scale + scale - 1 }))
     }
 
-    /// The bytes of the range, the bits outside of it as `outside`.
-    fn bytes<'b>(&self, bytes: &'b [u8], outside: bool) -> impl Iterator<Item = u8> + use<'b> {
-        let (first, last) = (self.first, self.last);
-        let head = 0xffu8 >> (first & 7);
-        let tail = 0xffu8 << (7 - (last & 7));
-        bytes[first / 8..=last / 8].iter().enumerate().map(move |(at, &byte)| {
-            let mut inside = 0xff;
-            if at == 0 {
-                inside &= head;
-            }
-            if at == last / 8 - first / 8 {
-                inside &= tail;
-            }
-            if outside { byte | !inside } else { byte & inside }
-        })
+    /// The whole bytes that the range touches, with the bits outside of it as `outside`: the first, those between, and the
+    /// last, which is none when it is the first.
+    fn parts<'b>(&self, bytes: &'b [u8], outside: bool) -> (u8, &'b [u8], Option<u8>) {
+        let (first, last) = (self.first / 8, self.last / 8);
+        let (mut head, tail) = (0xffu8 >> (self.first & 7), 0xffu8 << (7 - (self.last & 7)));
+        let fill = |byte: u8, inside: u8| if outside { byte | !inside } else { byte & inside };
+        if first == last {
+            head &= tail;
+            return (fill(bytes[first], head), &[], None);
+        }
+        (fill(bytes[first], head), &bytes[first + 1..last], Some(fill(bytes[last], tail)))
+    }
+
+    fn count_ones(&self, bytes: &[u8]) -> usize {
+        let (first, between, last) = self.parts(bytes, false);
+        let words = between.chunks_exact(8);
+        let rest: u32 = words.remainder().iter().map(|byte| byte.count_ones()).sum();
+        let words: usize = words
+            .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")).count_ones() as usize)
+            .sum();
+        words + (first.count_ones() + rest + last.map_or(0, u8::count_ones)) as usize
+    }
+
+    /// The first bit of the range that is `on`, counted from the start of the string.
+    fn find(&self, bytes: &[u8], on: bool) -> Option<usize> {
+        let (first, between, last) = self.parts(bytes, !on);
+        let wanted = |byte: u8| if on { byte } else { !byte };
+        let start = self.first / 8;
+        let at = |index: usize, byte: u8| index * 8 + wanted(byte).leading_zeros() as usize;
+        if wanted(first) != 0 {
+            return Some(at(start, first));
+        }
+        // What is not wanted is skipped in words.
+        let dull = if on { 0 } else { 0xff };
+        let skipped =
+            between.chunks_exact(8).take_while(|word| word.iter().all(|&byte| byte == dull)).count() * 8;
+        if let Some(found) = between[skipped..].iter().position(|&byte| byte != dull) {
+            let index = skipped + found;
+            return Some(at(start + 1 + index, between[index]));
+        }
+        last.filter(|&byte| wanted(byte) != 0).map(|byte| at(self.last / 8, byte))
     }
 }
 
 pub(crate) fn bitcount(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
-    let Some(bytes) = read(call, key) else {
+    let Some(len) = read_len(call, key) else {
         call.reply.integer(0);
         return Ok(Outcome::Done);
     };
@@ -127,16 +151,21 @@ pub(crate) fn bitcount(call: &mut Call<'_, '_>) -> Run {
     }
     // Here numbers are looked at before the unit; BITPOS has it the other way round.
     call.request.args_from(2).take(2).try_for_each(|arg| integer(arg).map(|_| ()))?;
-    let count = BitRange::parse(call, 2, bytes.len())?
-        .map_or(0, |range| range.bytes(&bytes, false).map(|byte| byte.count_ones() as usize).sum());
+    let range = BitRange::parse(call, 2, len)?;
+    let count = range.map_or(0, |range| with_bytes(call, key, |bytes| range.count_ones(bytes)));
     call.reply.count(count);
     Ok(Outcome::Done)
 }
 
-/// A copy of the string at a key.
-fn read(call: &mut Call<'_, '_>, key: &[u8]) -> Option<Vec<u8>> {
+/// The length of the string at a key, which counts as a read of it.
+fn read_len(call: &mut Call<'_, '_>, key: &[u8]) -> Option<usize> {
+    call.keys().read(key).map(|entry| entry.value().len())
+}
+
+/// Calls `use_bytes` with the string at a key, empty when there is none.
+fn with_bytes<R>(call: &mut Call<'_, '_>, key: &[u8], use_bytes: impl FnOnce(&[u8]) -> R) -> R {
     let mut buffer = itoa::Buffer::new();
-    call.keys().read(key).map(|record| record.value.as_bytes(&mut buffer).to_vec())
+    use_bytes(call.keys().view_of(key).map_or(&[][..], |entry| entry.value().as_bytes(&mut buffer)))
 }
 
 pub(crate) fn bitpos(call: &mut Call<'_, '_>) -> Run {
@@ -146,27 +175,18 @@ pub(crate) fn bitpos(call: &mut Call<'_, '_>) -> Run {
         1 => true,
         _ => return Err(error::BIT_ARGUMENT),
     };
-    let Some(bytes) = read(call, key) else {
+    let Some(len) = read_len(call, key) else {
         call.reply.integer(if on { -1 } else { 0 });
         return Ok(Outcome::Done);
     };
     if call.len() > 6 {
         return Err(error::SYNTAX);
     }
-    let Some(range) = BitRange::parse(call, 3, bytes.len())? else {
+    let Some(range) = BitRange::parse(call, 3, len)? else {
         call.reply.integer(-1);
         return Ok(Outcome::Done);
     };
-    let found = range
-        .bytes(&bytes, !on)
-        .map(|byte| if on { byte } else { !byte })
-        .position(|byte| byte != 0)
-        .and_then(|at| {
-            let byte = range.bytes(&bytes, !on).nth(at)?;
-            let wanted = if on { byte } else { !byte };
-            Some((range.first / 8 + at) * 8 + wanted.leading_zeros() as usize)
-        });
-    match found {
+    match with_bytes(call, key, |bytes| range.find(bytes, on)) {
         Some(at) => call.reply.count(at),
         // A string goes on with zeros for ever, unless an end was given.
         None if !on && call.len() < 5 => call.reply.count(range.last + 1),
@@ -181,37 +201,43 @@ pub(crate) fn bitop(call: &mut Call<'_, '_>) -> Run {
         _ if is(operation, "and") => |a, b| a & b,
         _ if is(operation, "or") => |a, b| a | b,
         _ if is(operation, "xor") => |a, b| a ^ b,
-        _ if is(operation, "not") => |a, _| a,
+        _ if is(operation, "not") => |a, _| !a,
         _ => return Err(error::SYNTAX),
     };
     let negated = is(operation, "not");
     if negated && call.len() != 4 {
         return Err(error::BITOP_NOT);
     }
-    let sources: Vec<Vec<u8>> =
-        call.request.args_from(3).map(|key| read(call, key).unwrap_or_default()).collect();
-    let len = sources.iter().map(Vec::len).max().unwrap_or(0);
+    let request = call.request;
+    let lens: Vec<usize> = request.args_from(3).map(|key| read_len(call, key).unwrap_or(0)).collect();
+    let len = lens.iter().copied().max().unwrap_or(0);
     let mut result = vec![0; len];
-    for (number, source) in sources.iter().enumerate() {
-        let padded = source.iter().copied().chain(std::iter::repeat(0));
-        for (byte, other) in result.iter_mut().zip(padded) {
-            *byte = if number == 0 { other } else { combine(*byte, other) };
-        }
+    for (number, key) in request.args_from(3).enumerate() {
+        with_bytes(call, key, |source| {
+            let (inside, behind) = result.split_at_mut(source.len());
+            if number == 0 {
+                inside.copy_from_slice(source);
+            } else {
+                inside.iter_mut().zip(source).for_each(|(byte, &other)| *byte = combine(*byte, other));
+                // Behind its end a string goes on with zeros.
+                behind.iter_mut().for_each(|byte| *byte = combine(*byte, 0));
+            }
+        });
     }
     if negated {
-        result.iter_mut().for_each(|byte| *byte = !*byte);
+        result.iter_mut().for_each(|byte| *byte = combine(*byte, 0));
     }
     let target = call.arg(2);
     let mut keys = call.keys();
     let found = keys.find(target);
     if result.is_empty() {
-        if keys.remove(found, target).is_some() {
-            call.ctx.engine.add_dirty(1);
+        if keys.remove(found, target, Change::generic("del")) {
             call.log(&[b"DEL", target]);
         }
     } else {
-        keys.set_raw(found, target, result);
-        call.ctx.engine.add_dirty(1);
+        keys.edit(found, target, len, Change::string("set"), |bytes| bytes.copy_from_slice(&result));
+        let found = keys.find(target);
+        keys.set_expiry(found, target, None, Change::silent());
         call.log_verbatim();
     }
     call.reply.count(len);

@@ -2,7 +2,7 @@
 
 use super::args::{self, is};
 use super::session::ReplyMode;
-use super::{Call, Outcome, ReplyError, Run, client, error};
+use super::{Call, Outcome, ReplyError, Run, client, error, pubsub};
 use crate::protocol::RespVersion;
 use crate::protocol::decode::parse_i64;
 
@@ -12,6 +12,7 @@ pub const REDIS_VERSION: &str = "7.0.15";
 pub(crate) fn ping(call: &mut Call<'_, '_>) -> Run {
     match call.request.arg_at(1) {
         Some(_) if call.len() > 2 => return Err(error::wrong_arity(call.command.full_name)),
+        text if call.session.is_restricted_to_subscriptions() => pubsub::pong(&mut call.reply, text),
         Some(text) => call.reply.bulk(text),
         None => call.reply.simple("PONG"),
     }
@@ -30,6 +31,10 @@ pub(crate) fn quit(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn reset(call: &mut Call<'_, '_>) -> Run {
     call.session.close(call.ctx.engine);
+    pubsub::forget(call);
+    if std::mem::take(&mut call.session.monitors) {
+        call.ctx.host.set_monitor(call.session, false);
+    }
     call.session.db = 0;
     call.session.name.clear();
     call.session.version = RespVersion::Resp2;

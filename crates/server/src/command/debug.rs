@@ -3,7 +3,8 @@
 use super::args::{integer, is};
 use super::{Call, DebugRequest, Deferred, Outcome, Run, error};
 use crate::engine::Expiry;
-use crate::engine::value::Value;
+use crate::engine::events::Change;
+use crate::engine::object::NewValue;
 use crate::protocol::RespVersion;
 use crate::protocol::decode::parse_i64;
 
@@ -12,6 +13,7 @@ const HELP: &[(&str, &str)] = &[
     ("LOADAOF", "Writes out the log, empties the data set and loads the log."),
     ("LOG <message>", "Does nothing; test suites mark their log with it."),
     ("OBJECT <key>", "Tells how the value at a key is stored."),
+    ("PANIC", "Ends the server as a defect in a command would."),
     ("POPULATE <count> [<prefix>] [<size>]", "Makes keys that are not there yet."),
     ("PROTOCOL <type>", "Answers with a sample of a reply type."),
     ("RELOAD", "Saves, empties the data set and loads what was saved."),
@@ -47,6 +49,8 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             Ok(Outcome::Done)
         }
         _ if is(name, "object") && len == 3 => object(call),
+        // What the executor does about a panic is tested with this one.
+        _ if is(name, "panic") && len == 2 => panic!("DEBUG PANIC was asked for"),
         _ if is(name, "populate") && (3..=5).contains(&len) => populate(call),
         _ if is(name, "protocol") && len == 3 => protocol(call),
         _ if is(name, "help") && len == 2 => {
@@ -69,14 +73,14 @@ fn object(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
     let mut keys = call.keys();
     let found = keys.find(key);
-    let Some(record) = keys.record(found) else { return Err(error::NO_SUCH_KEY) };
+    let Some(entry) = keys.view(found) else { return Err(error::NO_SUCH_KEY) };
     let text = format!(
         "Value at:0x0 refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        super::keys::refcount(record),
-        super::keys::encoding(record),
-        record.value.len(),
-        record.accessed(),
-        keys.idle_seconds(record),
+        super::keys::refcount(entry),
+        super::keys::encoding(entry),
+        entry.value().len(),
+        entry.accessed(),
+        keys.idle_seconds(entry),
     );
     call.reply.simple(&text);
     Ok(Outcome::Done)
@@ -101,8 +105,7 @@ fn populate(call: &mut Call<'_, '_>) -> Run {
         let mut keys = call.keys();
         let found = keys.find(&key);
         if !found.is_some() {
-            keys.set(found, &key, Value::from_bytes(&value), Expiry::Clear);
-            call.ctx.engine.add_dirty(1);
+            keys.set(found, &key, NewValue::from_bytes(&value), Expiry::Clear, Change::string("set"));
             call.log(&[b"SET", &key, &value]);
         }
     }

@@ -95,12 +95,17 @@ fixed! {
     FUNCTION_LIST_NAME = "ERR library name argument was not given";
     WAITAOF_DISABLED = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
     NO_FREQUENCY = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    MONITOR_DENIED = "ERR MONITOR isn't allowed for DENY BLOCKING client";
+    SHARD_SUBSCRIBE_DENIED = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";
+    MONITOR_IN_KEYSPACE = "ERR Replica can't interact with the keyspace";
     INVALID_COMMAND = "ERR Invalid command specified";
     NO_KEY_ARGUMENTS = "ERR The command has no key arguments";
     GETKEYS_ARITY = "ERR Invalid number of arguments specified for command";
 }
 
+/// `cause` is the text of the error that EXEC got; its code is repeated unless it is the general one, as in Redis.
 pub(crate) fn exec_aborted(cause: &[u8]) -> ReplyError {
+    let cause = cause.strip_prefix(b"ERR ").unwrap_or(cause);
     ReplyError::from([&b"EXECABORT Transaction discarded because of: "[..], cause].concat())
 }
 
@@ -179,4 +184,12 @@ pub(crate) fn unknown_subcommand_or_arity(subcommand: &[u8], command: &str) -> R
     text.extend_from_slice(c_text(subcommand, 128));
     text.extend_from_slice(format!("'. Try {command} HELP.").as_bytes());
     ReplyError::from(text)
+}
+
+/// A command that a subscriber cannot give in RESP2.
+pub(crate) fn only_subscriptions(full_name: &str) -> ReplyError {
+    ReplyError::from(format!(
+        "ERR Can't execute '{full_name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context"
+    ))
 }

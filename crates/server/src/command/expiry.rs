@@ -2,6 +2,7 @@
 
 use super::args::{ExpiryUnit, integer, is};
 use super::{Call, Outcome, ReplyError, Run, error};
+use crate::engine::events::Change;
 
 #[derive(Debug, Default)]
 struct Conditions {
@@ -73,19 +74,18 @@ fn set_expiry(call: &mut Call<'_, '_>, unit: ExpiryUnit) -> Run {
     let is_replay = call.is_replay();
     let mut keys = call.keys();
     let found = keys.find(key);
-    let allowed = keys.record(found).is_some_and(|record| conditions.allow(record.expires_at_ms(), at));
+    let allowed = keys.view(found).is_some_and(|entry| conditions.allow(entry.expires_at_ms(), at));
     if !allowed {
         call.reply.integer(0);
         return Ok(Outcome::Done);
     }
     if at <= now_ms && !is_replay {
-        keys.remove(found, key);
+        keys.remove(found, key, Change::generic("del"));
         call.log(&[b"DEL", key]);
     } else {
-        keys.set_expiry(found, key, Some(at));
+        keys.set_expiry(found, key, Some(at), Change::generic("expire"));
         call.log(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at).as_bytes()]);
     }
-    call.ctx.engine.add_dirty(1);
     call.reply.integer(1);
     Ok(Outcome::Done)
 }
@@ -93,7 +93,7 @@ fn set_expiry(call: &mut Call<'_, '_>, unit: ExpiryUnit) -> Run {
 /// Writes what `describe` makes of the expiry: -2 for no key, -1 for no expiry.
 fn write_expiry(call: &mut Call<'_, '_>, describe: impl FnOnce(i64) -> i64) -> Run {
     let key = call.arg(1);
-    let expiry = call.keys().peek(key).map(|record| record.expires_at_ms());
+    let expiry = call.keys().peek(key).map(|entry| entry.expires_at_ms());
     call.reply.integer(match expiry {
         None => -2,
         Some(None) => -1,
@@ -129,10 +129,9 @@ pub(crate) fn persist(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
     let mut keys = call.keys();
     let found = keys.find(key);
-    let had = keys.record(found).is_some_and(|record| record.expires_at_ms().is_some());
+    let had = keys.view(found).is_some_and(|entry| entry.expires_at_ms().is_some());
     if had {
-        keys.set_expiry(found, key, None);
-        call.ctx.engine.add_dirty(1);
+        keys.set_expiry(found, key, None, Change::generic("persist"));
         call.log_verbatim();
     }
     call.reply.integer(i64::from(had));

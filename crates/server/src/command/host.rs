@@ -2,6 +2,9 @@
 
 use crate::command::Session;
 use crate::engine::Engine;
+use crate::engine::events::KeyEvent;
+use crate::protocol::Request;
+use crate::pubsub::{Message, PubSub, Subscriber};
 
 /// Sections of INFO that only the process can fill, in the order in which they are printed.
 ///
@@ -56,7 +59,7 @@ pub enum PauseMode {
 /// Kinds of clients, as CLIENT LIST TYPE and CLIENT KILL TYPE name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientKind {
-    /// Ordinary clients: all there are today.
+    /// Ordinary clients.
     Normal,
     /// Connections from our primary.
     Master,
@@ -85,8 +88,14 @@ pub struct ClientFacts {
     pub query_free_bytes: u64,
     /// Size of the reply buffer in bytes.
     pub reply_buffer_bytes: u64,
-    /// Bytes waiting to be sent.
+    /// Bytes of the reply buffer waiting to be sent.
     pub output_bytes: u64,
+    /// Pieces waiting to be sent in front of the reply buffer.
+    pub output_pieces: u64,
+    /// Their bytes.
+    pub output_pieces_bytes: u64,
+    /// Whether the connection waits, for other replies or for the end of a pause.
+    pub is_blocked: bool,
 }
 
 /// Which clients CLIENT KILL and CLIENT LIST mean. Every condition that is given must hold.
@@ -107,6 +116,11 @@ pub struct ClientFilter {
 }
 
 impl ClientFilter {
+    /// Whether [`ClientFilter::matches`] looks at the facts.
+    pub fn needs_facts(&self) -> bool {
+        self.address.is_some() || self.local_address.is_some()
+    }
+
     /// Whether the client with this session and these facts is meant; `me` is the id of the client that asks.
     pub fn matches(&self, session: &Session, facts: &ClientFacts, me: u64) -> bool {
         let is = |wanted: &Option<Vec<u8>>, actual: &[u8]| wanted.as_deref().is_none_or(|it| it == actual);
@@ -114,7 +128,7 @@ impl ClientFilter {
             && is(&self.address, facts.address.as_bytes())
             && is(&self.local_address, facts.local_address.as_bytes())
             && is(&self.user, session.user().as_bytes())
-            && self.kind.is_none_or(|kind| kind == ClientKind::Normal)
+            && self.kind.is_none_or(|kind| kind == session.kind())
             && !(self.skip_me && session.id() == me)
     }
 }
@@ -151,7 +165,7 @@ pub trait Host {
     fn write_info(&mut self, section: InfoSection, engine: &Engine, out: &mut String);
 
     /// Directives whose name matches any of the glob patterns, each once, with the text of their value.
-    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, String)>;
+    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)>;
 
     /// CONFIG SET: all or nothing.
     /// # Errors
@@ -212,4 +226,36 @@ pub trait Host {
 
     /// CLIENT UNPAUSE.
     fn unpause_clients(&mut self);
+
+    /// The registry of subscriptions; none where there are no clients.
+    fn pubsub(&mut self) -> Option<&mut PubSub> {
+        None
+    }
+
+    /// What the registry knows the connection of `me` by.
+    fn subscriber(&self, me: &Session) -> Subscriber {
+        me.id()
+    }
+
+    /// Publishes a message; returns how many connections get it. What `me` gets itself is appended to `own`.
+    fn publish(&mut self, message: &Message<'_>, me: &Session, own: &mut Vec<u8>) -> usize {
+        let _ = (message, me, own);
+        0
+    }
+
+    /// MONITOR (and RESET, which ends it) for the connection of `me`.
+    fn set_monitor(&mut self, me: &Session, on: bool) {
+        let _ = (me, on);
+    }
+
+    /// Shows a command that was executed to the connections that monitor, in the database that is selected behind it. What
+    /// `me` gets itself is appended to `own`.
+    fn feed_monitors(&mut self, request: &Request<'_>, me: &Session, own: &mut Vec<u8>) {
+        let _ = (request, me, own);
+    }
+
+    /// Publishes keyspace events. What `me` gets itself is appended to `own`.
+    fn publish_key_events(&mut self, events: &[KeyEvent], me: &Session, own: &mut Vec<u8>) {
+        let _ = (events, me, own);
+    }
 }

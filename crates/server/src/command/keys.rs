@@ -2,9 +2,9 @@
 
 use super::args::{self, integer, is};
 use super::{Call, Outcome, ReplyError, Run, error, glob, introspect};
-use crate::engine::Keyspace;
-use crate::engine::table::Record;
-use crate::engine::value::Value;
+use crate::engine::events::Change;
+use crate::engine::object::{Entry, EntryView};
+use crate::engine::{Keyspace, ValueRef};
 
 /// Longest string that Redis stores in one piece with its header. Source: `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`.
 const EMBEDDED_LEN_MAX: usize = 44;
@@ -15,12 +15,11 @@ pub(crate) fn del(call: &mut Call<'_, '_>) -> Run {
     for key in request.args_from(1) {
         let mut keys = call.keys();
         let found = keys.find(key);
-        if keys.remove(found, key).is_some() {
+        if keys.remove(found, key, Change::generic("del")) {
             removed.push(key);
         }
     }
     if !removed.is_empty() {
-        call.ctx.engine.add_dirty(removed.len());
         let args = std::iter::once(&b"DEL"[..]).chain(removed.iter().copied()).collect::<Vec<_>>();
         call.log(&args);
     }
@@ -56,9 +55,10 @@ pub(crate) fn type_name(call: &mut Call<'_, '_>) -> Run {
 pub(crate) fn keys(call: &mut Call<'_, '_>) -> Run {
     let pattern = call.arg(1);
     let mut found: Vec<Box<[u8]>> = Vec::new();
-    call.keys().for_each(|record| {
-        if pattern == b"*" || glob::matches(pattern, &record.key) {
-            found.push(record.key.clone());
+    call.keys().for_each(|entry| {
+        let key = entry.key();
+        if pattern == b"*" || glob::matches(pattern, key) {
+            found.push(Box::from(key));
         }
     });
     call.reply.array(found.len());
@@ -89,9 +89,10 @@ pub(crate) fn scan(call: &mut Call<'_, '_>) -> Run {
     }
     let right_type = of_type.is_none_or(|name| is(name, "string"));
     let mut found: Vec<Box<[u8]>> = Vec::new();
-    let next = call.keys().scan(cursor, count, |record| {
-        if right_type && pattern.is_none_or(|pattern| glob::matches(pattern, &record.key)) {
-            found.push(record.key.clone());
+    let next = call.keys().scan(cursor, count, |entry| {
+        let key = entry.key();
+        if right_type && pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
+            found.push(Box::from(key));
         }
     });
     call.reply.array(2);
@@ -147,13 +148,15 @@ fn rename_key(call: &mut Call<'_, '_>, only_absent: bool) -> Result<bool, ReplyE
         if only_absent {
             return Ok(false);
         }
-        keys.remove(target, to);
+        keys.remove(target, to, Change::silent());
     }
     let source = keys.find(from);
-    if let Some(record) = keys.remove(source, from) {
-        keys.insert(to, record);
+    if let Some(renamed) = keys.view(source).map(|entry| entry.renamed(to)) {
+        keys.remove(source, from, Change::silent());
+        keys.insert(renamed, Change::silent().counted(1));
+        keys.announce(from, Change::generic("rename_from"));
+        keys.announce(to, Change::generic("rename_to"));
     }
-    call.ctx.engine.add_dirty(1);
     call.log_verbatim();
     Ok(true)
 }
@@ -177,31 +180,30 @@ pub(crate) fn copy(call: &mut Call<'_, '_>) -> Run {
     if from == to && target_db == call.session.db {
         return Err(error::SAME_OBJECT);
     }
-    let Some(record) = call.keys().read(from).cloned() else {
+    let Some(copy) = call.keys().read(from).map(|entry| entry.renamed(to)) else {
         call.reply.integer(0);
         return Ok(Outcome::Done);
     };
-    if !put(call, target_db, to, record, replace) {
+    if !put(call, target_db, copy, replace, Change::generic("copy_to")) {
         call.reply.integer(0);
         return Ok(Outcome::Done);
     }
-    call.ctx.engine.add_dirty(1);
     call.log_verbatim();
     call.reply.integer(1);
     Ok(Outcome::Done)
 }
 
-/// Puts a record into a database under a name; false when the name is taken and must not be replaced.
-fn put(call: &mut Call<'_, '_>, db: u32, key: &[u8], record: Record, replace: bool) -> bool {
+/// Puts an entry into a database; false when its key is taken and must not be replaced.
+fn put(call: &mut Call<'_, '_>, db: u32, entry: Entry, replace: bool, change: Change) -> bool {
     let mut keys = Keyspace::new(call.ctx.engine, call.ctx.effects, db, call.ctx.now_ms);
-    let target = keys.find(key);
+    let target = keys.find(entry.view().key());
     if target.is_some() {
         if !replace {
             return false;
         }
-        keys.remove(target, key);
+        keys.remove(target, entry.view().key(), Change::silent());
     }
-    keys.insert(key, record);
+    keys.insert(entry, change);
     true
 }
 
@@ -213,15 +215,16 @@ pub(crate) fn move_key(call: &mut Call<'_, '_>) -> Run {
     }
     let mut keys = call.keys();
     let found = keys.find(key);
-    let moved = match keys.record(found).cloned() {
-        Some(record) => put(call, target_db, key, record, false),
+    let moved = match keys.view(found).map(|entry| entry.renamed(key)) {
+        Some(entry) => put(call, target_db, entry, false, Change::silent()),
         None => false,
     };
     if moved {
         let mut keys = call.keys();
         let found = keys.find(key);
-        keys.remove(found, key);
-        call.ctx.engine.add_dirty(1);
+        keys.remove(found, key, Change::generic("move_from"));
+        Keyspace::new(call.ctx.engine, call.ctx.effects, target_db, call.ctx.now_ms)
+            .announce(key, Change::generic("move_to"));
         call.log_verbatim();
     }
     call.reply.integer(i64::from(moved));
@@ -244,15 +247,13 @@ pub(crate) fn flushall(call: &mut Call<'_, '_>) -> Run {
 }
 
 fn flush(call: &mut Call<'_, '_>, db: Option<u32>) -> Run {
-    let later = match call.request.arg_at(1) {
-        None => false,
-        Some(mode) if call.len() == 2 && is(mode, "async") => true,
-        Some(mode) if call.len() == 2 && is(mode, "sync") => false,
+    // Memory is freed by and by in either mode: nobody waits for it.
+    match call.request.arg_at(1) {
+        None => {}
+        Some(mode) if call.len() == 2 && (is(mode, "async") || is(mode, "sync")) => {}
         Some(_) => return Err(error::SYNTAX),
-    };
-    let removed = call.ctx.engine.flush(db, call.ctx.now_ms, later);
-    if removed > 0 {
-        call.ctx.engine.add_dirty(removed);
+    }
+    if call.ctx.engine.flush(db, call.ctx.now_ms) > 0 {
         call.log_verbatim();
     }
     call.reply.ok();
@@ -272,7 +273,6 @@ pub(crate) fn swapdb(call: &mut Call<'_, '_>) -> Run {
     let (first, second) = (existing(first)?, existing(second)?);
     if first != second {
         call.ctx.engine.swap(first, second, call.ctx.now_ms);
-        call.ctx.engine.add_dirty(1);
         call.log_verbatim();
     }
     call.reply.ok();
@@ -280,11 +280,11 @@ pub(crate) fn swapdb(call: &mut Call<'_, '_>) -> Run {
 }
 
 /// The name that Redis 7.0 gives to the form of a value.
-pub(crate) fn encoding(record: &Record) -> &'static str {
-    match &record.value {
-        Value::Int(_) => "int",
-        Value::Bytes(bytes) if bytes.len() <= EMBEDDED_LEN_MAX && !record.is_raw() => "embstr",
-        Value::Bytes(_) => "raw",
+pub(crate) fn encoding(entry: EntryView<'_>) -> &'static str {
+    match entry.value() {
+        ValueRef::Int(_) => "int",
+        ValueRef::Bytes(bytes) if bytes.len() <= EMBEDDED_LEN_MAX && !entry.is_raw() => "embstr",
+        ValueRef::Bytes(_) => "raw",
     }
 }
 
@@ -299,9 +299,9 @@ pub(crate) fn object_encoding(call: &mut Call<'_, '_>) -> Run {
 
 /// The number of users of a value, as Redis reports it: values are never shared here, but Redis keeps one object for each
 /// of these numbers and reports this count for all of them. Source: `OBJ_SHARED_INTEGERS`, `OBJ_SHARED_REFCOUNT`.
-pub(crate) fn refcount(record: &Record) -> i64 {
-    match record.value {
-        Value::Int(0..10_000) => i32::MAX.into(),
+pub(crate) fn refcount(entry: EntryView<'_>) -> i64 {
+    match entry.value() {
+        ValueRef::Int(0..10_000) => i32::MAX.into(),
         _ => 1,
     }
 }
@@ -320,7 +320,7 @@ pub(crate) fn object_idletime(call: &mut Call<'_, '_>) -> Run {
     let mut keys = call.keys();
     keys.peek(key);
     let found = keys.find(key);
-    match keys.record(found).map(|record| keys.idle_seconds(record)) {
+    match keys.view(found).map(|entry| keys.idle_seconds(entry)) {
         Some(seconds) => call.reply.integer(i64::from(seconds)),
         None => call.reply.null(),
     }
@@ -355,7 +355,7 @@ pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Run {
         }
         at += 2;
     }
-    match call.keys().peek(key).map(Record::memory_bytes) {
+    match call.keys().peek(key).map(EntryView::memory_bytes) {
         Some(bytes) => call.reply.count(bytes),
         None => call.reply.null(),
     }

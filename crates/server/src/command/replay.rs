@@ -126,7 +126,7 @@ impl Host for Nobody {
         0
     }
     fn write_info(&mut self, _: InfoSection, _: &Engine, _: &mut String) {}
-    fn config_matching(&mut self, _: &[&[u8]]) -> Vec<(String, String)> {
+    fn config_matching(&mut self, _: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         Vec::new()
     }
     fn set_config(&mut self, _: &[(&[u8], &[u8])]) -> Result<(), String> {
@@ -206,9 +206,8 @@ mod tests {
         let (engine, result) =
             replay(&["SELECT 1", "SET n 5 PXAT 1000", "INCR n", "PEXPIREAT n 2000", "PING"]);
         assert_eq!(result, Ok(()));
-        let entries: Vec<_> =
-            engine.entries().map(|it| (it.db, it.value.clone(), it.expires_at_ms)).collect();
-        assert_eq!(entries, [(1, crate::engine::value::Value::Int(6), Some(2000))]);
+        let entries: Vec<_> = engine.entries().map(|it| (it.db, it.value, it.expires_at_ms)).collect();
+        assert_eq!(entries, [(1, crate::engine::ValueRef::Int(6), Some(2000))]);
         let (engine, _) = replay(&["SET n 5 PXAT 1000", "DEL n"]);
         assert!(engine.is_empty());
     }

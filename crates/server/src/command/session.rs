@@ -3,9 +3,10 @@
 use std::fmt::Write;
 
 use crate::command::Command;
-use crate::command::host::ClientFacts;
+use crate::command::host::{ClientFacts, ClientKind};
 use crate::engine::{Engine, WatchToken};
 use crate::protocol::{OwnedRequest, Request, RespVersion};
+use crate::pubsub::SubscriptionCounts;
 
 /// What CLIENT REPLY asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +49,10 @@ pub struct Session {
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: Vec<WatchToken>,
     pub(crate) last_command: Option<&'static Command>,
+    /// What the connection has subscribed to; the names are in the process's registry.
+    pub(crate) subscriptions: SubscriptionCounts,
+    /// MONITOR: the connection is shown what others do.
+    pub(crate) monitors: bool,
     /// Offset in the replication stream behind the last effect of this session: what WAIT and WAITAOF wait for.
     /// Kept by the executor, which alone knows offsets.
     pub last_write_offset: u64,
@@ -68,6 +73,8 @@ impl Session {
             transaction: None,
             watches: Vec::new(),
             last_command: None,
+            subscriptions: SubscriptionCounts::default(),
+            monitors: false,
             last_write_offset: 0,
         }
     }
@@ -100,6 +107,31 @@ impl Session {
     /// Whether commands are being queued.
     pub fn in_transaction(&self) -> bool {
         self.transaction.is_some()
+    }
+
+    /// Whether there is a subscription.
+    pub fn is_subscriber(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// Whether MONITOR has been given.
+    pub fn is_monitor(&self) -> bool {
+        self.monitors
+    }
+
+    /// The class of the connection, as CLIENT LIST TYPE and the limits of output know it.
+    pub fn kind(&self) -> ClientKind {
+        if self.is_subscriber() { ClientKind::PubSub } else { ClientKind::Normal }
+    }
+
+    /// Whether only subscriptions may be changed: RESP2 cannot tell messages from replies.
+    pub(crate) fn is_restricted_to_subscriptions(&self) -> bool {
+        self.version == RespVersion::Resp2 && self.is_subscriber()
+    }
+
+    /// Bytes of queued commands.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
     }
 
     /// Whether the reply of the command that just ran must not be sent: for replies that the executor writes later.
@@ -155,8 +187,17 @@ impl Session {
             .as_ref()
             .map_or(-1, |transaction| i64::try_from(transaction.queue.len()).unwrap_or(i64::MAX));
         let mut kind = String::new();
+        if self.monitors {
+            kind.push('O');
+        }
+        if self.is_subscriber() {
+            kind.push('P');
+        }
         if self.transaction.is_some() {
             kind.push('x');
+        }
+        if facts.is_blocked {
+            kind.push('b');
         }
         if self.no_evict {
             kind.push('e');
@@ -169,11 +210,12 @@ impl Session {
             + facts.query_free_bytes
             + facts.reply_buffer_bytes
             + facts.output_bytes
+            + facts.output_pieces_bytes
             + multi_memory;
         writeln!(
             out,
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
-             qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp=0 obl={} oll=0 omem=0 tot-mem={} events=r cmd={} user={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
+             qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user={} \
              redir=-1 resp={}",
             self.id,
             facts.address,
@@ -184,12 +226,17 @@ impl Session {
             facts.idle_s,
             kind,
             self.db,
+            self.subscriptions.channels,
+            self.subscriptions.patterns,
+            self.subscriptions.shards,
             multi,
             facts.query_bytes,
             facts.query_free_bytes,
             multi_memory,
             facts.reply_buffer_bytes,
             facts.output_bytes,
+            facts.output_pieces,
+            facts.output_pieces_bytes,
             total,
             self.last_command.map_or("NULL", |command| command.full_name),
             self.user(),

@@ -3,8 +3,9 @@
 use super::args::{ExpiryUnit, integer, is};
 use super::{Call, Outcome, ReplyError, Run, error};
 use crate::command::long_double::LongDouble;
-use crate::engine::value::Value;
-use crate::engine::{Expiry, Found};
+use crate::engine::events::Change;
+use crate::engine::object::NewValue;
+use crate::engine::{Expiry, Found, ValueRef};
 use crate::protocol::decode::parse_i64;
 
 mod lcs;
@@ -14,9 +15,9 @@ pub(crate) use lcs::lcs;
 /// Writes the string at a key, or null.
 fn write_value(call: &mut Call<'_, '_>, key: &[u8]) -> bool {
     let (mut keys, reply) = call.keys_and_reply();
-    match keys.read(key).map(|record| &record.value) {
-        Some(Value::Bytes(bytes)) => reply.bulk(bytes),
-        Some(Value::Int(number)) => reply.bulk_integer(*number),
+    match keys.read(key).map(|entry| entry.value()) {
+        Some(ValueRef::Bytes(bytes)) => reply.bulk(bytes),
+        Some(ValueRef::Int(number)) => reply.bulk_integer(number),
         None => {
             reply.null();
             return false;
@@ -32,8 +33,7 @@ pub(crate) fn get(call: &mut Call<'_, '_>) -> Run {
 
 /// Sets a key and records it as `SET key value [PXAT ms | KEEPTTL]`.
 fn set_and_log(call: &mut Call<'_, '_>, found: Found, key: &[u8], value: &[u8], expiry: Expiry) {
-    call.keys().set(found, key, Value::from_bytes(value), expiry);
-    call.ctx.engine.add_dirty(1);
+    call.keys().set(found, key, NewValue::from_bytes(value), expiry, Change::string("set"));
     match expiry {
         Expiry::Clear => call.log(&[b"SET", key, value]),
         Expiry::Keep => call.log(&[b"SET", key, value, b"KEEPTTL"]),
@@ -86,8 +86,7 @@ pub(crate) fn set(call: &mut Call<'_, '_>) -> Run {
     if call.len() == 3 {
         let mut keys = call.keys();
         let found = keys.find(key);
-        keys.set(found, key, Value::from_bytes(value), Expiry::Clear);
-        call.ctx.engine.add_dirty(1);
+        keys.set(found, key, NewValue::from_bytes(value), Expiry::Clear, Change::string("set"));
         call.log_verbatim();
         call.reply.ok();
         return Ok(Outcome::Done);
@@ -161,8 +160,7 @@ pub(crate) fn getdel(call: &mut Call<'_, '_>) -> Run {
 fn remove_and_log(call: &mut Call<'_, '_>, key: &[u8]) {
     let mut keys = call.keys();
     let found = keys.find(key);
-    keys.remove(found, key);
-    call.ctx.engine.add_dirty(1);
+    keys.remove(found, key, Change::generic("del"));
     call.log(&[b"DEL", key]);
 }
 
@@ -200,15 +198,13 @@ pub(crate) fn getex(call: &mut Call<'_, '_>) -> Run {
             remove_and_log(call, key);
         }
         Some((_, ms)) => {
-            call.keys().set_expiry(found, key, Some(ms));
-            call.ctx.engine.add_dirty(1);
+            call.keys().set_expiry(found, key, Some(ms), Change::generic("expire"));
             call.log(&[b"PEXPIREAT", key, itoa::Buffer::new().format(ms).as_bytes()]);
         }
         None if persist => {
             let mut keys = call.keys();
-            if keys.record(found).is_some_and(|record| record.expires_at_ms().is_some()) {
-                keys.set_expiry(found, key, None);
-                call.ctx.engine.add_dirty(1);
+            if keys.view(found).is_some_and(|entry| entry.expires_at_ms().is_some()) {
+                keys.set_expiry(found, key, None, Change::generic("persist"));
                 call.log(&[b"PERSIST", key]);
             }
         }
@@ -255,11 +251,9 @@ fn set_all(call: &mut Call<'_, '_>) {
         let (key, value) = (request.arg(at), request.arg(at + 1));
         let mut keys = call.keys();
         let found = keys.find(key);
-        keys.set(found, key, Value::from_bytes(value), Expiry::Clear);
+        keys.set(found, key, NewValue::from_bytes(value), Expiry::Clear, Change::string("set"));
     }
-    call.ctx.engine.add_dirty((request.len() - 1) / 2);
-    let args = (0..request.len()).map(|at| if at == 0 { &b"MSET"[..] } else { request.arg(at) });
-    call.ctx.effects.push_iter(call.session.db, args);
+    call.log_iter((0..request.len()).map(|at| if at == 0 { &b"MSET"[..] } else { request.arg(at) }));
 }
 
 pub(crate) fn incr(call: &mut Call<'_, '_>) -> Run {
@@ -284,14 +278,13 @@ fn add(call: &mut Call<'_, '_>, amount: i64) -> Run {
     let key = call.arg(1);
     let mut keys = call.keys();
     let found = keys.find(key);
-    let old = match keys.value(found) {
+    let old = match keys.view(found).map(|entry| entry.value()) {
         None => 0,
-        Some(Value::Int(number)) => *number,
-        Some(Value::Bytes(bytes)) => parse_i64(bytes).ok_or(error::NOT_INTEGER)?,
+        Some(ValueRef::Int(number)) => number,
+        Some(ValueRef::Bytes(bytes)) => parse_i64(bytes).ok_or(error::NOT_INTEGER)?,
     };
     let new = old.checked_add(amount).ok_or(error::OVERFLOW)?;
-    keys.set(found, key, Value::Int(new), Expiry::Keep);
-    call.ctx.engine.add_dirty(1);
+    keys.set(found, key, NewValue::Int(new), Expiry::Keep, Change::string("incrby"));
     call.log_verbatim();
     call.reply.integer(new);
     Ok(Outcome::Done)
@@ -302,15 +295,14 @@ pub(crate) fn incrbyfloat(call: &mut Call<'_, '_>) -> Run {
     let mut keys = call.keys();
     let found = keys.find(key);
     let mut buffer = itoa::Buffer::new();
-    let old = match keys.value(found) {
+    let old = match keys.view(found) {
         None => LongDouble::ZERO,
-        Some(value) => LongDouble::parse(value.as_bytes(&mut buffer)).ok_or(error::NOT_FLOAT)?,
+        Some(entry) => LongDouble::parse(entry.value().as_bytes(&mut buffer)).ok_or(error::NOT_FLOAT)?,
     };
     let amount = LongDouble::parse(call.arg(2)).ok_or(error::NOT_FLOAT)?;
     let new = old.add(amount).ok_or(error::NAN_OR_INFINITY)?.to_string().into_bytes();
     // The result is text, as in Redis: an integer is recognised when a client sends one.
-    call.keys().set(found, key, Value::Bytes(new.clone()), Expiry::Keep);
-    call.ctx.engine.add_dirty(1);
+    call.keys().set(found, key, NewValue::Bytes(&new), Expiry::Keep, Change::string("incrbyfloat"));
     call.log(&[b"SET", key, &new, b"KEEPTTL"]);
     call.reply.bulk(&new);
     Ok(Outcome::Done)
@@ -326,18 +318,19 @@ pub(crate) fn append(call: &mut Call<'_, '_>) -> Run {
     let (key, value) = (call.arg(1), call.arg(2));
     let mut keys = call.keys();
     let found = keys.find(key);
-    let len = match keys.value(found).map(Value::len) {
+    let change = Change::string("append");
+    let len = match keys.view(found).map(|entry| entry.value().len()) {
         None => {
-            keys.set(found, key, Value::from_bytes(value), Expiry::Clear);
+            keys.set(found, key, NewValue::from_bytes(value), Expiry::Clear, change);
             value.len()
         }
         Some(len) => {
             check_len(call, len as u64, value.len() as u64)?;
-            call.keys().edit(found, key, |bytes| bytes.extend_from_slice(value));
-            len + value.len()
+            let new_len = len + value.len();
+            call.keys().edit(found, key, new_len, change, |bytes| bytes[len..].copy_from_slice(value));
+            new_len
         }
     };
-    call.ctx.engine.add_dirty(1);
     call.log_verbatim();
     call.reply.count(len);
     Ok(Outcome::Done)
@@ -345,7 +338,7 @@ pub(crate) fn append(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn strlen(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
-    let len = call.keys().read(key).map_or(0, |record| record.value.len());
+    let len = call.keys().read(key).map_or(0, |entry| entry.value().len());
     call.reply.count(len);
     Ok(Outcome::Done)
 }
@@ -368,7 +361,7 @@ pub(crate) fn getrange(call: &mut Call<'_, '_>) -> Run {
     let (start, end) = (integer(call.arg(2))?, integer(call.arg(3))?);
     let (mut keys, reply) = call.keys_and_reply();
     let mut buffer = itoa::Buffer::new();
-    let bytes = keys.read(key).map_or(&b""[..], |record| record.value.as_bytes(&mut buffer));
+    let bytes = keys.read(key).map_or(&b""[..], |entry| entry.value().as_bytes(&mut buffer));
     reply.bulk(clip_range(start, end, bytes.len()).map_or(&b""[..], |range| &bytes[range]));
     Ok(Outcome::Done)
 }
@@ -383,22 +376,18 @@ pub(crate) fn setrange(call: &mut Call<'_, '_>) -> Run {
     let offset = u64::try_from(offset).map_err(|_| error::OFFSET_OUT_OF_RANGE)?;
     let mut keys = call.keys();
     let found = keys.find(key);
-    let len = keys.value(found).map_or(0, Value::len);
+    let len = keys.view(found).map_or(0, |entry| entry.value().len());
     if value.is_empty() {
         call.reply.count(len);
         return Ok(Outcome::Done);
     }
     check_len(call, offset, value.len() as u64)?;
     let offset = usize::try_from(offset).map_err(|_| error::STRING_TOO_LONG)?;
-    let new_len = call.keys().edit(found, key, |bytes| {
-        let end = offset + value.len();
-        if bytes.len() < end {
-            bytes.resize(end, 0);
-        }
+    let end = offset + value.len();
+    let new_len = len.max(end);
+    call.keys().edit(found, key, new_len, Change::string("setrange"), |bytes| {
         bytes[offset..end].copy_from_slice(value);
-        bytes.len()
     });
-    call.ctx.engine.add_dirty(1);
     call.log_verbatim();
     call.reply.count(new_len);
     Ok(Outcome::Done)

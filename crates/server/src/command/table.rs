@@ -41,6 +41,8 @@ pub mod flags {
     pub const NO_MULTI: u64 = 1 << 12;
     /// Allowed while a script is busy.
     pub const ALLOW_BUSY: u64 = 1 << 13;
+    /// About publish and subscribe.
+    pub const PUBSUB: u64 = 1 << 14;
     /// Ours: needs `enable-…-command`.
     pub const PROTECTED: u64 = 1 << 32;
     /// Ours: meets keys that it does not name, so what expires on the way is not one unit with it.
@@ -53,6 +55,10 @@ pub mod flags {
     pub const EXEC: u64 = 1 << 36;
     /// Ours: PING, refused like a write when the disk fails, so that monitoring notices.
     pub const PING: u64 = 1 << 37;
+    /// Ours: what a subscriber may say in RESP2.
+    pub const SUBSCRIBER: u64 = 1 << 38;
+    /// Ours: may speak to replicas without a change of data (PUBLISH), so a connection that monitors may not.
+    pub const MAY_REPLICATE: u64 = 1 << 39;
 
     /// Names in the order in which `COMMAND` lists them.
     pub const NAMES: &[(u64, &str)] = &[
@@ -60,6 +66,7 @@ pub mod flags {
         (READONLY, "readonly"),
         (DENYOOM, "denyoom"),
         (ADMIN, "admin"),
+        (PUBSUB, "pubsub"),
         (NOSCRIPT, "noscript"),
         (LOADING, "loading"),
         (STALE, "stale"),
@@ -137,6 +144,8 @@ pub enum Group {
     Transactions,
     /// Scripts and functions.
     Scripting,
+    /// Publish and subscribe.
+    PubSub,
 }
 
 impl Group {
@@ -150,6 +159,7 @@ impl Group {
             Group::Server => "server",
             Group::Transactions => "transactions",
             Group::Scripting => "scripting",
+            Group::PubSub => "pubsub",
         }
     }
 }
@@ -218,6 +228,9 @@ impl Command {
         }
         if self.has(flags::ADMIN) {
             all |= categories::ADMIN | categories::DANGEROUS;
+        }
+        if self.has(flags::PUBSUB) {
+            all |= categories::PUBSUB;
         }
         all | if self.has(flags::FAST) { categories::FAST } else { categories::SLOW }
     }

@@ -32,6 +32,9 @@ struct Unit {
     atomic: bool,
 }
 
+/// Capacity that a buffer keeps whatever it is used for, in bytes.
+const CAPACITY_KEPT: usize = 1 << 20;
+
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
@@ -69,6 +72,11 @@ impl EffectBuffer {
     /// Forgets the bytes and keeps their memory; the selected database stays known.
     pub fn clear(&mut self) {
         debug_assert!(self.unit.is_none(), "units are not cut");
+        // An unusually large turn does not keep its memory: it goes in halves, so that a steady load allocates nothing.
+        if self.bytes.capacity() > CAPACITY_KEPT && self.bytes.len() < self.bytes.capacity() / 8 {
+            self.bytes.truncate(0);
+            self.bytes.shrink_to(self.bytes.capacity() / 2);
+        }
         self.bytes.clear();
         self.commands = 0;
     }
@@ -198,6 +206,18 @@ mod tests {
         effects.reset_database();
         effects.push(0, &[b"DEL", b"a"]);
         assert_eq!(effects.commands(), 2);
+    }
+
+    #[test]
+    fn the_memory_of_a_large_turn_is_given_back() {
+        let mut effects = EffectBuffer::new();
+        effects.push(0, &[b"SET", b"a", &vec![0; 64 << 20]]);
+        effects.clear();
+        for _ in 0..10 {
+            effects.push(0, &[b"SET", b"a", b"b"]);
+            effects.clear();
+        }
+        assert!(effects.bytes.capacity() <= 2 * CAPACITY_KEPT, "{}", effects.bytes.capacity());
     }
 
     #[test]

@@ -1,8 +1,17 @@
-//! One database as commands see it, at one moment.
+//! One database as commands see it, at one moment; and the only way in which a value changes.
+//!
+//! ```text
+//!  command ─▶ Keyspace::{set, edit, set_expiry, remove, insert}(…, Change)
+//!               └─▶ Table (pre-image for a snapshot, memory) ─▶ watchers ─▶ count of changes ─▶ keyspace event ─▶ owed to the log
+//! ```
+//!
+//! A change is owed to the log until the command records an effect after it; a command that ends in debt panics, so that
+//! nothing is acknowledged that a restart would forget ([`Engine::check_logged`]).
 
 use super::effects::EffectBuffer;
-use super::table::{Position, Record};
-use super::value::Value;
+use super::events::{Change, class};
+use super::object::{Entry, EntryView, NewValue};
+use super::table::Position;
 use super::{Engine, is_expired};
 
 /// The door of commands to the keys of a database: expiry, watches and access times are taken care of here.
@@ -16,7 +25,7 @@ pub(crate) struct Keyspace<'a> {
 /// Where a key is, or would be. Valid until the next change of the database.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
-    hash: u32,
+    hash: u64,
     at: Option<Position>,
 }
 
@@ -46,12 +55,13 @@ impl<'a> Keyspace<'a> {
     }
 
     /// Finds a key. If it has expired it is removed, a `DEL` is recorded, and it is not there.
+    #[inline]
     pub(crate) fn find(&mut self, key: &[u8]) -> Found {
+        let hash = self.engine.hash_of(key);
         let table = self.engine.table(self.db);
-        let hash = table.hash(key);
         let at = table.find(hash, key);
         if let Some(found) = at
-            && self.engine.is_expired(self.engine.table(self.db).record(found).expires_at_ms(), self.now_ms)
+            && self.engine.is_expired(table.view(found).expires_at_ms(), self.now_ms)
         {
             self.engine.collect(self.db, found, self.effects);
             return Found { hash, at: None };
@@ -60,124 +70,172 @@ impl<'a> Keyspace<'a> {
     }
 
     /// Finds a key for a read: counts hit or miss and notes the access.
-    pub(crate) fn read(&mut self, key: &[u8]) -> Option<&Record> {
+    #[inline]
+    pub(crate) fn read(&mut self, key: &[u8]) -> Option<EntryView<'_>> {
         let found = self.find(key);
         match found.at {
             Some(at) => {
                 self.engine.stats.keyspace_hits += 1;
                 let seconds = self.access_seconds();
-                let table = self.engine.table_mut(self.db);
-                table.touch(at, seconds);
-                Some(table.record(at))
+                self.engine.table_mut(self.db).touch(at, seconds);
+                Some(self.engine.table(self.db).view(at))
             }
             None => {
-                self.engine.stats.keyspace_misses += 1;
+                self.missed(key);
                 None
             }
         }
     }
 
     /// Finds a key for a question about it: counts hit or miss, and is no access.
-    pub(crate) fn peek(&mut self, key: &[u8]) -> Option<&Record> {
+    pub(crate) fn peek(&mut self, key: &[u8]) -> Option<EntryView<'_>> {
         let found = self.find(key);
         match found.at {
             Some(_) => self.engine.stats.keyspace_hits += 1,
-            None => self.engine.stats.keyspace_misses += 1,
+            None => self.missed(key),
         }
-        self.record(found)
+        self.view(found)
     }
 
-    pub(crate) fn record(&self, found: Found) -> Option<&Record> {
-        found.at.map(|at| self.engine.table(self.db).record(at))
+    /// The entry of a key that is there and not expired, without any of what a read brings about.
+    pub(crate) fn view_of(&self, key: &[u8]) -> Option<EntryView<'_>> {
+        let table = self.engine.table(self.db);
+        let entry = table.view(table.find(self.engine.hash_of(key), key)?);
+        (!self.engine.is_expired(entry.expires_at_ms(), self.now_ms)).then_some(entry)
     }
 
-    pub(crate) fn value(&self, found: Found) -> Option<&Value> {
-        self.record(found).map(|record| &record.value)
+    fn missed(&mut self, key: &[u8]) {
+        self.engine.stats.keyspace_misses += 1;
+        self.engine.events.push(self.db, class::KEY_MISS, "keymiss", key);
+    }
+
+    pub(crate) fn view(&self, found: Found) -> Option<EntryView<'_>> {
+        found.at.map(|at| self.engine.table(self.db).view(at))
+    }
+
+    /// Everything that a change of a key brings about, whatever the change is.
+    fn changed(&mut self, key: &[u8], change: Change) {
+        self.engine.watches.changed(self.db, key);
+        self.engine.dirty += change.dirty();
+        self.engine.events.push_change(self.db, change, key);
+        self.engine.owed += 1;
+    }
+
+    /// Tells of an event of a change that was made silently.
+    pub(crate) fn announce(&mut self, key: &[u8], change: Change) {
+        self.engine.events.push_change(self.db, change, key);
+    }
+
+    fn made(&mut self, key: &[u8]) {
+        self.engine.events.push(self.db, class::NEW, "new", key);
     }
 
     /// Sets a key to a value, whatever it was.
-    pub(crate) fn set(&mut self, found: Found, key: &[u8], value: Value, expiry: Expiry) {
+    pub(crate) fn set(
+        &mut self,
+        found: Found,
+        key: &[u8],
+        value: NewValue<'_>,
+        expiry: Expiry,
+        change: Change,
+    ) {
         let seconds = self.access_seconds();
-        let table = self.engine.table_mut(self.db);
         match found.at {
             Some(at) => {
-                table.modify(at, |record| {
-                    record.value = value;
-                    record.set_raw(false);
-                    record.set_accessed(seconds);
+                let replaced = self.engine.with_table(self.db, |table| {
+                    table.change(at, |entry| {
+                        match expiry {
+                            Expiry::Keep => {}
+                            Expiry::Clear => entry.set_expires_at_ms(None),
+                            Expiry::At(ms) => entry.set_expires_at_ms(Some(ms)),
+                        }
+                        let replaced = entry.set_value(value);
+                        entry.set_accessed(seconds);
+                        replaced
+                    })
                 });
-                match expiry {
-                    Expiry::Keep => {}
-                    Expiry::Clear => table.set_expiry(at, None),
-                    Expiry::At(ms) => table.set_expiry(at, Some(ms)),
-                }
+                self.engine.discard(replaced);
             }
             None => {
                 let expires_at_ms = match expiry {
                     Expiry::Keep | Expiry::Clear => None,
                     Expiry::At(ms) => Some(ms),
                 };
-                let mut record = Record::new(Box::from(key), value, found.hash, expires_at_ms);
-                record.set_accessed(seconds);
-                table.insert(found.hash, record);
+                let entry = Entry::new(key, value, expires_at_ms, seconds);
+                self.engine.with_table(self.db, |table| table.insert(found.hash, entry));
+                self.made(key);
             }
         }
-        self.engine.watches.changed(self.db, key);
+        self.changed(key, change);
+        if matches!(expiry, Expiry::At(_)) {
+            self.engine.events.push(self.db, class::GENERIC, "expire", key);
+        }
     }
 
-    /// Sets a key to bytes that count as raw from the start, without expiry.
-    pub(crate) fn set_raw(&mut self, found: Found, key: &[u8], bytes: Vec<u8>) {
-        self.edit(found, key, |old| *old = bytes);
-        let found = self.find(key);
-        self.set_expiry(found, key, None);
-    }
-
-    /// Changes the bytes of a key in place, an absent key beginning empty; from then on it counts as raw.
-    pub(crate) fn edit<R>(&mut self, found: Found, key: &[u8], change: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    /// Changes the bytes of a key in place, after cutting them or filling them up with zeros to `len`; an absent key
+    /// begins empty. From then on it counts as raw.
+    pub(crate) fn edit<R>(
+        &mut self,
+        found: Found,
+        key: &[u8],
+        len: usize,
+        change: Change,
+        edit: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
         let seconds = self.access_seconds();
-        let table = self.engine.table_mut(self.db);
         let result = match found.at {
-            Some(at) => table.modify(at, |record| {
-                record.set_raw(true);
-                record.set_accessed(seconds);
-                change(record.value.make_bytes())
+            Some(at) => self.engine.with_table(self.db, |table| {
+                table.change(at, |entry| {
+                    entry.set_accessed(seconds);
+                    entry.edit(len, edit)
+                })
             }),
             None => {
-                let mut bytes = Vec::new();
-                let result = change(&mut bytes);
-                let mut record = Record::new(Box::from(key), Value::Bytes(bytes), found.hash, None);
-                record.set_raw(true);
-                record.set_accessed(seconds);
-                table.insert(found.hash, record);
+                let mut entry = Entry::new(key, NewValue::Bytes(b""), None, seconds);
+                let result = entry.edit(len, edit);
+                self.engine.with_table(self.db, |table| table.insert(found.hash, entry));
+                self.made(key);
                 result
             }
         };
-        self.engine.watches.changed(self.db, key);
+        self.changed(key, change);
         result
     }
 
-    /// Changes the expiry of a key that is there.
-    pub(crate) fn set_expiry(&mut self, found: Found, key: &[u8], expires_at_ms: Option<i64>) {
+    /// Changes the expiry of a key; nothing happens when it is not there.
+    pub(crate) fn set_expiry(
+        &mut self,
+        found: Found,
+        key: &[u8],
+        expires_at_ms: Option<i64>,
+        change: Change,
+    ) {
         if let Some(at) = found.at {
-            self.engine.table_mut(self.db).set_expiry(at, expires_at_ms);
-            self.engine.watches.changed(self.db, key);
+            self.engine.with_table(self.db, |table| {
+                table.change(at, |entry| entry.set_expires_at_ms(expires_at_ms));
+            });
+            self.changed(key, change);
         }
     }
 
-    /// Removes a key and gives what it held.
-    pub(crate) fn remove(&mut self, found: Found, key: &[u8]) -> Option<Record> {
-        let at = found.at?;
-        let record = self.engine.table_mut(self.db).remove(at);
-        self.engine.watches.changed(self.db, key);
-        Some(record)
+    /// Removes a key; false when it is not there.
+    pub(crate) fn remove(&mut self, found: Found, key: &[u8], change: Change) -> bool {
+        let Some(at) = found.at else { return false };
+        let entry = self.engine.with_table(self.db, |table| table.remove(at));
+        // The bytes of a large value are freed by somebody who has time.
+        self.engine.discard(entry.view().shared_blob());
+        drop(entry);
+        self.changed(key, change);
+        true
     }
 
-    /// Inserts what another key held, with its expiry, under a name that is not there.
-    pub(crate) fn insert(&mut self, key: &[u8], record: Record) {
-        let table = self.engine.table_mut(self.db);
-        let hash = table.hash(key);
-        table.insert(hash, record.renamed(Box::from(key), hash));
-        self.engine.watches.changed(self.db, key);
+    /// Inserts an entry under its key, which is not there.
+    pub(crate) fn insert(&mut self, entry: Entry, change: Change) {
+        let key = Box::<[u8]>::from(entry.view().key());
+        let hash = self.engine.hash_of(&key);
+        self.engine.with_table(self.db, |table| table.insert(hash, entry));
+        self.made(&key);
+        self.changed(&key, change);
     }
 
     /// Number of keys, expired ones that were not collected yet included.
@@ -185,9 +243,9 @@ impl<'a> Keyspace<'a> {
         self.engine.table(self.db).len()
     }
 
-    /// Seconds since the last access of a record.
-    pub(crate) fn idle_seconds(&self, record: &Record) -> u32 {
-        self.access_seconds().wrapping_sub(record.accessed()) & (u32::MAX >> 1)
+    /// Seconds since the last access of an entry.
+    pub(crate) fn idle_seconds(&self, entry: EntryView<'_>) -> u32 {
+        self.access_seconds().wrapping_sub(entry.accessed()) & ACCESS_MASK
     }
 
     /// A key that is not expired, at random.
@@ -195,33 +253,34 @@ impl<'a> Keyspace<'a> {
         // Expired keys that are met are removed, so the loop ends.
         loop {
             let random = self.engine.next_random();
-            let at = self.engine.table(self.db).near(random)?;
-            let record = self.engine.table(self.db).record(at);
-            if !self.engine.is_expired(record.expires_at_ms(), self.now_ms) {
-                return Some(record.key.clone());
+            let table = self.engine.table(self.db);
+            let at = table.near(random)?;
+            let entry = table.view(at);
+            if !self.engine.is_expired(entry.expires_at_ms(), self.now_ms) {
+                return Some(Box::from(entry.key()));
             }
             self.engine.collect(self.db, at, self.effects);
         }
     }
 
-    /// Visits keys that are not expired, from `cursor` on, until at least `count` keys were met; gives the next cursor.
+    /// Visits keys that are not expired, from `cursor` on, until at least `count` keys were met; returns the next cursor.
     /// Expired keys that are met are removed.
-    pub(crate) fn scan(&mut self, cursor: u64, count: usize, mut visit: impl FnMut(&Record)) -> u64 {
+    pub(crate) fn scan(&mut self, cursor: u64, count: usize, mut visit: impl FnMut(EntryView<'_>)) -> u64 {
         // Empty buckets count a little, so that a sparse table does not make one call long.
         let mut buckets_left = count.saturating_mul(10);
         let mut met = 0;
         let mut cursor = cursor;
-        let mut expired = Vec::new();
+        let mut expired: Vec<Box<[u8]>> = Vec::new();
         loop {
             let table = self.engine.table(self.db);
             let (replaying, now_ms) = (self.engine.replaying, self.now_ms);
             cursor = table.scan_bucket(cursor, |at| {
                 met += 1;
-                let record = table.record(at);
-                if !replaying && is_expired(record.expires_at_ms(), now_ms) {
-                    expired.push(record.key.clone());
+                let entry = table.view(at);
+                if !replaying && is_expired(entry.expires_at_ms(), now_ms) {
+                    expired.push(Box::from(entry.key()));
                 } else {
-                    visit(record);
+                    visit(entry);
                 }
             });
             buckets_left = buckets_left.saturating_sub(1);
@@ -236,13 +295,13 @@ impl<'a> Keyspace<'a> {
     }
 
     /// Visits all keys that are not expired.
-    pub(crate) fn for_each(&mut self, mut visit: impl FnMut(&Record)) {
-        let mut expired = Vec::new();
-        for record in self.engine.table(self.db).records() {
-            if self.engine.is_expired(record.expires_at_ms(), self.now_ms) {
-                expired.push(record.key.clone());
+    pub(crate) fn for_each(&mut self, mut visit: impl FnMut(EntryView<'_>)) {
+        let mut expired: Vec<Box<[u8]>> = Vec::new();
+        for entry in self.engine.table(self.db).entries() {
+            if self.engine.is_expired(entry.expires_at_ms(), self.now_ms) {
+                expired.push(Box::from(entry.key()));
             } else {
-                visit(record);
+                visit(entry);
             }
         }
         for key in expired {
@@ -252,6 +311,9 @@ impl<'a> Keyspace<'a> {
 
     fn access_seconds(&self) -> u32 {
         // Only differences matter, so the upper bits may go.
-        u32::try_from((self.now_ms / 1000) & i64::from(u32::MAX >> 1)).unwrap_or(0)
+        u32::try_from((self.now_ms / 1000) & i64::from(ACCESS_MASK)).unwrap_or(0)
     }
 }
+
+/// Bits of an access time that entries keep.
+const ACCESS_MASK: u32 = 0x00ff_ffff;

@@ -1,86 +1,144 @@
 //! The key table of one database: a segmented extendible hash table that can be saved while it changes.
 //!
 //! ```text
-//!  hash (32 bits):  dddd…d ............ bbbbbb
-//!                   │                   └ bucket within the segment
-//!                   └ directory ─▶ segment of 64 buckets ─▶ bucket: a short list of records, and an epoch
+//!  hash (64 bits):  dddd…d ………… tttttttt llllllll llllllll llllllll llllllll
+//!                   │           │        └ home bucket within the segment: this part as a fraction
+//!                   │           └ tag: compared for all nine slots of a bucket at once
+//!                   └ directory ─▶ buckets of a segment ─▶ bucket: one line of the cache ─▶ entry
 //! ```
 //!
-//! - A segment that is full on average splits in two by one more bit of the hash; no insert ever moves more than one
-//!   segment. Two halves that have become nearly empty merge again, and the directory shrinks with them.
-//! - **Snapshots.** A cut starts a new epoch. A bucket whose epoch is older has not been saved; whoever is about to change
-//!   it saves it first (a split saves its whole segment), and a walk saves the rest. So what is saved is exactly the
-//!   content at the cut, each key once, in no particular order. Saved entries wait in the table until they are taken.
-//! - **Scanning** goes by hash, so a position stays valid when segments split or merge ([`scan`]).
-//! - **Expiry** is in the record; an ordered index of (expiry, hash) finds what is due.
+//! - **Growth.** A segment has up to 64 buckets. It grows once, then splits in two by one more bit of the hash; no insert
+//!   ever moves more than one segment. Segments take different paths, so that they do not grow all at the same time. Two
+//!   halves that have become nearly empty merge again, and the directory shrinks with them.
+//! - **Snapshots.** A cut starts a new epoch; a bit for each bucket says whether it is saved. Whoever is about to change a
+//!   bucket saves it first (a rebuilt segment is saved whole), and a walk saves the rest. So what is saved is exactly the
+//!   content at the cut, each key once, in no particular order.
+//! - **Scanning** goes by hash, so a position stays valid when segments grow, split or merge ([`scan`]).
+//! - **Expiry** is in the entry; each segment keeps a heap of what is due, and the table an ordered set of their tops.
+//! - **Cluster slots.** The caller computes the hash. A hash whose top bits are a slot makes the keys of a slot neighbours.
 //!
 //! Clients choose keys, so the hash is keyed by a secret seed.
 
+#![expect(
+    unsafe_code,
+    reason = "addresses of buckets and entries: see docs/decisions/0018-entry-and-table.md"
+)]
+
+mod bucket;
 mod scan;
 mod segment;
 mod snapshot;
 
 use std::collections::BTreeSet;
-use std::hash::Hasher;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use crate::engine::value::{Entry, Value};
-pub(crate) use segment::Record;
-use segment::{BUCKETS, Segment, bucket_of};
+use super::chunk::Chunk;
+use super::object::{Entry, EntryView};
+use bucket::{Bucket, prefetch, tag_of};
+use segment::{Place, Segment, home_of, index_time};
 use snapshot::Saving;
 
-/// Records a segment holds before it splits: ten a bucket.
-const SPLIT_LEN: usize = BUCKETS * 10;
-/// Records two halves may hold together to be merged: two a bucket, far enough from [`SPLIT_LEN`] not to swing.
-const MERGE_LEN: usize = BUCKETS * 2;
-/// Most bits of the hash that choose a segment; the other six choose the bucket.
-const DEPTH_MAX: u32 = 26;
-/// Estimate of what one element of the expiry index takes, nodes and their slack included, in bytes.
-const EXPIRY_COST: usize = 24;
+/// Entries that two halves may hold together to be merged: far enough from the limit not to swing.
+const MERGE_LEN: usize = 230;
+/// Most bits of the hash that choose a segment.
+const DEPTH_MAX: u32 = 30;
 
 /// Key of the hash function; secret, random per process.
 #[derive(Debug, Clone, Copy)]
 pub struct HashSeed(pub [u64; 2]);
 
-/// Where a record is. Valid until the table changes.
+/// The keyed hash of keys.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyHasher(SipHasher13);
+
+impl KeyHasher {
+    pub(crate) fn new(seed: HashSeed) -> KeyHasher {
+        KeyHasher(SipHasher13::new_with_keys(seed.0[0], seed.0[1]))
+    }
+
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.0.hash(key)
+    }
+}
+
+/// Where an entry is. Valid until the table changes its structure; a position that is not valid any more is noticed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Position {
+    bucket: NonNull<Bucket>,
+    /// What [`Table::version`] was.
+    version: u64,
     segment: u32,
-    bucket: u32,
-    slot: u32,
+    place: Place,
+}
+
+/// Where the buckets of a segment are, beside the segment that owns them.
+#[derive(Debug, Clone, Copy)]
+struct Route {
+    first: NonNull<Bucket>,
+    count: u32,
+    segment: u32,
+}
+
+/// How long rebuilding segments took, in the processor's time of the thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Segments rebuilt.
+    pub rebuilds: u64,
+    /// The longest.
+    pub longest: Duration,
+    /// Numbers of rebuilds below 16, 32, 64, 128, 256, 512 and 1024 microseconds, and of the others.
+    pub histogram: [u64; 8],
 }
 
 #[derive(Debug)]
 pub(crate) struct Table {
-    seed: HashSeed,
-    /// Index into `segments` by the top `depth` bits of the hash.
-    directory: Vec<u32>,
+    hasher: KeyHasher,
+    /// By the top `depth` bits of the hash.
+    ///
+    /// Invariant: a route names the buckets of the segment with its number.
+    directory: Vec<Route>,
     depth: u32,
     /// Segments by number; numbers of merged segments are used again.
-    segments: Vec<Option<Box<Segment>>>,
+    segments: Vec<Option<Segment>>,
     free: Vec<u32>,
     /// Number of segments at each depth, to know when the directory can shrink.
     at_depth: [u32; DEPTH_MAX as usize + 1],
     len: usize,
-    /// Bytes of records, segments and index, as estimated by `Record::memory_bytes` and the constants here.
+    /// Bytes of entries and segments.
     bytes: usize,
-    /// Pairs of (expiry, hash). Two keys that share both share an element, so lookups scan the bucket.
-    expiry: BTreeSet<(i64, u32)>,
+    /// The earliest expiry of each segment that has one, or an earlier time.
+    due: BTreeSet<(u64, u32)>,
     expiring: usize,
     /// Sum of all expiries, for their mean.
     expiry_sum: i128,
     epoch: u32,
     saving: Option<Saving>,
-    /// Saved and not yet taken.
-    pending: Vec<Entry>,
-    pending_bytes: usize,
+    /// Saved because it was about to change, and not yet taken.
+    pending: Chunk,
+    /// Unique among all tables of the process, and new whenever buckets are moved.
+    version: u64,
+    growth: Growth,
+    /// Where the next step of [`Table::relocate`] goes on.
+    relocated: usize,
+}
+
+// SAFETY: routes point at buckets that the segments of the same table own, and are used through it only.
+unsafe impl Send for Table {}
+
+fn next_version() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Table {
-    pub(crate) fn new(seed: HashSeed, epoch: u32) -> Table {
+    pub(crate) fn new(hasher: KeyHasher, epoch: u32) -> Table {
         Table {
-            seed,
+            hasher,
             directory: Vec::new(),
             depth: 0,
             segments: Vec::new(),
@@ -88,13 +146,15 @@ impl Table {
             at_depth: [0; DEPTH_MAX as usize + 1],
             len: 0,
             bytes: 0,
-            expiry: BTreeSet::new(),
+            due: BTreeSet::new(),
             expiring: 0,
             expiry_sum: 0,
             epoch,
             saving: None,
-            pending: Vec::new(),
-            pending_bytes: 0,
+            pending: Chunk::default(),
+            version: next_version(),
+            growth: Growth::default(),
+            relocated: 0,
         }
     }
 
@@ -115,291 +175,483 @@ impl Table {
 
     /// Bytes held, saved and not yet taken entries included.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.bytes + self.pending_bytes + self.directory.len() * size_of::<u32>()
+        self.bytes
+            + self.pending.held_bytes()
+            + self.directory.capacity() * size_of::<Route>()
+            + self.due.len() * 2 * size_of::<(u64, u32)>()
     }
 
-    pub(crate) fn hash(&self, key: &[u8]) -> u32 {
-        let mut hasher = SipHasher13::new_with_keys(self.seed.0[0], self.seed.0[1]);
-        hasher.write(key);
-        u32::try_from(hasher.finish() >> 32).expect("32 bits are left")
+    pub(crate) fn growth(&self) -> Growth {
+        self.growth
     }
 
-    pub(crate) fn find(&self, hash: u32, key: &[u8]) -> Option<Position> {
-        if self.len == 0 {
-            return None;
+    fn directory_index(hash: u64, depth: u32) -> usize {
+        // A shift by 64 is not defined, hence the detour.
+        usize::try_from((hash >> 1) >> (63 - depth)).expect("at most 30 bits are left")
+    }
+
+    #[inline]
+    fn route(&self, hash: u64) -> Option<&Route> {
+        self.directory.get(Table::directory_index(hash, self.depth))
+    }
+
+    /// Asks the processor for the bucket of a key.
+    #[inline]
+    pub(crate) fn prefetch_bucket(&self, hash: u64) {
+        if let Some(route) = self.route(hash) {
+            let offset = home_of(hash, route.count as usize) * size_of::<Bucket>();
+            prefetch(route.first.as_ptr().addr() + offset);
         }
-        let segment = self.segment_of(hash);
-        let bucket = bucket_of(hash);
-        let records = &self.segments[segment as usize].as_ref()?.buckets[bucket].records;
-        let slot = records.iter().position(|record| record.hash == hash && *record.key == *key)?;
-        Some(Position { segment, bucket: index(bucket), slot: index(slot) })
     }
 
-    pub(crate) fn record(&self, at: Position) -> &Record {
-        &self.segment(at.segment).buckets[at.bucket as usize].records[at.slot as usize]
+    /// Asks the processor for the entry of a key, whose bucket has arrived by now.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        if let Some(route) = self.route(hash) {
+            let bucket = self.bucket_of(route, home_of(hash, route.count as usize));
+            for slot in bucket.matches(tag_of(hash)) {
+                bucket.prefetch_entry(slot);
+            }
+        }
+    }
+
+    #[inline]
+    fn bucket_of(&self, route: &Route, at: usize) -> &Bucket {
+        // SAFETY: the bucket is one of our segments', and the table is borrowed.
+        unsafe { Table::bucket_address(route, at).as_ref() }
+    }
+
+    #[inline]
+    fn bucket_address(route: &Route, at: usize) -> NonNull<Bucket> {
+        assert!(at < route.count as usize, "the bucket exists");
+        // SAFETY: the route names the buckets of one of our segments, which has `count` of them.
+        unsafe { route.first.add(at) }
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Position> {
+        let route = self.route(hash)?;
+        let (count, tag) = (route.count as usize, tag_of(hash));
+        let mut at = home_of(hash, count);
+        for _ in 0..count {
+            let bucket = self.bucket_of(route, at);
+            for slot in bucket.matches(tag) {
+                if bucket.view(slot).key() == key {
+                    return Some(Position {
+                        bucket: Table::bucket_address(route, at),
+                        version: self.version,
+                        segment: route.segment,
+                        place: Place { bucket: at, slot },
+                    });
+                }
+            }
+            if !bucket.has_overflowed() {
+                return None;
+            }
+            at = if at + 1 == count { 0 } else { at + 1 };
+        }
+        None
+    }
+
+    /// The entry at a position.
+    ///
+    /// # Panics
+    /// If the position is not valid any more.
+    #[inline]
+    pub(crate) fn view(&self, at: Position) -> EntryView<'_> {
+        assert!(at.version == self.version, "the position is of this table as it is");
+        // SAFETY: versions are unique, and buckets stay where they are until the version changes.
+        unsafe { at.bucket.as_ref() }.view(at.place.slot)
     }
 
     /// Notes an access, which is not part of what snapshots save.
+    #[inline]
     pub(crate) fn touch(&mut self, at: Position, seconds: u32) {
-        let segment = self.segments[at.segment as usize].as_mut().expect("positions point at segments");
-        segment.buckets[at.bucket as usize].records[at.slot as usize].set_accessed(seconds);
+        if self.view(at).accessed() != seconds & 0x00ff_ffff {
+            self.segment_mut(at.segment)
+                .bucket_mut(at.place.bucket)
+                .change(at.place.slot, |entry| entry.set_accessed(seconds));
+        }
     }
 
     /// Inserts a key that is not there.
-    pub(crate) fn insert(&mut self, hash: u32, record: Record) {
-        debug_assert!(self.find(hash, &record.key).is_none(), "the key is new");
-        if self.directory.is_empty() {
-            self.directory.push(0);
-            self.segments.push(Some(Segment::new(0, 0, self.epoch)));
-            self.at_depth[0] = 1;
-            self.bytes += Segment::MEMORY_BYTES;
-        }
-        let mut number = self.segment_of(hash);
-        if self.segment(number).len >= SPLIT_LEN && self.split(number) {
-            number = self.segment_of(hash);
-        }
-        let bucket = bucket_of(hash);
-        self.save_bucket(number, bucket);
-        self.bytes += record.memory_bytes();
+    pub(crate) fn insert(&mut self, hash: u64, entry: Entry) {
+        debug_assert!(self.find(hash, entry.view().key()).is_none(), "the key is new");
+        let number = self.segment_with_room(hash);
+        let place = self.segment(number).free_place(hash);
+        self.save_bucket(number, place.bucket);
+        self.bytes += entry.view().memory_bytes();
         self.len += 1;
-        if let Some(expiry) = record.expires_at_ms() {
-            self.index_expiry(expiry, hash);
+        let expiry = entry.view().expires_at_ms();
+        self.account_segment(number, |segment| segment.put(hash, place, entry));
+        if let Some(at) = expiry {
+            self.expiring += 1;
+            self.expiry_sum += i128::from(at);
+            self.announce(number);
         }
-        let segment = self.segment_mut(number);
-        segment.len += 1;
-        segment.buckets[bucket].records.push(record);
     }
 
-    pub(crate) fn remove(&mut self, at: Position) -> Record {
-        self.save_bucket(at.segment, at.bucket as usize);
-        let segment = self.segment_mut(at.segment);
-        let bucket = &mut segment.buckets[at.bucket as usize];
-        let record = bucket.records.swap_remove(at.slot as usize);
-        bucket.release_slack();
-        segment.len -= 1;
-        let segment_len = segment.len;
-        self.bytes -= record.memory_bytes();
+    /// Removes the entry at a position.
+    ///
+    /// # Panics
+    /// If the position is not valid any more.
+    pub(crate) fn remove(&mut self, at: Position) -> Entry {
+        let hash = self.hasher.hash(self.view(at).key());
+        let number = at.segment;
+        self.save_bucket(number, at.place.bucket);
+        let entry = self.account_segment(number, |segment| segment.take(hash, at.place));
+        self.bytes -= entry.view().memory_bytes();
         self.len -= 1;
-        if let Some(expiry) = record.expires_at_ms() {
-            self.unindex_expiry(expiry, record.hash);
+        if let Some(at) = entry.view().expires_at_ms() {
+            self.expiring -= 1;
+            self.expiry_sum -= i128::from(at);
         }
-        // Looking at the neighbour now and then is enough, and keeps removal cheap.
-        if segment_len <= MERGE_LEN && segment_len.is_multiple_of(BUCKETS / 2) {
-            self.merge(at.segment);
-        }
-        record
+        self.shrink(number);
+        entry
     }
 
-    /// Changes the value of a record in place.
-    pub(crate) fn modify<R>(&mut self, at: Position, change: impl FnOnce(&mut Record) -> R) -> R {
-        self.save_bucket(at.segment, at.bucket as usize);
-        let segment = self.segments[at.segment as usize].as_mut().expect("positions point at segments");
-        let record = &mut segment.buckets[at.bucket as usize].records[at.slot as usize];
-        let before = record.memory_bytes();
-        let expiry = record.expires_at_ms();
-        let result = change(record);
-        debug_assert_eq!(record.expires_at_ms(), expiry, "expiry is changed by set_expiry");
-        self.bytes = self.bytes - before + record.memory_bytes();
+    /// Changes the entry at a position in place; its key must stay.
+    ///
+    /// # Panics
+    /// If the position is not valid any more.
+    pub(crate) fn change<R>(&mut self, at: Position, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let view = self.view(at);
+        let (bytes_before, expiry_before) = (view.memory_bytes(), view.expires_at_ms());
+        self.save_bucket(at.segment, at.place.bucket);
+        let result = self.segment_mut(at.segment).bucket_mut(at.place.bucket).change(at.place.slot, change);
+        let view = self.view(at);
+        let (bytes_after, expiry_after) = (view.memory_bytes(), view.expires_at_ms());
+        self.bytes = self.bytes + bytes_after - bytes_before;
+        if expiry_before != expiry_after {
+            self.expiry_changed(at, expiry_before, expiry_after);
+        }
         result
     }
 
-    pub(crate) fn set_expiry(&mut self, at: Position, expires_at_ms: Option<i64>) {
-        let record = self.record(at);
-        let (hash, before) = (record.hash, record.expires_at_ms());
-        if before == expires_at_ms {
-            return;
+    fn expiry_changed(&mut self, at: Position, before: Option<i64>, after: Option<i64>) {
+        if let Some(before) = before {
+            self.expiring -= 1;
+            self.expiry_sum -= i128::from(before);
         }
-        self.save_bucket(at.segment, at.bucket as usize);
-        let segment = self.segments[at.segment as usize].as_mut().expect("positions point at segments");
-        segment.buckets[at.bucket as usize].records[at.slot as usize].set_expires_at_ms(expires_at_ms);
-        if let Some(expiry) = before {
-            self.unindex_expiry(expiry, hash);
+        if let Some(after) = after {
+            self.expiring += 1;
+            self.expiry_sum += i128::from(after);
         }
-        if let Some(expiry) = expires_at_ms {
-            self.index_expiry(expiry, hash);
+        self.account_segment(at.segment, |segment| {
+            if before.is_some() {
+                segment.expiry.forget_one();
+            }
+            if let Some(after) = after {
+                segment.expiry.add(after, at.place);
+            }
+            if segment.expiry.is_mostly_stale() {
+                segment.index_again();
+            }
+        });
+        self.announce(at.segment);
+    }
+
+    /// Changes a segment and accounts for what its own memory grows or shrinks by.
+    fn account_segment<R>(&mut self, number: u32, change: impl FnOnce(&mut Segment) -> R) -> R {
+        let segment = self.segment_mut(number);
+        let before = segment.memory_bytes();
+        let result = change(segment);
+        let after = segment.memory_bytes();
+        self.bytes = self.bytes + after - before;
+        result
+    }
+
+    /// Tells the table's order of expiries the earliest of a segment.
+    fn announce(&mut self, number: u32) {
+        let segment = self.segment_mut(number);
+        let first = segment.expiry.first().map(|(time, _)| time);
+        let announced = std::mem::replace(&mut segment.expiry.announced, first);
+        if announced != first {
+            if let Some(time) = announced {
+                self.due.remove(&(time, number));
+            }
+            if let Some(time) = first {
+                self.due.insert((time, number));
+            }
         }
     }
 
-    /// The earliest expiry of all keys.
+    /// The earliest expiry of all keys, or an earlier time.
     pub(crate) fn first_expiry(&self) -> Option<i64> {
-        self.expiry.first().map(|&(expiry, _)| expiry)
+        self.due.first().map(|&(time, _)| time.cast_signed())
     }
 
     /// A key whose expiry is before `now_ms`, the earliest first.
     pub(crate) fn first_expired(&mut self, now_ms: i64) -> Option<Position> {
         loop {
-            let &(expiry, hash) = self.expiry.first()?;
-            if expiry >= now_ms {
+            let &(time, number) = self.due.first()?;
+            if time >= index_time(now_ms) {
                 return None;
             }
-            let segment = self.segment_of(hash);
-            let bucket = bucket_of(hash);
-            let slot = self.segment(segment).buckets[bucket]
-                .records
-                .iter()
-                .position(|record| record.hash == hash && record.expires_at_ms() == Some(expiry));
-            match slot {
-                Some(slot) => return Some(Position { segment, bucket: index(bucket), slot: index(slot) }),
-                // Cannot happen; a stale element must not stop expiry for ever.
-                None => {
-                    self.expiry.pop_first();
+            let segment = self.segment_mut(number);
+            match segment.expiry.first() {
+                Some((time, place)) if segment.is_true(time, place) => {
+                    let bucket = segment.buckets.address(place.bucket);
+                    return Some(Position { bucket, version: self.version, segment: number, place });
                 }
+                Some(_) => segment.expiry.drop_first(),
+                None => {}
             }
+            self.announce(number);
         }
     }
 
-    /// A record near the place that `random` points at; every record can be met.
+    /// An entry near the place that `random` points at; every entry can be met.
     pub(crate) fn near(&self, random: u64) -> Option<Position> {
         if self.len == 0 {
             return None;
         }
-        let start = self.segment_of(u32::try_from(random >> 32).expect("32 bits are left"));
+        let start = self.route(random)?.segment as usize;
         let count = self.segments.len();
-        (0..count)
-            .map(|step| (start as usize + step) % count)
+        let (number, segment) = (0..count)
+            .map(|step| (start + step) % count)
             .filter_map(|number| Some((number, self.segments[number].as_ref()?)))
-            .find(|(_, segment)| segment.len > 0)
-            .and_then(|(number, segment)| {
-                let first = usize::try_from(random & (BUCKETS as u64 - 1)).expect("fits");
-                let bucket = (0..BUCKETS)
-                    .map(|step| (first + step) % BUCKETS)
-                    .find(|&bucket| !segment.buckets[bucket].records.is_empty())?;
-                let len = segment.buckets[bucket].records.len();
-                let slot = usize::try_from((random >> 6) & 0xff_ffff).expect("24 bits") % len;
-                Some(Position { segment: index(number), bucket: index(bucket), slot: index(slot) })
-            })
+            .find(|(_, segment)| segment.len > 0)?;
+        let buckets = segment.buckets.all();
+        let first = home_of(random, buckets.len());
+        let bucket = (0..buckets.len())
+            .map(|step| (first + step) % buckets.len())
+            .find(|&bucket| buckets[bucket].occupied().next().is_some())?;
+        let occupied = buckets[bucket].occupied();
+        let nth = usize::try_from(random >> 32 & 0xffff).expect("16 bits") % occupied.count();
+        let slot = occupied.into_iter().nth(nth)?;
+        Some(Position {
+            bucket: segment.buckets.address(bucket),
+            version: self.version,
+            segment: index(number),
+            place: Place { bucket, slot },
+        })
     }
 
-    /// All records, in no particular order.
-    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.segments
-            .iter()
-            .flatten()
-            .flat_map(|segment| segment.buckets.iter().flat_map(|bucket| bucket.records.iter()))
+    /// All entries, in no particular order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = EntryView<'_>> {
+        self.segments.iter().flatten().flat_map(|segment| segment.entries().map(|(_, entry)| entry))
     }
 
-    fn index_expiry(&mut self, expiry: i64, hash: u32) {
-        self.expiring += 1;
-        self.expiry_sum += i128::from(expiry);
-        if self.expiry.insert((expiry, hash)) {
-            self.bytes += EXPIRY_COST;
+    /// Moves up to `budget` entries to where the allocator would rather have them; true when all have been tried.
+    pub(crate) fn relocate(&mut self, budget: usize) -> bool {
+        let mut left = budget;
+        while left > 0 {
+            if self.relocated >= self.segments.len() {
+                self.relocated = 0;
+                return true;
+            }
+            if let Some(segment) = &mut self.segments[self.relocated] {
+                left = left.saturating_sub(segment.len.max(1));
+                for bucket in segment.buckets.all_mut() {
+                    for slot in bucket.occupied() {
+                        bucket.change(slot, Entry::relocate);
+                    }
+                }
+            }
+            let number = index(self.relocated);
+            if self.segments[self.relocated].is_some() {
+                self.shrink(number);
+            }
+            self.relocated += 1;
         }
-    }
-
-    /// To be called when no record bears `expiry` on behalf of this key any more.
-    fn unindex_expiry(&mut self, expiry: i64, hash: u32) {
-        self.expiring -= 1;
-        self.expiry_sum -= i128::from(expiry);
-        let shared = self.segment(self.segment_of(hash)).buckets[bucket_of(hash)]
-            .records
-            .iter()
-            .any(|record| record.hash == hash && record.expires_at_ms() == Some(expiry));
-        if !shared && self.expiry.remove(&(expiry, hash)) {
-            self.bytes -= EXPIRY_COST;
-        }
-    }
-
-    fn segment_of(&self, hash: u32) -> u32 {
-        self.directory[directory_index(hash, self.depth)]
+        false
     }
 
     fn segment(&self, number: u32) -> &Segment {
-        self.segments[number as usize].as_ref().expect("the directory points at segments")
+        self.segments[number as usize].as_ref().expect("routes and positions name segments")
     }
 
     fn segment_mut(&mut self, number: u32) -> &mut Segment {
-        self.segments[number as usize].as_mut().expect("the directory points at segments")
+        self.segments[number as usize].as_mut().expect("routes and positions name segments")
     }
 
-    /// Splits a segment by its next bit; false when there is none left.
-    fn split(&mut self, number: u32) -> bool {
-        let depth = self.segment(number).depth;
-        if depth == DEPTH_MAX {
-            return false;
+    /// The segment of a hash, with room for one entry more.
+    fn segment_with_room(&mut self, hash: u64) -> u32 {
+        if self.directory.is_empty() {
+            let segment = Segment::new(0, 0, 1, self.epoch);
+            self.bytes += segment.memory_bytes();
+            self.segments.push(Some(segment));
+            self.at_depth[0] = 1;
+            self.directory = self.routes_of(0, 1);
+            self.depth = 0;
         }
-        self.save_segment(number);
-        if depth == self.depth {
-            self.directory = self.directory.iter().flat_map(|&number| [number, number]).collect();
-            self.depth += 1;
-        }
-        let sibling = match self.free.pop() {
-            Some(number) => number,
-            None => {
-                self.segments.push(None);
-                index(self.segments.len() - 1)
+        loop {
+            let number = self.route(hash).expect("the directory is not empty").segment;
+            let segment = self.segment(number);
+            if segment.len < segment.limit {
+                return number;
             }
-        };
-        // The entries of a segment are neighbours; the upper half of them becomes the sibling's.
-        let entries = self.directory_range(number);
-        let epoch = self.epoch;
-        let upper = self.segment_mut(number).split(epoch);
-        self.segments[sibling as usize] = Some(upper);
-        self.bytes += Segment::MEMORY_BYTES;
-        self.at_depth[depth as usize] -= 1;
-        self.at_depth[depth as usize + 1] += 2;
-        let middle = entries.start + entries.len() / 2;
-        self.directory[middle..entries.end].fill(sibling);
-        true
+            match segment.next_count() {
+                Some(count) => self.rebuild(number, count),
+                None => self.split(number),
+            }
+        }
     }
 
-    /// Directory entries of a segment.
+    /// Routes to a segment.
+    fn routes_of(&self, number: u32, len: usize) -> Vec<Route> {
+        let buckets = &self.segment(number).buckets;
+        vec![Route { first: buckets.first(), count: index(buckets.count()), segment: number }; len]
+    }
+
+    /// Points the directory at the buckets of a segment.
+    fn reroute(&mut self, number: u32) {
+        let range = self.directory_range(number);
+        let routes = self.routes_of(number, 1);
+        self.directory[range].fill(routes[0]);
+        self.version = next_version();
+    }
+
+    /// The routes to a segment.
     fn directory_range(&self, number: u32) -> std::ops::Range<usize> {
         let segment = self.segment(number);
-        let start = directory_index(segment.start, self.depth);
+        let start = Table::directory_index(segment.start, self.depth);
         start..start + (1usize << (self.depth - segment.depth))
     }
 
-    /// Merges a nearly empty segment with its other half, if that is not split further and nearly empty too.
-    fn merge(&mut self, number: u32) {
-        // The walk of a snapshot goes by segment number; merging waits until it is over.
+    fn take_segment(&mut self, number: u32) -> Segment {
+        let segment = self.segments[number as usize].take().expect("routes and positions name segments");
+        self.bytes -= segment.memory_bytes();
+        if let Some(time) = segment.expiry.announced {
+            self.due.remove(&(time, number));
+        }
+        segment
+    }
+
+    fn put_segment(&mut self, number: u32, segment: Segment) {
+        self.bytes += segment.memory_bytes();
+        self.segments[number as usize] = Some(segment);
+        self.announce(number);
+    }
+
+    /// Measures the processor's time that rebuilding a segment takes.
+    fn measured(&mut self, rebuild: impl FnOnce(&mut Table)) {
+        let started = thread_time();
+        rebuild(self);
+        let took = thread_time().saturating_sub(started);
+        self.growth.rebuilds += 1;
+        self.growth.longest = self.growth.longest.max(took);
+        let class = took.as_micros().checked_ilog2().map_or(0, |log| (log as usize).saturating_sub(3)).min(7);
+        self.growth.histogram[class] += 1;
+    }
+
+    /// Gives a segment another number of buckets.
+    fn rebuild(&mut self, number: u32, count: usize) {
+        self.save_segment(number);
+        self.measured(|table| {
+            let old = table.take_segment(number);
+            let mut new = Segment::new(old.start, old.depth, count, table.epoch);
+            let hashes = old.hashes(table.hasher);
+            old.move_into(&hashes, |_| 0, &mut [&mut new]);
+            table.put_segment(number, new);
+            table.reroute(number);
+        });
+    }
+
+    /// Splits a segment by its next bit.
+    fn split(&mut self, number: u32) {
+        assert!(self.segment(number).depth < DEPTH_MAX, "a table holds less than 2^38 keys");
+        self.save_segment(number);
+        self.measured(|table| table.split_saved(number));
+    }
+
+    fn split_saved(&mut self, number: u32) {
+        let old = self.take_segment(number);
+        let (depth, start, len) = (old.depth, old.start, old.len);
+        if depth == self.depth {
+            self.directory = self.directory.iter().flat_map(|&route| [route, route]).collect();
+            self.depth += 1;
+        }
+        let bit = 1u64 << (63 - depth);
+        let [mut lower, mut upper] = [start, start | bit].map(|start| {
+            Segment::new(start, depth + 1, Segment::count_for(start, depth + 1, len / 2), self.epoch)
+        });
+        let hashes = old.hashes(self.hasher);
+        let upper_len = hashes.iter().filter(|&&hash| hash & bit != 0).count();
+        for (segment, len) in [(&mut lower, len - upper_len), (&mut upper, upper_len)] {
+            // A half that gets nearly all of them needs as much room as there was.
+            if len > segment.limit {
+                *segment = Segment::new(segment.start, segment.depth, old.buckets.count(), self.epoch);
+            }
+        }
+        old.move_into(&hashes, |hash| usize::from(hash & bit != 0), &mut [&mut lower, &mut upper]);
+        let sibling = self.free.pop().unwrap_or_else(|| {
+            self.segments.push(None);
+            index(self.segments.len() - 1)
+        });
+        self.at_depth[depth as usize] -= 1;
+        self.at_depth[depth as usize + 1] += 2;
+        self.put_segment(number, lower);
+        self.put_segment(sibling, upper);
+        self.reroute(number);
+        self.reroute(sibling);
+    }
+
+    /// Gives memory back when few entries of a segment are left.
+    fn shrink(&mut self, number: u32) {
+        // The walk of a snapshot goes by number of segment; merging waits until it is over.
         if self.saving.is_some() {
             return;
         }
         if self.len == 0 {
-            *self = Table::new(self.seed, self.epoch);
+            let (growth, relocated) = (self.growth, self.relocated);
+            *self = Table { growth, relocated, ..Table::new(self.hasher, self.epoch) };
             return;
         }
+        if self.merge(number) {
+            return;
+        }
+        if let Some(count) = self.segment(number).smaller_count() {
+            self.rebuild(number, count);
+        }
+    }
+
+    /// Merges a nearly empty segment with its other half, if that is not split further and nearly empty too.
+    fn merge(&mut self, number: u32) -> bool {
         let depth = self.segment(number).depth;
         if depth == 0 {
-            return;
+            return false;
         }
-        let entries = self.directory_range(number);
-        let sibling_start = entries.start ^ entries.len();
-        let sibling = self.directory[sibling_start];
+        let range = self.directory_range(number);
+        let sibling = self.directory[range.start ^ range.len()].segment;
         let other = self.segment(sibling);
-        if other.depth != depth || other.len + self.segment(number).len > MERGE_LEN {
-            return;
+        let len = other.len + self.segment(number).len;
+        if other.depth != depth || len > MERGE_LEN {
+            return false;
         }
-        let emptied = self.segments[sibling as usize].take().expect("the directory points at segments");
-        self.free.push(sibling);
-        self.bytes -= Segment::MEMORY_BYTES;
-        self.segment_mut(number).absorb(*emptied);
-        self.directory[sibling_start..sibling_start + entries.len()].fill(number);
-        self.at_depth[depth as usize] -= 2;
-        self.at_depth[depth as usize - 1] += 1;
-        while self.depth > 0 && self.at_depth[self.depth as usize] == 0 {
-            self.directory = self.directory.iter().copied().step_by(2).collect();
-            self.depth -= 1;
-        }
+        self.measured(|table| {
+            let (one, two) = (table.take_segment(number), table.take_segment(sibling));
+            let start = one.start.min(two.start);
+            let count = Segment::count_for(start, depth - 1, len);
+            let mut merged = Segment::new(start, depth - 1, count, table.epoch);
+            for half in [one, two] {
+                let hashes = half.hashes(table.hasher);
+                half.move_into(&hashes, |_| 0, &mut [&mut merged]);
+            }
+            table.free.push(sibling);
+            table.at_depth[depth as usize] -= 2;
+            table.at_depth[depth as usize - 1] += 1;
+            table.put_segment(number, merged);
+            table.reroute(number);
+            while table.depth > 0 && table.at_depth[table.depth as usize] == 0 {
+                table.directory = table.directory.iter().copied().step_by(2).collect();
+                table.depth -= 1;
+            }
+        });
+        true
     }
 }
 
-fn directory_index(hash: u32, depth: u32) -> usize {
-    // A shift by 32 is not defined, hence the detour.
-    usize::try_from(u64::from(hash) >> (32 - depth)).expect("at most 26 bits are left")
-}
-
-/// Numbers of segments, buckets and slots fit: memory ends first.
+/// Numbers of segments and buckets fit: memory ends first.
 fn index(value: usize) -> u32 {
     u32::try_from(value).expect("fewer than 2^32")
 }
 
-impl Record {
-    pub(crate) fn new(key: Box<[u8]>, value: Value, hash: u32, expires_at_ms: Option<i64>) -> Record {
-        let mut record = Record { key, value, expires: Record::NO_EXPIRY, hash, state: 0 };
-        record.set_expires_at_ms(expires_at_ms);
-        record
-    }
+/// The processor's time that this thread has taken.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

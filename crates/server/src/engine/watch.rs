@@ -110,7 +110,8 @@ impl Engine {
         for ((_, key), watched) in watches.keys.range_mut((db, Box::default())..(db + 1, Box::default())) {
             let old = self.table(db);
             let is_live = |table: &Table| {
-                table.find(table.hash(key), key).is_some() && !self.is_present_and_expired(table, key, now_ms)
+                table.find(self.hash_of(key), key).is_some()
+                    && !self.is_present_and_expired(table, key, now_ms)
             };
             if is_live(old) || with.is_some_and(|with| is_live(self.table(with))) {
                 watched.version += 1;
@@ -126,7 +127,7 @@ impl Engine {
 
     fn is_present_and_expired(&self, table: &Table, key: &[u8], now_ms: i64) -> bool {
         table
-            .find(table.hash(key), key)
-            .is_some_and(|at| self.is_expired(table.record(at).expires_at_ms(), now_ms))
+            .find(self.hash_of(key), key)
+            .is_some_and(|at| self.is_expired(table.view(at).expires_at_ms(), now_ms))
     }
 }

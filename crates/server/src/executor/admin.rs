@@ -9,8 +9,9 @@ use holdfast_contract::identity::Identity;
 use holdfast_contract::record::DecisionReport;
 
 use super::journal::{EndedJob, JobKind, JobRequest, Journal};
-use super::{Executor, ExecutorError, Phase, unix_ms};
+use super::{Executor, ExecutorError, Phase};
 use crate::admin::bridge::{AdminRequest, CutFile, Inbox, Refusal, Reply, StatusPublisher};
+use crate::clock::unix_ms;
 use crate::metrics::Totals;
 use crate::persistence::barrier::{BarrierDesk, Begin, Moment};
 use crate::persistence::log::segments::Log;
@@ -138,7 +139,7 @@ impl Executor {
             synced = storage.sync_dir(&log_dir).map_err(|error| error.to_string());
         }
         if let (Ok(()), Some(identity)) = (&synced, &mut self.desk.identity) {
-            synced = crate::load::stamp(&*storage, &dir, identity, offset, durable);
+            synced = crate::persistence::identity::stamp(&*storage, &dir, identity, offset, durable);
         }
         if let Err(error) = synced {
             self.desk.barrier.failed();
@@ -256,7 +257,7 @@ impl Executor {
         let journal = self.core.journal.as_ref();
         let facts = journal.map(Journal::facts);
         let loading = matches!(self.core.phase, Phase::Loading);
-        let state = match (&self.core.phase, &self.core.write_block) {
+        let state = match (&self.core.phase, self.core.write_block) {
             (Phase::Loading, _) => ServerState::Loading,
             (Phase::Serving, Some(_)) => ServerState::WritesRefused,
             (Phase::Serving, None) => ServerState::Ready,
@@ -266,7 +267,7 @@ impl Executor {
             state,
             identity: self.desk.identity.clone(),
             decision: self.desk.decision.clone(),
-            problem: self.core.write_block.clone(),
+            problem: self.core.write_block.map(str::to_owned),
             strategy: self.core.config.strategy().word().to_owned(),
             config_sha256: self.core.config.file_sha256.clone(),
             last_offset: self.core.offset(),

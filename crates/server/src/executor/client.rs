@@ -1,143 +1,197 @@
 //! The executor's view of its clients.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::command::{ClientFacts, Session};
-use crate::network::connection::Connection;
+use crate::network::connection::{Connection, address_name};
 use crate::protocol::Decoder;
 
-/// What a client waits for; its later commands wait with it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
-    pub(crate) kind: WaitKind,
-    /// When it is answered with what there is.
-    pub(crate) deadline: Option<Instant>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum WaitKind {
-    /// WAIT: for replicas, of which there are none.
-    Replicas,
-    /// WAITAOF: until this offset is durable.
-    Durable { offset: u64, local: u64, replicas: u64 },
-}
+use super::block::Waiting;
 
 /// A connection with everything that belongs to it.
 #[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) connection: Connection,
-    pub(crate) session: Session,
-    pub(crate) decoder: Decoder,
-    pub(crate) waiting: Option<Waiting>,
+pub(super) struct Client {
+    pub(super) connection: Connection,
+    pub(super) session: Session,
+    pub(super) decoder: Decoder,
+    /// What its last command waits for; later commands wait with it.
+    pub(super) waiting: Option<Waiting>,
     /// CLIENT PAUSE holds its next request back.
-    pub(crate) postponed: bool,
+    pub(super) postponed: bool,
+    /// Too much output waits: nothing more is read or executed until it has left.
+    pub(super) stalled: bool,
     /// Nothing more is read; the connection ends once the output is sent.
-    pub(crate) closing: bool,
+    pub(super) closing: bool,
+    /// The peer sends nothing more: the connection ends once everything that came is executed and answered.
+    pub(super) ended: bool,
+    /// Its input may hold whole requests that were not executed yet.
+    pub(super) has_work: bool,
     /// The socket may hold bytes that were not read yet.
-    pub(crate) readable: bool,
-    /// In the list of clients with output.
-    pub(crate) has_output: bool,
-    pub(crate) connected: Instant,
-    pub(crate) last_active: Instant,
+    pub(super) readable: bool,
+    /// In the queue of clients to be served.
+    pub(super) queued: bool,
+    /// In the outbox's list of clients with output.
+    pub(super) marked: bool,
+    /// Since when the soft limit of output is exceeded.
+    pub(super) soft_limit_since: Option<Instant>,
+    pub(super) connected: Instant,
+    /// When something was last received or sent.
+    pub(super) last_active: Instant,
 }
 
 impl Client {
-    pub(crate) fn new(connection: Connection, session: Session, now: Instant) -> Self {
+    pub(super) fn new(connection: Connection, session: Session, now: Instant) -> Self {
         Self {
             connection,
             session,
             decoder: Decoder::new(),
             waiting: None,
             postponed: false,
+            stalled: false,
             closing: false,
+            ended: false,
+            has_work: false,
             readable: true,
-            has_output: false,
+            queued: false,
+            marked: false,
+            soft_limit_since: None,
             connected: now,
             last_active: now,
         }
     }
 
-    pub(crate) fn facts(&self) -> ClientFacts {
-        facts(&self.connection, self.connected, self.last_active)
+    /// Whether it is not its turn to send anything: it is neither read nor executed.
+    pub(super) fn is_held(&self) -> bool {
+        self.closing || self.stalled || self.is_blocked()
     }
 
-    pub(crate) fn idle(&self, now: Instant) -> Duration {
+    /// Whether it waits for something else than itself.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.postponed || self.waiting.is_some()
+    }
+
+    pub(super) fn facts(&self, now: Instant) -> ClientFacts {
+        let (input, output) = (&self.connection.input, &self.connection.output);
+        let pieces_bytes = output.memory_bytes() as u64;
+        ClientFacts {
+            is_blocked: self.is_blocked(),
+            query_bytes: input.len() as u64,
+            query_free_bytes: (input.capacity() - input.len()) as u64,
+            reply_buffer_bytes: pieces_bytes,
+            output_bytes: output.unsent_len() as u64,
+            output_pieces: output.pieces() as u64,
+            output_pieces_bytes: 0,
+            idle_s: self.idle(now).as_secs(),
+            ..Origin::of(self).facts(now)
+        }
+    }
+
+    pub(super) fn idle(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.last_active)
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    pub(super) peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    fd: i32,
+    connected: Instant,
+}
+
+impl Origin {
+    pub(super) fn of(client: &Client) -> Self {
+        let connection = &client.connection;
+        Self {
+            peer: connection.peer(),
+            local: connection.local(),
+            fd: connection.fd(),
+            connected: client.connected,
+        }
+    }
+
+    pub(super) fn facts(&self, now: Instant) -> ClientFacts {
+        ClientFacts {
+            address: address_name(self.peer),
+            local_address: address_name(self.local),
+            fd: i64::from(self.fd),
+            age_s: now.saturating_duration_since(self.connected).as_secs(),
+            ..ClientFacts::default()
+        }
     }
 }
 
 /// Clients by slot; a slot is reused, an id never.
 #[derive(Debug, Default)]
-pub(crate) struct Clients {
+pub(super) struct Clients {
     slots: Vec<Option<Box<Client>>>,
     free: Vec<usize>,
     len: usize,
     last_id: u64,
+    /// Where the next periodic check goes on.
+    check_next: usize,
 }
 
 impl Clients {
-    pub(crate) fn next_id(&mut self) -> u64 {
+    pub(super) fn next_id(&mut self) -> u64 {
         self.last_id += 1;
         self.last_id
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    pub(crate) fn reserve_slot(&mut self) -> usize {
+    pub(super) fn reserve_slot(&mut self) -> usize {
         self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
         })
     }
 
-    pub(crate) fn put_new(&mut self, slot: usize, client: Box<Client>) {
+    pub(super) fn put_new(&mut self, slot: usize, client: Box<Client>) {
         self.slots[slot] = Some(client);
         self.len += 1;
     }
 
-    /// Takes a client out of its slot for the time of its turn.
-    pub(crate) fn take(&mut self, slot: usize) -> Option<Box<Client>> {
+    /// Takes a client out of its slot for the time in which it is served.
+    pub(super) fn take(&mut self, slot: usize) -> Option<Box<Client>> {
         self.slots.get_mut(slot).and_then(Option::take)
     }
 
-    pub(crate) fn put_back(&mut self, slot: usize, client: Box<Client>) {
+    pub(super) fn put_back(&mut self, slot: usize, client: Box<Client>) {
         self.slots[slot] = Some(client);
     }
 
     /// Frees the slot of a client that was taken.
-    pub(crate) fn forget(&mut self, slot: usize) {
+    pub(super) fn forget(&mut self, slot: usize) {
         self.slots[slot] = None;
         self.free.push(slot);
         self.len -= 1;
     }
 
-    pub(crate) fn get_mut(&mut self, slot: usize) -> Option<&mut Client> {
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Client> {
         self.slots.get_mut(slot).and_then(Option::as_deref_mut)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Client> {
-        self.slots.iter().flatten().map(|client| &**client)
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Client)> {
+        self.slots.iter().enumerate().filter_map(|(slot, client)| Some((slot, client.as_deref()?)))
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Client)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Client)> {
         self.slots.iter_mut().enumerate().filter_map(|(slot, client)| Some((slot, client.as_deref_mut()?)))
     }
-}
 
-/// Facts about a connection, for CLIENT LIST.
-pub(crate) fn facts(connection: &Connection, connected: Instant, last_active: Instant) -> ClientFacts {
-    let input = &connection.input;
-    ClientFacts {
-        address: connection.peer_name(),
-        local_address: connection.local_name(),
-        fd: i64::from(connection.fd()),
-        age_s: connected.elapsed().as_secs(),
-        idle_s: last_active.elapsed().as_secs(),
-        query_bytes: input.len() as u64,
-        query_free_bytes: (input.capacity() - input.len()) as u64,
-        reply_buffer_bytes: connection.output.capacity() as u64,
-        output_bytes: connection.unsent_len() as u64,
+    /// The slots to be checked in a run of the periodic tasks, of which there are `runs` a second: all of them within a
+    /// second, few at a time.
+    pub(super) fn slots_to_check(&mut self, runs: usize) -> impl Iterator<Item = usize> + use<> {
+        const CHECKED_MIN: usize = 5;
+        let slots = self.slots.len();
+        let count = (slots / runs.max(1) + CHECKED_MIN).min(slots);
+        let first = self.check_next;
+        self.check_next = (first + count) % slots.max(1);
+        (first..first + count).map(move |slot| slot % slots)
     }
 }

@@ -4,19 +4,28 @@ use std::time::{Duration, Instant};
 
 use super::journal::{JobKind, JobRequest, Journal};
 use super::stats::Stats;
-use super::{Core, Phase, TICK_MAX, info, unix_ms};
-use crate::command::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table};
-use crate::config::{self, Secret};
+use super::{Core, Phase, TICK_MAX, info};
+use crate::clock::unix_ms;
+use crate::command::{
+    ClientFacts, ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table,
+};
+use crate::config::{self, RewriteError, Secret};
 use crate::engine::Engine;
+use crate::engine::events::KeyEvent;
 use crate::network::descriptors::make_room;
 use crate::persistence::directives::WarningKind;
 use crate::persistence::policy::SaveRule;
 use crate::protocol::Request;
+use crate::pubsub::{Message, PubSub, Subscriber};
 
 /// How often the volume is looked at.
 const VOLUME_INTERVAL: Duration = Duration::from_secs(1);
 /// A warning about memory or volume is raised again only after the use has fallen this far below its mark, in percent.
 const WARNING_HYSTERESIS: u64 = 2;
+
+/// Why writes are refused after a snapshot that failed.
+const SAVE_FAILED: &str = "MISCONF the last snapshot failed, and stop-writes-on-bgsave-error is yes: commands that write are \
+                           refused. See the log for the cause; writes are accepted again once a snapshot succeeds";
 
 impl Core {
     pub(super) fn password(&self) -> Option<&Secret> {
@@ -41,17 +50,15 @@ impl Core {
     }
 
     /// Whether CLIENT PAUSE holds this request back.
-    pub(super) fn is_paused(&mut self, session: &Session, request: &Request<'_>) -> bool {
+    pub(super) fn is_paused(&self, session: &Session, request: &Request<'_>) -> bool {
         let Some((mode, until_ms)) = self.pause else { return false };
-        if i64::try_from(unix_ms()).unwrap_or(i64::MAX) >= until_ms {
+        if self.clock.now_ms >= until_ms {
             return false;
         }
         let Some(command) = table::find(request.arg(0)) else { return false };
         let is_control = command.full_name.starts_with("client") || command.full_name.starts_with("shutdown");
         let writes = command.has(flags::WRITE) || (command.has(flags::EXEC) && session.transaction_writes());
-        let held = !is_control && (mode == PauseMode::All || writes);
-        self.was_paused |= held;
-        held
+        !is_control && (mode == PauseMode::All || writes)
     }
 
     /// Raises a warning.
@@ -94,11 +101,7 @@ impl Core {
         self.watch_memory(used);
         let failed = self.journal.as_ref().is_some_and(|journal| !journal.facts().last_save_ok);
         let blocks = failed && self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty();
-        self.write_block = blocks.then(|| {
-            "MISCONF the last snapshot failed, and stop-writes-on-bgsave-error is yes: commands that write are refused. \
-             See the log for the cause; writes are accepted again once a snapshot succeeds"
-                .to_owned()
-        });
+        self.write_block = blocks.then_some(SAVE_FAILED);
     }
 
     fn watch_memory(&mut self, used: u64) {
@@ -145,6 +148,14 @@ impl Core {
         running || self.job_requests.contains(request)
     }
 
+    /// Facts about the connection that is served.
+    fn current_facts(&self) -> ClientFacts {
+        self.current.as_ref().map_or_else(ClientFacts::default, |current| ClientFacts {
+            query_bytes: current.query_bytes as u64,
+            ..current.origin.facts(self.clock.now)
+        })
+    }
+
     pub(super) fn request_job(&mut self, request: JobRequest) -> JobStart {
         let busy = self
             .journal
@@ -170,7 +181,7 @@ impl Host for Core {
         info::write(self, section, engine, out);
     }
 
-    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, String)> {
+    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         config::config_get(&self.config, patterns)
     }
 
@@ -185,6 +196,7 @@ impl Host for Core {
             ));
         }
         self.config = config;
+        self.revision += 1;
         if changed.iter().any(|name| name == "requirepass") {
             self.password = (!self.config.requirepass.is_empty()).then(|| self.config.requirepass.clone());
         }
@@ -199,21 +211,15 @@ impl Host for Core {
     }
 
     fn rewrite_config(&mut self) -> Result<(), String> {
-        let Some(path) = self.config.file.clone() else {
-            return Err("ERR The server is running without a config file".to_owned());
+        let path = match config::rewrite_file(&self.config) {
+            Ok(path) => path,
+            Err(error @ RewriteError::NoFile) => return Err(format!("ERR {error}")),
+            Err(error) => {
+                let error = super::journal::error_chain(&error);
+                tracing::warn!(path = ?self.config.file, error, "CONFIG REWRITE failed");
+                return Err(format!("ERR Rewriting config file: {error}"));
+            }
         };
-        let failed = |error: &dyn std::error::Error| {
-            tracing::warn!(?path, error = super::journal::error_chain(error), "CONFIG REWRITE failed");
-            format!("ERR Rewriting config file: {}", super::journal::error_chain(error))
-        };
-        let original = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failed(&error)),
-        };
-        let text = config::rewrite(&self.config, &original).map_err(|error| failed(&error))?;
-        crate::storage::replace_file(&crate::storage::disk::Disk, &path, text.as_bytes())
-            .map_err(|error| failed(&error))?;
         tracing::info!(?path, "CONFIG REWRITE executed with success.");
         Ok(())
     }
@@ -291,34 +297,34 @@ impl Host for Core {
 
     fn list_clients(&mut self, filter: &ClientFilter, me: &Session) -> String {
         let mut lines: Vec<(u64, String)> = Vec::new();
-        for client in self.clients.iter() {
-            let facts = client.facts();
-            if filter.matches(&client.session, &facts, me.id()) {
+        let mut add = |session: &Session, facts: &ClientFacts| {
+            if filter.matches(session, facts, me.id()) {
                 let mut line = String::new();
-                client.session.write_client_line(&facts, &mut line);
-                lines.push((client.session.id(), line));
+                session.write_client_line(facts, &mut line);
+                lines.push((session.id(), line));
             }
+        };
+        for (_, client) in self.clients.iter() {
+            add(&client.session, &client.facts(self.clock.now));
         }
-        if filter.matches(me, &self.current_facts, me.id()) {
-            let mut line = String::new();
-            me.write_client_line(&self.current_facts, &mut line);
-            lines.push((me.id(), line));
-        }
+        add(me, &self.current_facts());
         lines.sort_by_key(|(id, _)| *id);
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
     fn kill_clients(&mut self, filter: &ClientFilter, me: &Session) -> Killed {
-        let ids: Vec<u64> = self
-            .clients
-            .iter()
-            .filter(|client| filter.matches(&client.session, &client.facts(), me.id()))
-            .map(|client| client.session.id())
-            .collect();
-        let is_me = filter.matches(me, &self.current_facts, me.id());
-        let count = ids.len() + usize::from(is_me);
-        self.killed.extend(ids);
-        Killed { count, me: is_me }
+        let is_named = |session: &Session, facts: &dyn Fn() -> ClientFacts| {
+            // An address is only made when it is asked for.
+            let facts = if filter.needs_facts() { facts() } else { ClientFacts::default() };
+            filter.matches(session, &facts, me.id())
+        };
+        let now = self.clock.now;
+        let named =
+            self.clients.iter().filter(|(_, client)| is_named(&client.session, &|| client.facts(now)));
+        let before = self.killed.len();
+        self.killed.extend(named.map(|(slot, _)| slot));
+        let is_me = is_named(me, &|| self.current_facts());
+        Killed { count: self.killed.len() - before + usize::from(is_me), me: is_me }
     }
 
     fn pause_clients(&mut self, mode: PauseMode, until_ms: i64) {
@@ -331,5 +337,32 @@ impl Host for Core {
 
     fn unpause_clients(&mut self) {
         self.pause = None;
+    }
+
+    fn pubsub(&mut self) -> Option<&mut PubSub> {
+        Some(&mut self.pubsub)
+    }
+
+    fn subscriber(&self, me: &Session) -> Subscriber {
+        self.current.as_ref().map_or(me.id(), |current| current.slot as u64)
+    }
+
+    fn publish(&mut self, message: &Message<'_>, me: &Session, own: &mut Vec<u8>) -> usize {
+        self.publish_message(message, Some(me), own)
+    }
+
+    fn set_monitor(&mut self, _me: &Session, on: bool) {
+        let Some(slot) = self.current.as_ref().map(|current| current.slot) else { return };
+        self.monitors.retain(|monitor| *monitor != slot);
+        self.monitors.extend(on.then_some(slot));
+        self.revision += 1;
+    }
+
+    fn feed_monitors(&mut self, request: &Request<'_>, me: &Session, own: &mut Vec<u8>) {
+        self.show_command(request, me, own);
+    }
+
+    fn publish_key_events(&mut self, events: &[KeyEvent], me: &Session, own: &mut Vec<u8>) {
+        self.announce_key_events(events, Some(me), own);
     }
 }

@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::journal::{JobKind, Journal};
-use super::{Core, Phase, unix_ms};
+use super::{Core, Phase};
+use crate::clock::unix_ms;
 use crate::command::InfoSection;
 use crate::engine::Engine;
+use crate::pubsub::Topic;
 
 pub(super) fn write(core: &Core, section: InfoSection, engine: &Engine, out: &mut String) {
     match section {
@@ -61,22 +63,16 @@ fn server(core: &Core, out: &mut String) {
 
 fn clients(core: &Core, out: &mut String) {
     // The client that asks is out of its slot and counted all the same.
-    let facts = || core.clients.iter().map(|client| &client.connection);
+    let connections = || core.clients.iter().map(|(_, client)| &client.connection);
+    let largest = |sizes: &mut dyn Iterator<Item = usize>| sizes.max().unwrap_or(0);
     line(out, "connected_clients", core.clients.len());
     line(out, "cluster_connections", 0);
     line(out, "maxclients", core.config.maxclients);
-    line(
-        out,
-        "client_recent_max_input_buffer",
-        facts().map(|connection| connection.input.capacity()).max().unwrap_or(0),
-    );
-    line(
-        out,
-        "client_recent_max_output_buffer",
-        facts().map(|connection| connection.output.capacity()).max().unwrap_or(0),
-    );
-    let postponed = core.clients.iter().filter(|client| client.postponed).count();
-    line(out, "blocked_clients", core.waiting + postponed);
+    let input = largest(&mut connections().map(|connection| connection.input.capacity()));
+    line(out, "client_recent_max_input_buffer", input);
+    let output = largest(&mut connections().map(|connection| connection.output.memory_bytes()));
+    line(out, "client_recent_max_output_buffer", output);
+    line(out, "blocked_clients", core.waiters.len() + core.paused.len());
     line(out, "tracking_clients", 0);
     line(out, "clients_in_timeout_table", 0);
 }
@@ -105,7 +101,7 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     let buffers: usize = core
         .clients
         .iter()
-        .map(|client| client.connection.input.capacity() + client.connection.output.capacity())
+        .map(|(_, client)| client.connection.input.capacity() + client.connection.output.memory_bytes())
         .sum();
     let resident = resident();
     line(out, "used_memory", used);
@@ -224,8 +220,9 @@ fn stats(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "evicted_keys", 0);
     line(out, "keyspace_hits", engine.stats.keyspace_hits);
     line(out, "keyspace_misses", engine.stats.keyspace_misses);
-    line(out, "pubsub_channels", 0);
-    line(out, "pubsub_patterns", 0);
+    line(out, "pubsub_channels", core.pubsub.len(Topic::Channel));
+    line(out, "pubsub_patterns", core.pubsub.len(Topic::Pattern));
+    line(out, "pubsubshard_channels", core.pubsub.len(Topic::Shard));
     line(out, "latest_fork_usec", 0);
     line(out, "total_forks", 0);
     line(out, "total_error_replies", engine.stats.error_replies);

@@ -18,9 +18,8 @@ use holdfast_contract::control::JobReport;
 
 use super::Event;
 use super::inbox::InboxSender;
-use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
-use crate::engine::value::Entry;
+use crate::engine::{Chunk, Engine};
 use crate::persistence::log::segments::{Log, LogFilesError, LogPaths, Rewrite, SegmentStart};
 use crate::persistence::log::writer::AppendError;
 use crate::persistence::manifest::Owner;
@@ -31,10 +30,8 @@ use crate::persistence::snapshot::job::{
 use crate::persistence::snapshot::{RdbOptions, SnapshotAux};
 use crate::storage::{FileSync, Storage, TEMP_PREFIX};
 
-/// Entries taken from the engine in one slice of a snapshot: about 0.1 ms of small keys.
-const SLICE_ENTRIES: usize = 256;
-/// Pre-images that may wait for the snapshot thread, in bytes, before writers wait for it.
-const PRE_IMAGES_LEN_MAX: usize = 64 << 20;
+/// Bytes taken from the engine in one slice of a snapshot: about 0.1 ms of small keys.
+const SLICE_LEN: usize = 64 << 10;
 
 /// Why nothing may be acknowledged any more.
 #[derive(Debug, thiserror::Error)]
@@ -427,16 +424,14 @@ impl Journal {
     pub fn drive_job(&mut self, engine: &mut Engine) -> bool {
         let Some(job) = &mut self.job else { return false };
         let Stage::Walking(writer) = &mut job.stage else { return false };
-        if writer.is_full() {
-            if engine.snapshot_pending_bytes() <= PRE_IMAGES_LEN_MAX {
-                return false;
-            }
-            // Memory is bounded: writers wait for the disk here.
-            writer.push(Vec::new());
+        // What was saved because it changed is handed over in any case, so that it is not held twice.
+        let budget = if writer.is_full() { 0 } else { SLICE_LEN };
+        if budget == 0 && engine.snapshot_pending_bytes() == 0 {
+            return false;
         }
-        let mut entries = Vec::with_capacity(SLICE_ENTRIES);
-        let done = engine.snapshot_step(SLICE_ENTRIES, &mut entries);
-        writer.offer(entries);
+        let mut chunk = Chunk::default();
+        let done = engine.snapshot_step(budget, &mut chunk);
+        writer.push(chunk);
         if !done {
             return true;
         }
@@ -457,7 +452,7 @@ impl Journal {
 
     /// True while the snapshot thread is behind and takes nothing.
     pub fn job_is_stuck(&mut self) -> bool {
-        match &mut self.job {
+        match &self.job {
             Some(Job { stage: Stage::Walking(writer), .. }) => writer.is_full(),
             _ => false,
         }
@@ -792,9 +787,9 @@ fn write_all(
         if done {
             return None;
         }
-        let mut entries: Vec<Entry> = Vec::with_capacity(SLICE_ENTRIES);
-        done = engine.snapshot_step(SLICE_ENTRIES, &mut entries);
-        Some(entries)
+        let mut chunk = Chunk::default();
+        done = engine.snapshot_step(SLICE_LEN, &mut chunk);
+        Some(chunk)
     });
     let result = write_snapshot(storage, plan, chunks);
     engine.snapshot_abort();

@@ -1,147 +1,149 @@
-//! One client's socket with its input and output buffers.
+//! One client's socket with its input and output.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
-/// Most bytes taken from one client in one turn: a client that sends without end does not starve the others.
-pub const READ_LEN_MAX: usize = 256 << 10;
-/// Capacity that an emptied buffer keeps, in bytes.
-const BUFFER_LEN_KEPT: usize = 64 << 10;
+use super::output::{Output, SendOutcome};
+
+/// Most bytes taken from a socket in one turn: a client that sends without end does not starve the others.
+pub(crate) const READ_LEN_MAX: usize = 64 << 10;
+/// Most bytes read at once into a buffer that holds the front of a long request already.
+const LONG_READ_LEN_MAX: usize = 1 << 20;
+/// Most bytes sent to one client in one turn, for the same reason.
+const SEND_LEN_MAX: usize = 1 << 20;
 
 /// What a read found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadOutcome {
+pub(crate) enum ReadOutcome {
     /// Everything that had arrived was taken.
     Drained,
     /// There may be more: read again in the next turn.
     More,
-    /// The peer will not send anything more; what was read before is in the buffer.
+    /// The peer sends nothing more; what was read before counts.
     Closed,
 }
 
 /// A connection. Bytes only; sessions and commands are the executor's.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
-    /// Bytes that were received and not yet executed.
-    pub input: Vec<u8>,
-    /// Replies that may leave; the first `sent` of them have left.
-    pub output: Vec<u8>,
-    sent: usize,
-    /// The poll has told of the end, which a read that takes the last bytes does not see, and tells of it once.
+    /// Bytes that were received and could not be executed yet: the front of a request, or what a client sent that waits.
+    /// Empty, and without memory, for a client whose requests arrive whole.
+    pub(crate) input: Vec<u8>,
+    /// Replies and messages. They may leave once the turn is committed.
+    pub(crate) output: Output,
+    /// The poll has reported the end, which a read that takes the last bytes does not see. It reports it once.
     end_announced: bool,
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
 }
 
+/// An address as `ip:port`; `?:0` when it is unknown (the peer left at once).
+pub(crate) fn address_name(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "?:0".to_owned(), |address| address.to_string())
+}
+
 impl Connection {
     /// Takes over an accepted, non-blocking socket.
-    #[must_use]
-    pub fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         let (peer, local) = (stream.peer_addr().ok(), stream.local_addr().ok());
-        Self { stream, input: Vec::new(), output: Vec::new(), sent: 0, end_announced: false, peer, local }
+        Self { stream, input: Vec::new(), output: Output::default(), end_announced: false, peer, local }
     }
 
     /// The socket, to register it.
-    pub fn stream(&mut self) -> &mut TcpStream {
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
 
-    /// Peer as `ip:port`, `?:0` when it is unknown (it left at once).
-    #[must_use]
-    pub fn peer_name(&self) -> String {
-        self.peer.map_or_else(|| "?:0".to_owned(), |address| address.to_string())
+    /// The peer's address.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
-    /// Our end as `ip:port`.
-    #[must_use]
-    pub fn local_name(&self) -> String {
-        self.local.map_or_else(|| "?:0".to_owned(), |address| address.to_string())
+    /// The address of our end.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local
     }
 
     /// True when the peer is on this machine's loopback interface.
-    #[must_use]
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         self.peer.is_some_and(|address| address.ip().to_canonical().is_loopback())
     }
 
     /// File descriptor of the socket.
-    #[must_use]
-    pub fn fd(&self) -> i32 {
+    pub(crate) fn fd(&self) -> i32 {
         use std::os::fd::AsRawFd as _;
         self.stream.as_raw_fd()
     }
 
     /// Notes that the peer has ended its side, or that the connection is broken: reads go on until they meet that.
-    pub fn announce_end(&mut self) {
+    pub(crate) fn announce_end(&mut self) {
         self.end_announced = true;
     }
 
-    /// Appends what has arrived to [`Self::input`], about [`READ_LEN_MAX`] bytes at most.
+    /// Whether the peer is known to have ended its side, although bytes of it may still be unread.
+    pub(crate) fn is_end_announced(&self) -> bool {
+        self.end_announced
+    }
+
+    /// Reads what has arrived into `space`; returns how much.
     ///
     /// # Errors
-    /// Whatever the socket says, without `WouldBlock`.
-    pub fn read(&mut self, scratch: &mut [u8]) -> io::Result<ReadOutcome> {
-        let mut taken = 0;
-        while taken < READ_LEN_MAX {
-            match self.stream.read(scratch) {
-                Ok(0) => return Ok(ReadOutcome::Closed),
-                Ok(len) => {
-                    self.input.extend_from_slice(&scratch[..len]);
-                    taken += len;
+    /// What the socket reports, without `WouldBlock`. Bytes that came before an error are returned first.
+    pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<(usize, ReadOutcome)> {
+        let mut len = 0;
+        while len < space.len() {
+            match self.stream.read(&mut space[len..]) {
+                Ok(0) => return Ok((len, ReadOutcome::Closed)),
+                Ok(read) => {
+                    len += read;
                     // A short read of a stream socket means that it is empty: what comes next makes a new event. An end that
                     // has come already does not.
-                    if len < scratch.len() && !self.end_announced {
-                        return Ok(ReadOutcome::Drained);
+                    if len < space.len() && !self.end_announced {
+                        return Ok((len, ReadOutcome::Drained));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(ReadOutcome::Drained),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok((len, ReadOutcome::Drained));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if len > 0 => return Ok((len, ReadOutcome::Closed)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(ReadOutcome::More)
+        Ok((len, ReadOutcome::More))
     }
 
-    /// Drops the first `len` bytes of the input.
-    pub fn consume(&mut self, len: usize) {
-        if len == self.input.len() {
-            self.input.clear();
-            if self.input.capacity() > BUFFER_LEN_KEPT {
-                self.input = Vec::new();
-            }
-        } else {
-            self.input.drain(..len);
-        }
-    }
-
-    /// Bytes that wait to be sent.
-    #[must_use]
-    pub fn unsent_len(&self) -> usize {
-        self.output.len() - self.sent
-    }
-
-    /// Sends as much of the output as the socket takes.
+    /// Reads behind what [`Self::input`] holds; returns how much. `needed_len` is the length of the input with which the
+    /// request in progress is complete, if that is known: the buffer grows by doubling, and not beyond it.
     ///
     /// # Errors
-    /// Whatever the socket says, without `WouldBlock`.
-    pub fn flush(&mut self) -> io::Result<()> {
-        while self.sent < self.output.len() {
-            match self.stream.write(&self.output[self.sent..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => self.sent += len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    /// As [`Self::read`].
+    pub(crate) fn read_more(&mut self, needed_len: Option<usize>) -> io::Result<(usize, ReadOutcome)> {
+        let mut input = std::mem::take(&mut self.input);
+        let before = input.len();
+        let missing = needed_len.map_or(0, |needed| needed.saturating_sub(before));
+        let space = missing.clamp(READ_LEN_MAX, LONG_READ_LEN_MAX);
+        let wanted = before + space;
+        if input.capacity() < wanted {
+            let doubled = wanted.max(before * 2);
+            let capacity = needed_len.map_or(doubled, |needed| doubled.min(needed.max(wanted)));
+            input.reserve_exact(capacity - before);
         }
-        self.sent = 0;
-        self.output.clear();
-        if self.output.capacity() > BUFFER_LEN_KEPT {
-            self.output = Vec::new();
-        }
-        Ok(())
+        input.resize(wanted, 0);
+        let result = self.read(&mut input[before..]);
+        input.truncate(before + result.as_ref().map_or(0, |(len, _)| *len));
+        self.input = input;
+        result
+    }
+
+    /// Sends what the socket takes; returns how much that was.
+    ///
+    /// # Errors
+    /// What the socket reports, without `WouldBlock`.
+    pub(crate) fn send(&mut self) -> (usize, io::Result<SendOutcome>) {
+        self.output.send(&mut self.stream, SEND_LEN_MAX)
     }
 }

@@ -12,7 +12,8 @@
 use holdfast_contract::bucket::DatasetSummary;
 use sha2::{Digest as _, Sha256};
 
-use crate::engine::value::{Entry, Value};
+use crate::engine::value::Entry;
+use crate::engine::{ChunkEntry, ValueRef};
 
 const TYPE_STRING: u8 = 0;
 
@@ -27,12 +28,14 @@ pub struct Digester {
 impl Digester {
     /// Adds one key.
     pub fn add(&mut self, entry: &Entry) {
-        let Entry { db, key, value, expires_at_ms } = entry;
+        self.add_saved(ChunkEntry::from(entry));
+    }
+
+    /// Adds one key as a snapshot saved it.
+    pub fn add_saved(&mut self, entry: ChunkEntry<'_>) {
+        let ChunkEntry { db, key, value, expires_at_ms } = entry;
         let mut number = itoa::Buffer::new();
-        let value = match value {
-            Value::Int(int) => number.format(*int).as_bytes(),
-            Value::Bytes(bytes) => bytes,
-        };
+        let value = ValueRef::as_bytes(value, &mut number);
         let mut hash = Sha256::new();
         hash.update(db.to_le_bytes());
         hash.update((key.len() as u64).to_le_bytes());
@@ -65,6 +68,7 @@ impl Digester {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::value::Value;
 
     fn entry(db: u32, key: &str, value: Value, expires_at_ms: Option<i64>) -> Entry {
         Entry { db, key: key.as_bytes().into(), value, expires_at_ms }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use holdfast_contract::identity::{IDENTITY_FILE, IDENTITY_VERSION, Identity};
 use serde::Deserialize;
 
+use crate::clock::unix_ms;
 use crate::storage::{Storage, read_all, replace_file};
 
 /// Longest identity file that is read, in bytes. Written ones have under 1 KiB; the rest is room for later fields.
@@ -159,6 +160,25 @@ fn inconsistency(identity: &Identity) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Writes the identity with these offsets.
+///
+/// # Errors
+/// Why not, as text.
+pub fn stamp(
+    storage: &dyn Storage,
+    dir: &Path,
+    identity: &mut Identity,
+    last_offset: u64,
+    durable_offset: u64,
+) -> Result<(), String> {
+    identity.version = IDENTITY_VERSION;
+    identity.last_offset = last_offset;
+    identity.durable_offset = durable_offset;
+    identity.written_ms = unix_ms();
+    write_identity(storage, dir, identity)
+        .map_err(|error| format!("failed to write the identity in {dir:?}: {error}"))
 }
 
 #[cfg(test)]

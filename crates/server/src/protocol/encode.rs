@@ -51,6 +51,16 @@ impl<'a> ReplyWriter<'a> {
         &self.out[position..]
     }
 
+    /// Puts bytes in front of what was written since `position`.
+    pub(crate) fn insert(&mut self, position: usize, bytes: &[u8]) {
+        self.out.splice(position..position, bytes.iter().copied());
+    }
+
+    /// Appends bytes that are encoded already.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
     /// A writer for the same vector with a shorter life.
     pub fn reborrow(&mut self) -> ReplyWriter<'_> {
         ReplyWriter { out: self.out, version: self.version }

@@ -9,6 +9,7 @@ use holdfast_server::command::{
 use holdfast_server::engine::effects::EffectBuffer;
 use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
 use holdfast_server::protocol::OwnedRequest;
+use holdfast_server::pubsub::PubSub;
 
 /// Where the clock of a store begins, in milliseconds since the Unix epoch.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -23,6 +24,7 @@ pub(crate) struct FakeHost {
     pub(crate) durable: bool,
     pub(crate) saving: bool,
     pub(crate) paused: Option<(PauseMode, i64)>,
+    pub(crate) pubsub: PubSub,
 }
 
 impl FakeHost {
@@ -43,12 +45,16 @@ impl Host for FakeHost {
     fn write_info(&mut self, section: InfoSection, _: &Engine, out: &mut String) {
         out.push_str(&format!("section:{section:?}\r\n"));
     }
-    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, String)> {
+    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         let matches = |name: &str| {
             let glob = holdfast_server::command::glob::matches_ignore_case;
             patterns.iter().any(|pattern| glob(pattern, name.as_bytes()))
         };
-        self.config.iter().filter(|(name, _)| matches(name)).map(|(a, b)| (a.clone(), b.clone())).collect()
+        self.config
+            .iter()
+            .filter(|(name, _)| matches(name))
+            .map(|(a, b)| (a.clone(), b.clone().into()))
+            .collect()
     }
     fn set_config(&mut self, settings: &[(&[u8], &[u8])]) -> Result<(), String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -111,6 +117,9 @@ impl Host for FakeHost {
     }
     fn unpause_clients(&mut self) {
         self.paused = None;
+    }
+    fn pubsub(&mut self) -> Option<&mut PubSub> {
+        Some(&mut self.pubsub)
     }
 }
 

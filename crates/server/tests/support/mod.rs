@@ -102,6 +102,11 @@ impl Client {
         }
     }
 
+    /// The sending side, for a thread of its own.
+    pub(crate) fn clone_writer(&self) -> TcpStream {
+        self.writer.try_clone().unwrap()
+    }
+
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.writer.write_all(bytes)
     }

@@ -1,8 +1,11 @@
 //! BITFIELD: integers of any width within a string.
 
+use std::collections::BTreeMap;
+
 use super::{bit_offset, byte_index};
 use crate::command::args::{integer, is};
 use crate::command::{Call, Outcome, ReplyError, Run, error};
+use crate::engine::events::Change;
 
 /// The type of a field, such as `i16` or `u8`.
 #[derive(Debug, Clone, Copy)]
@@ -136,21 +139,26 @@ fn execute(call: &mut Call<'_, '_>, read_only: bool) -> Run {
     call.reply.array(operations.len());
     let Some(needed) = needed else {
         let (mut keys, reply) = call.keys_and_reply();
-        let bytes = keys.read(key).map_or(&b""[..], |record| record.value.as_bytes(&mut buffer));
+        let bytes = keys.read(key).map_or(&b""[..], |entry| entry.value().as_bytes(&mut buffer));
         for operation in &operations {
-            reply.integer(narrow(read(bytes, operation.offset, operation.width)));
+            let value = read(|at| bytes.get(at).copied().unwrap_or(0), operation.offset, operation.width);
+            reply.integer(narrow(value));
         }
         return Ok(Outcome::Done);
     };
-    let mut keys = call.keys();
+    let (mut keys, reply) = call.keys_and_reply();
     let found = keys.find(key);
-    let old = keys.value(found).map_or(Vec::new(), |value| value.as_bytes(&mut buffer).to_vec());
-    let mut bytes = old.clone();
-    bytes.resize(old.len().max(needed), 0);
+    let bytes = keys.view(found).map_or(&b""[..], |entry| entry.value().as_bytes(&mut buffer));
+    let len = bytes.len().max(needed);
+    let grows = len > bytes.len();
+    // The bytes that differ from the string; operations see those of operations before them.
+    let mut changed: BTreeMap<usize, u8> = BTreeMap::new();
     let mut written = 0;
     for operation in &operations {
         let Operation { action, width, offset, overflow } = *operation;
-        let before = read(&bytes, offset, width);
+        let byte_at =
+            |at: usize| changed.get(&at).copied().unwrap_or_else(|| bytes.get(at).copied().unwrap_or(0));
+        let before = read(byte_at, offset, width);
         let (after, answer) = match action {
             Action::Get => (None, Some(before)),
             Action::Set(value) => {
@@ -165,17 +173,27 @@ fn execute(call: &mut Call<'_, '_>, read_only: bool) -> Run {
             }
         };
         if let Some(after) = after {
-            written += usize::from(after != before || bytes.len() > old.len());
-            write(&mut bytes, offset, width, after);
+            written += u64::from(after != before || grows);
+            let mut field: Vec<(usize, u8)> = (byte_index(offset)?
+                ..=byte_index(offset + u64::from(width.bits) - 1)?)
+                .map(|at| (at, byte_at(at)))
+                .collect();
+            write(&mut field, offset, width, after);
+            changed.extend(field);
         }
         match answer {
-            Some(answer) => call.reply.integer(narrow(answer)),
-            None => call.reply.null(),
+            Some(answer) => reply.integer(narrow(answer)),
+            None => reply.null(),
         }
     }
-    if bytes != old {
-        call.keys().edit(found, key, |target| *target = bytes);
-        call.ctx.engine.add_dirty(written.max(1));
+    let differs = changed.iter().any(|(&at, &byte)| bytes.get(at) != Some(&byte));
+    if grows || differs {
+        let change = Change::string("setbit").counted(written.max(1));
+        keys.edit(found, key, len, change, |bytes| {
+            for (at, byte) in changed {
+                bytes[at] = byte;
+            }
+        });
         call.log_verbatim();
     }
     Ok(Outcome::Done)
@@ -185,20 +203,21 @@ fn narrow(value: i128) -> i64 {
     i64::try_from(value).expect("fields have at most 64 bits, unsigned ones 63")
 }
 
-/// The field at a bit offset; bits behind the end are zero.
-fn read(bytes: &[u8], offset: u64, width: Width) -> i128 {
+/// The field at a bit offset.
+fn read(byte_at: impl Fn(usize) -> u8, offset: u64, width: Width) -> i128 {
     let value = (offset..offset + u64::from(width.bits)).fold(0i128, |value, bit| {
-        let byte = usize::try_from(bit >> 3).ok().and_then(|at| bytes.get(at)).copied().unwrap_or(0);
+        let byte = usize::try_from(bit >> 3).map_or(0, &byte_at);
         value << 1 | i128::from(byte >> (7 - (bit & 7)) & 1)
     });
     width.wrap(value)
 }
 
-/// Writes a field; `bytes` is long enough.
-fn write(bytes: &mut [u8], offset: u64, width: Width, value: i128) {
+/// Writes a field into the bytes that hold it, which are given with their places, in order.
+fn write(bytes: &mut [(usize, u8)], offset: u64, width: Width, value: i128) {
     for number in 0..width.bits {
         let bit = offset + u64::from(number);
-        let Some(byte) = usize::try_from(bit >> 3).ok().and_then(|at| bytes.get_mut(at)) else { return };
+        let at = usize::try_from((bit >> 3) - (offset >> 3)).unwrap_or(usize::MAX);
+        let Some((_, byte)) = bytes.get_mut(at) else { return };
         let mask = 0x80 >> (bit & 7);
         if value >> (width.bits - 1 - number) & 1 == 1 {
             *byte |= mask;

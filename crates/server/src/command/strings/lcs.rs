@@ -83,7 +83,7 @@ pub(crate) fn lcs(call: &mut Call<'_, '_>) -> Run {
 fn read(call: &mut Call<'_, '_>, at: usize) -> Vec<u8> {
     let key = call.arg(at);
     let mut buffer = itoa::Buffer::new();
-    call.keys().read(key).map_or(Vec::new(), |record| record.value.as_bytes(&mut buffer).to_vec())
+    call.keys().read(key).map_or(Vec::new(), |entry| entry.value().as_bytes(&mut buffer).to_vec())
 }
 
 /// Lengths of the longest common subsequence of every pair of prefixes.

@@ -4,6 +4,7 @@ mod bits;
 mod connection;
 mod expiry;
 mod keys;
+mod pubsub;
 mod scripting;
 mod server;
 mod strings;
@@ -25,6 +26,7 @@ pub(super) static ALL: LazyLock<Vec<&'static Command>> = LazyLock::new(|| {
         connection::ROWS,
         server::ROWS,
         scripting::ROWS,
+        pubsub::ROWS,
     ];
     let mut all: Vec<&'static Command> = families.into_iter().flatten().collect();
     all.sort_unstable_by_key(|command| command.name);

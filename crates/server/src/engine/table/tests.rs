@@ -4,25 +4,29 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SEED: HashSeed = HashSeed([1, 2]);
+use crate::engine::object::{NewValue, ValueRef};
+use crate::engine::value::{Entry as Loaded, Value};
 
 fn table() -> Table {
-    Table::new(SEED, 0)
+    Table::new(KeyHasher::new(HashSeed([1, 2])), 0)
+}
+
+fn find(table: &Table, key: &[u8]) -> Option<Position> {
+    table.find(table.hasher.hash(key), key)
 }
 
 fn put(table: &mut Table, key: &[u8], value: i64, expiry: Option<i64>) {
-    let hash = table.hash(key);
-    match table.find(hash, key) {
-        Some(at) => {
-            table.modify(at, |record| record.value = Value::Int(value));
-            table.set_expiry(at, expiry);
-        }
-        None => table.insert(hash, Record::new(Box::from(key), Value::Int(value), hash, expiry)),
+    match find(table, key) {
+        Some(at) => table.change(at, |entry| {
+            entry.set_value(NewValue::Int(value));
+            entry.set_expires_at_ms(expiry);
+        }),
+        None => table.insert(table.hasher.hash(key), Entry::new(key, NewValue::Int(value), expiry, 0)),
     }
 }
 
 fn take(table: &mut Table, key: &[u8]) -> bool {
-    let found = table.find(table.hash(key), key);
+    let found = find(table, key);
     found.map(|at| table.remove(at)).is_some()
 }
 
@@ -31,33 +35,49 @@ fn name(number: u32) -> Vec<u8> {
 }
 
 /// What the table holds, by key.
-fn content(table: &Table) -> BTreeMap<Vec<u8>, Entry> {
-    table.records().map(|record| (record.key.to_vec(), record.to_entry(0))).collect()
+fn content(table: &Table) -> BTreeMap<Vec<u8>, Loaded> {
+    table.entries().map(|entry| (entry.key().to_vec(), loaded(entry))).collect()
+}
+
+fn loaded(entry: EntryView<'_>) -> Loaded {
+    let (key, expires_at_ms) = (Box::from(entry.key()), entry.expires_at_ms());
+    Loaded { db: 0, key, value: entry.value().to_value(), expires_at_ms }
 }
 
 /// Checks what must hold between operations.
 fn check_invariants(table: &Table) {
-    let records: Vec<&Record> = table.records().collect();
-    assert_eq!(records.len(), table.len());
-    for record in &records {
-        assert!(table.find(record.hash, &record.key).is_some(), "every record can be found");
+    let entries: Vec<EntryView<'_>> = table.entries().collect();
+    assert_eq!(entries.len(), table.len());
+    for entry in &entries {
+        let found = find(table, entry.key()).expect("every entry can be found");
+        assert_eq!(table.view(found).key(), entry.key());
     }
-    let live = table.segments.iter().flatten().count();
-    let expiries: BTreeSet<(i64, u32)> =
-        records.iter().filter_map(|it| Some((it.expires_at_ms()?, it.hash))).collect();
-    assert_eq!(expiries, table.expiry);
-    assert_eq!(records.iter().filter(|it| it.expires_at_ms().is_some()).count(), table.expiring());
-    let bytes = records.iter().map(|it| it.memory_bytes()).sum::<usize>()
-        + live * Segment::MEMORY_BYTES
-        + expiries.len() * EXPIRY_COST;
+    let expiring = entries.iter().filter_map(|it| it.expires_at_ms());
+    assert_eq!(expiring.clone().count(), table.expiring());
+    assert_eq!(expiring.map(i128::from).sum::<i128>(), table.expiry_sum);
+    let live = table.segments.iter().flatten();
+    let bytes = entries.iter().map(|it| it.memory_bytes()).sum::<usize>()
+        + live.clone().map(Segment::memory_bytes).sum::<usize>();
     assert_eq!(bytes, table.bytes, "memory is accounted for exactly");
+    for (number, segment) in (0..).zip(&table.segments) {
+        let Some(segment) = segment else { continue };
+        assert_eq!(segment.entries().count(), segment.len);
+        assert!(segment.len <= segment.limit, "there is room in every segment");
+        for (place, entry) in segment.entries() {
+            if let Some(at) = entry.expires_at_ms() {
+                let announced = segment.expiry.announced.expect("segments with expiries are announced");
+                assert!(announced <= index_time(at) && table.due.contains(&(announced, number)));
+                assert!(segment.is_true(index_time(at), place));
+            }
+        }
+    }
+    assert_eq!(table.due.len(), live.filter(|segment| segment.expiry.announced.is_some()).count());
     if !table.directory.is_empty() {
         assert_eq!(table.directory.len(), 1 << table.depth);
-        for (at, number) in table.directory.iter().enumerate() {
-            assert!(
-                table.directory_range(*number).contains(&at),
-                "entries point at the segment they belong to"
-            );
+        for (at, route) in table.directory.iter().enumerate() {
+            assert!(table.directory_range(route.segment).contains(&at), "routes lead where the hash belongs");
+            let buckets = &table.segment(route.segment).buckets;
+            assert_eq!((route.first, route.count as usize), (buckets.first(), buckets.count()));
         }
     }
 }
@@ -71,11 +91,12 @@ fn tables_grow_and_shrink_without_losing_keys() {
     check_invariants(&table);
     let full = (table.depth, table.memory_bytes());
     assert!(full.0 >= 5, "20,000 keys need 32 segments");
+    assert!(full.1 < 20_000 * (32 + 12), "32 bytes for an entry, and a slot at an average fill: {}", full.1);
     for number in 0..19_000 {
         assert!(take(&mut table, &name(number)));
     }
     check_invariants(&table);
-    assert!(table.depth < full.0 && table.memory_bytes() < full.1 / 4, "memory comes back");
+    assert!(table.depth < full.0 && table.memory_bytes() < full.1 / 8, "memory comes back");
     for number in 19_000..20_000 {
         assert!(take(&mut table, &name(number)));
     }
@@ -93,7 +114,7 @@ fn every_key_can_be_met_at_random() {
     for _ in 0..200_000 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let at = table.near(random ^ random >> 29).expect("there are keys");
-        met.insert(table.record(at).key.clone());
+        met.insert(table.view(at).key().to_vec());
     }
     assert_eq!(met.len(), 200);
 }
@@ -107,7 +128,7 @@ fn expired_keys_are_found_the_earliest_first() {
     put(&mut table, &name(5), 0, None);
     let mut order = Vec::new();
     while let Some(at) = table.first_expired(30) {
-        order.push(table.record(at).expires_at_ms());
+        order.push(table.view(at).expires_at_ms());
         table.remove(at);
     }
     assert_eq!(order, [Some(10), Some(10), Some(20)], "30 is not over at 30");
@@ -172,11 +193,22 @@ fn apply(table: &mut Table, change: &Change) {
         }),
         Change::Expire(number, expiry) => {
             let key = name(*number);
-            if let Some(at) = table.find(table.hash(&key), &key) {
-                table.set_expiry(at, *expiry);
+            if let Some(at) = find(table, &key) {
+                table.change(at, |entry| entry.set_expires_at_ms(*expiry));
             }
         }
     }
+}
+
+#[test]
+fn a_position_of_before_is_noticed() {
+    let mut table = table();
+    put(&mut table, b"a", 1, None);
+    let at = find(&table, b"a").expect("it is there");
+    (0..100).for_each(|number| put(&mut table, &name(number), 1, None));
+    let stale =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| table.view(at).value() == ValueRef::Int(1)));
+    assert!(stale.is_err(), "the buckets have moved");
 }
 
 proptest! {
@@ -209,10 +241,10 @@ proptest! {
             }
         }
         check_invariants(&table);
-        let expected: BTreeMap<Vec<u8>, Entry> = map
+        let expected: BTreeMap<Vec<u8>, Loaded> = map
             .into_iter()
             .map(|(key, (value, expires_at_ms))| {
-                (key.clone(), Entry { db: 0, key: key.into(), value: Value::Int(value), expires_at_ms })
+                (key.clone(), Loaded { db: 0, key: key.into(), value: Value::Int(value), expires_at_ms })
             })
             .collect();
         prop_assert_eq!(content(&table), expected);
@@ -237,7 +269,7 @@ proptest! {
             let mut done = false;
             for _ in 0..buckets {
                 cursor = table.scan_bucket(cursor, |at| {
-                    met.insert(table.record(at).key.to_vec());
+                    met.insert(table.view(at).key().to_vec());
                 });
                 steps += 1;
                 prop_assert!(steps < 1_000_000, "the scan ends");
@@ -268,12 +300,18 @@ proptest! {
         for epoch in 1..3 {
             let expected = content(&table);
             table.begin_saving(epoch, 0);
-            let mut saved = Vec::new();
+            let mut saved: Vec<Loaded> = Vec::new();
+            let mut step = |table: &mut Table, budget: usize| {
+                let mut chunk = Chunk::default();
+                let done = table.save(budget, &mut chunk);
+                saved.extend(chunk.entries().map(|entry| entry.to_entry()));
+                done
+            };
             for (budget, change) in &during {
-                table.save(*budget, &mut saved);
+                step(&mut table, *budget * 16);
                 apply(&mut table, change);
             }
-            while !table.save(100, &mut saved).1 {}
+            while !step(&mut table, 1000) {}
             prop_assert_eq!(saved.len(), expected.len(), "each key once");
             let saved: BTreeMap<_, _> = saved.into_iter().map(|it| (it.key.to_vec(), it)).collect();
             prop_assert_eq!(saved, expected);

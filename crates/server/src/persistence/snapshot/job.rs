@@ -1,23 +1,27 @@
 //! Writes a snapshot in a thread of its own, from the entries that the executor hands over in chunks.
 //!
-//! The cut is the engine's business; this is the way from entries to a synced file. Memory is bounded: at most
-//! [`CHUNKS_IN_FLIGHT`] chunks wait, and a full queue makes the executor pause its walk.
+//! The cut is the engine's business; this is the way from entries to a synced file. Handing over never waits. Memory is
+//! bounded by whoever walks: while chunks of [`QUEUE_LEN_MAX`] bytes wait, [`SnapshotJob::is_full`] is true, and the walk
+//! pauses.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use holdfast_contract::bucket::DatasetSummary;
 
 use super::{RdbOptions, RdbWriter};
-use crate::engine::value::Entry;
+use crate::engine::Chunk;
 use crate::persistence::digest::Digester;
 use crate::storage::{Storage, StorageFile};
 
-/// Chunks between executor and writer.
-pub const CHUNKS_IN_FLIGHT: usize = 8;
+/// Bytes that may wait for the writer before the walk pauses.
+pub const QUEUE_LEN_MAX: usize = 8 << 20;
+/// Chunks of a snapshot that is written while everything else waits.
+const CHUNKS_IN_FLIGHT: usize = 2;
 /// Bytes after which the file is synced and let go from the page cache, so that the end of a snapshot does not stall
 /// the disk with all of it at once (Redis: `REDIS_AUTOSYNC_BYTES`, 4 MB).
 const SYNC_INTERVAL_LEN: u64 = 32 << 20;
@@ -82,15 +86,34 @@ pub enum SnapshotJobError {
 }
 
 enum Message {
-    Entries(Vec<Entry>),
+    Chunk(Chunk),
     End,
 }
 
 /// A snapshot that is being written.
 pub struct SnapshotJob {
-    messages: SyncSender<Message>,
+    messages: Sender<Message>,
     thread: JoinHandle<()>,
-    waiting: Option<Vec<Entry>>,
+    /// Bytes of the chunks that wait, the one that is being written included.
+    queued: Arc<AtomicUsize>,
+}
+
+/// The writer's end of the queue.
+struct Queue {
+    messages: Receiver<Message>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Iterator for Queue {
+    type Item = Result<Chunk, SnapshotJobError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.messages.recv() {
+            Ok(Message::Chunk(chunk)) => Some(Ok(chunk)),
+            Ok(Message::End) => None,
+            Err(_) => Some(Err(SnapshotJobError::Cancelled)),
+        }
+    }
 }
 
 impl SnapshotJob {
@@ -103,11 +126,16 @@ impl SnapshotJob {
         plan: SnapshotPlan,
         done: impl FnOnce(Result<WrittenSnapshot, SnapshotJobError>) + Send + 'static,
     ) -> Result<Self, SnapshotJobError> {
-        let (messages, received) = sync_channel(CHUNKS_IN_FLIGHT);
+        let (messages, received) = channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let mut queue = Queue { messages: received, queued: Arc::clone(&queued) };
         let thread = std::thread::Builder::new()
             .name("snapshot".to_owned())
             .spawn(move || {
-                let result = write(&*storage, &plan, &received);
+                let counter = Arc::clone(&queue.queued);
+                let result = write(&*storage, &plan, &mut queue, |written| {
+                    counter.fetch_sub(written, Ordering::Relaxed);
+                });
                 if result.is_err() {
                     // What is left is waste that the next start would remove; a failure to do so now changes nothing.
                     let _ = storage.remove(&plan.temp_path);
@@ -115,55 +143,41 @@ impl SnapshotJob {
                 done(result);
             })
             .map_err(SnapshotJobError::Thread)?;
-        Ok(Self { messages, thread, waiting: None })
+        Ok(Self { messages, thread, queued })
     }
 
-    /// Hands over a chunk without waiting. A chunk that finds the queue full is kept, and [`Self::is_full`] is true
-    /// until it has found its place.
-    pub fn offer(&mut self, entries: Vec<Entry>) {
-        debug_assert!(self.waiting.is_none(), "the caller asks is_full first");
-        if !entries.is_empty() {
-            self.waiting = Some(entries);
-            self.flush();
-        }
-    }
-
-    /// Hands over a chunk, waiting for a place.
-    pub fn push(&mut self, entries: Vec<Entry>) {
-        for entries in [self.waiting.take(), Some(entries)].into_iter().flatten() {
+    /// Hands over a chunk. It never waits; [`Self::is_full`] says when the next had better wait.
+    pub fn push(&mut self, chunk: Chunk) {
+        if !chunk.is_empty() {
+            self.queued.fetch_add(chunk.held_bytes(), Ordering::Relaxed);
             // An error means that the thread has ended, and says why by itself.
-            let _ = self.messages.send(Message::Entries(entries));
+            let _ = self.messages.send(Message::Chunk(chunk));
         }
     }
 
-    fn flush(&mut self) {
-        if let Some(entries) = self.waiting.take()
-            && let Err(TrySendError::Full(Message::Entries(entries))) =
-                self.messages.try_send(Message::Entries(entries))
-        {
-            self.waiting = Some(entries);
-        }
+    /// Bytes that wait for the writer.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
     }
 
-    /// True while a chunk waits for a place.
-    pub fn is_full(&mut self) -> bool {
-        self.flush();
-        self.waiting.is_some()
+    /// True while so much waits that the walk had better pause.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.queued_bytes() >= QUEUE_LEN_MAX
     }
 
     /// Gives the snapshot up, and returns when its thread has removed what it wrote: another snapshot may then be
     /// written to the same place.
     pub fn cancel(self) {
-        let Self { messages, thread, waiting } = self;
-        drop((messages, waiting));
+        let Self { messages, thread, .. } = self;
+        drop(messages);
         let _ = thread.join();
     }
 
     /// Everything has been handed over: the thread syncs, moves the file and calls `done`.
-    pub fn finish(mut self) -> FinishingSnapshot {
-        if let Some(entries) = self.waiting.take() {
-            let _ = self.messages.send(Message::Entries(entries));
-        }
+    #[must_use]
+    pub fn finish(self) -> FinishingSnapshot {
         let _ = self.messages.send(Message::End);
         FinishingSnapshot { thread: self.thread }
     }
@@ -206,7 +220,8 @@ impl io::Write for Output<'_> {
 fn write(
     storage: &dyn Storage,
     plan: &SnapshotPlan,
-    received: &Receiver<Message>,
+    chunks: &mut dyn Iterator<Item = Result<Chunk, SnapshotJobError>>,
+    mut written: impl FnMut(usize),
 ) -> Result<WrittenSnapshot, SnapshotJobError> {
     let path = &plan.temp_path;
     let write_error = |source| SnapshotJobError::Write { path: path.clone(), source };
@@ -214,19 +229,17 @@ fn write(
     let mut writer =
         RdbWriter::new(Output { file, path, synced_len: 0 }, plan.rdb.clone()).map_err(write_error)?;
     let mut digester = plan.digest.then(Digester::default);
-    loop {
-        match received.recv() {
-            Ok(Message::Entries(entries)) => {
-                for entry in &entries {
-                    writer.entry(entry).map_err(write_error)?;
-                    if let Some(digester) = &mut digester {
-                        digester.add(entry);
-                    }
-                }
+    for chunk in chunks {
+        let chunk = chunk?;
+        for entry in chunk.entries() {
+            writer.saved_entry(entry).map_err(write_error)?;
+            if let Some(digester) = &mut digester {
+                digester.add_saved(entry);
             }
-            Ok(Message::End) => break,
-            Err(_) => return Err(SnapshotJobError::Cancelled),
         }
+        let len = chunk.held_bytes();
+        drop(chunk);
+        written(len);
     }
     let (output, summary) = writer.finish().map_err(write_error)?;
     output
@@ -259,23 +272,17 @@ fn write(
 pub fn write_snapshot(
     storage: &dyn Storage,
     plan: &SnapshotPlan,
-    chunks: impl Iterator<Item = Vec<Entry>>,
+    chunks: impl Iterator<Item = Chunk>,
 ) -> Result<WrittenSnapshot, SnapshotJobError> {
-    // The same code as in the background, fed from a queue that is filled beforehand chunk by chunk would need all of
-    // the dataset twice; a rendezvous with a scoped thread keeps one chunk at a time.
+    // Encoding and writing go on side by side, with few chunks between them.
     let (sender, receiver) = sync_channel(CHUNKS_IN_FLIGHT);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let result = write(storage, plan, &receiver);
-            drop(receiver);
-            result
-        });
-        for entries in chunks {
-            if sender.send(Message::Entries(entries)).is_err() {
+        let writer = scope.spawn(move || write(storage, plan, &mut receiver.into_iter().map(Ok), |_| {}));
+        for chunk in chunks {
+            if sender.send(chunk).is_err() {
                 break;
             }
         }
-        let _ = sender.send(Message::End);
         drop(sender);
         let result = writer.join().unwrap_or(Err(SnapshotJobError::Cancelled));
         if result.is_err() {
@@ -288,17 +295,22 @@ pub fn write_snapshot(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::value::Value;
+    use crate::engine::value::{Entry, Value};
+    use crate::engine::{Engine, EngineOptions, HashSeed};
     use crate::storage::memory::MemoryDisk;
     use std::sync::mpsc::channel;
 
-    fn entry(number: i64) -> Entry {
-        Entry {
-            db: 0,
-            key: number.to_string().into_bytes().into(),
-            value: Value::Int(number),
-            expires_at_ms: None,
+    /// A chunk of so many keys, which begin with a number.
+    fn chunk(first: i64, len: i64) -> Chunk {
+        let mut engine = Engine::new(EngineOptions { databases: 1, seed: HashSeed([1, 2]) });
+        for number in first..first + len {
+            let key = number.to_string().into_bytes().into();
+            engine.load(Entry { db: 0, key, value: Value::Int(number), expires_at_ms: None }).unwrap();
         }
+        engine.snapshot_begin();
+        let mut chunk = Chunk::default();
+        assert!(engine.snapshot_step(usize::MAX, &mut chunk));
+        chunk
     }
 
     fn plan() -> SnapshotPlan {
@@ -324,7 +336,7 @@ mod tests {
             SnapshotJob::start(Arc::new(disk.clone()), plan(), move |result| sender.send(result).unwrap())
                 .unwrap();
         for number in 0..100 {
-            job.push(vec![entry(number)]);
+            job.push(chunk(number, 1));
         }
         job.finish().wait();
         let written = results.recv().unwrap().unwrap();
@@ -340,7 +352,7 @@ mod tests {
         let mut job =
             SnapshotJob::start(Arc::new(disk.clone()), plan(), move |result| sender.send(result).unwrap())
                 .unwrap();
-        job.push(vec![entry(1)]);
+        job.push(chunk(1, 1));
         job.cancel();
         assert_eq!(disk.files().len(), 1, "nothing is written or removed after the cancellation");
         assert!(matches!(results.recv().unwrap(), Err(SnapshotJobError::Cancelled)));
@@ -356,7 +368,7 @@ mod tests {
                 kind: io::ErrorKind::StorageFull,
                 forever: false,
             }));
-            let result = write_snapshot(&disk, &plan(), [vec![entry(1)]].into_iter());
+            let result = write_snapshot(&disk, &plan(), [chunk(1, 1)].into_iter());
             if result.is_ok() {
                 assert!(call > 4);
                 return;
@@ -365,5 +377,28 @@ mod tests {
             let moved = matches!(result, Err(SnapshotJobError::Rename { .. })) && found.starts_with(b"REDIS");
             assert!(found == b"old" || moved, "call {call}");
         }
+    }
+
+    #[test]
+    fn handing_over_never_waits_and_a_full_queue_is_noticed() {
+        let disk = disk();
+        let (sender, results) = channel();
+        let mut job =
+            SnapshotJob::start(Arc::new(disk.clone()), plan(), move |result| sender.send(result).unwrap())
+                .unwrap();
+        let mut keys = 0;
+        while !job.is_full() {
+            let mut engine = Engine::new(EngineOptions { databases: 1, seed: HashSeed([1, 2]) });
+            let value = Value::Bytes(vec![0; QUEUE_LEN_MAX / 2 + 1]);
+            engine.load(Entry { db: 0, key: Box::from(&b"k"[..]), value, expires_at_ms: None }).unwrap();
+            engine.snapshot_begin();
+            let mut chunk = Chunk::default();
+            assert!(engine.snapshot_step(usize::MAX, &mut chunk));
+            job.push(chunk);
+            keys += 1;
+        }
+        assert!(job.queued_bytes() >= QUEUE_LEN_MAX);
+        job.finish().wait();
+        assert_eq!(results.recv().unwrap().unwrap().keys, keys);
     }
 }

@@ -10,7 +10,8 @@ use super::format::{
     encode_length,
 };
 use super::{RdbSummary, lzf};
-use crate::engine::value::{Entry, Value};
+use crate::engine::value::Entry;
+use crate::engine::{ChunkEntry, ValueRef};
 use crate::protocol::decode::parse_i64;
 
 /// Bytes collected before they are handed on: large enough that a system call per write does not matter.
@@ -95,8 +96,15 @@ impl<W: Write> RdbWriter<W> {
     /// # Errors
     /// What the output returns; the file is then incomplete for good.
     pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
-        let Entry { db, key, value, expires_at_ms } = entry;
-        self.select(*db);
+        self.saved_entry(ChunkEntry::from(entry))
+    }
+
+    /// Writes one key as a snapshot saved it.
+    /// # Errors
+    /// As [`RdbWriter::entry`].
+    pub fn saved_entry(&mut self, entry: ChunkEntry<'_>) -> io::Result<()> {
+        let ChunkEntry { db, key, value, expires_at_ms } = entry;
+        self.select(db);
         if let Some(expires_at_ms) = expires_at_ms {
             self.buffer.push(OP_EXPIRE_MS);
             self.buffer.extend_from_slice(&expires_at_ms.to_le_bytes());
@@ -104,13 +112,13 @@ impl<W: Write> RdbWriter<W> {
         self.buffer.push(TYPE_STRING);
         self.put_string(key)?;
         match value {
-            Value::Int(number) => {
-                if !encode_int(&mut self.buffer, *number) {
+            ValueRef::Int(number) => {
+                if !encode_int(&mut self.buffer, number) {
                     let mut text = itoa::Buffer::new();
-                    self.put_plain(text.format(*number).as_bytes())?;
+                    self.put_plain(text.format(number).as_bytes())?;
                 }
             }
-            Value::Bytes(bytes) => self.put_string(bytes)?,
+            ValueRef::Bytes(bytes) => self.put_string(bytes)?,
         }
         self.keys += 1;
         self.flush_if_full()

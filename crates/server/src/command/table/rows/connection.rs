@@ -9,7 +9,7 @@ pub(super) static ROWS: &[Command] = &[
         name: "ping",
         full_name: "ping",
         arity: -1,
-        flags: flags::FAST | flags::PING,
+        flags: flags::FAST | flags::PING | flags::SUBSCRIBER,
         extra_categories: categories::CONNECTION,
         keys: &[],
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
@@ -48,7 +48,8 @@ pub(super) static ROWS: &[Command] = &[
             | flags::NO_AUTH
             | flags::ALLOW_BUSY
             | flags::RUNS_IN_MULTI
-            | flags::ENDS_MULTI,
+            | flags::ENDS_MULTI
+            | flags::SUBSCRIBER,
         extra_categories: categories::CONNECTION,
         keys: &[],
         tips: &[],
@@ -71,7 +72,8 @@ pub(super) static ROWS: &[Command] = &[
             | flags::NO_AUTH
             | flags::ALLOW_BUSY
             | flags::RUNS_IN_MULTI
-            | flags::ENDS_MULTI,
+            | flags::ENDS_MULTI
+            | flags::SUBSCRIBER,
         extra_categories: categories::CONNECTION,
         keys: &[],
         tips: &[],

@@ -2,7 +2,7 @@
 
 use super::container;
 use crate::command::table::{Command, Group, categories, flags};
-use crate::command::{config, debug, info, introspect, server};
+use crate::command::{config, debug, info, introspect, monitor, server};
 
 pub(super) static ROWS: &[Command] = &[
     Command {
@@ -427,6 +427,22 @@ pub(super) static ROWS: &[Command] = &[
         deprecated: None,
         subcommands: &[],
         run: debug::debug,
+    },
+    Command {
+        name: "monitor",
+        full_name: "monitor",
+        arity: 1,
+        flags: flags::ADMIN | flags::NOSCRIPT | flags::LOADING | flags::STALE,
+        extra_categories: 0,
+        keys: &[],
+        tips: &[],
+        group: Group::Server,
+        since: "1.0.0",
+        complexity: "O(1) for each command of any connection",
+        summary: "Shows every command that the server executes.",
+        deprecated: None,
+        subcommands: &[],
+        run: monitor::monitor,
     },
     Command {
         name: "acl",

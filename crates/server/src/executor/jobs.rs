@@ -1,108 +1,19 @@
-//! The end of a turn and what time asks for: commit, replies, points, jobs, expiry, waits.
+//! Background jobs, events of other threads, saving and stopping.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::client::{Client, WaitKind};
 use super::journal::{EndedJob, JobKind, JobRequest, Journal};
-use super::stats::Stats;
-use super::{EXPIRE_BUDGET, Ended, Event, Executor, ExecutorError, Phase, StopCause, unix_ms};
+use super::loaded::Loaded;
+use super::{Ended, Event, Executor, ExecutorError, Phase, StopCause};
+use crate::clock::unix_ms;
 use crate::command::{DebugRequest, ShutdownOptions};
 use crate::config::Strategy;
 use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
 use crate::persistence::policy::save_due;
-use crate::protocol::ReplyWriter;
-
-/// The wall clock and the monotonic one may drift so far apart between two ticks before it is called a jump.
-const CLOCK_JUMP: Duration = Duration::from_secs(2);
-
-pub(super) fn reply(client: &mut Client, write: impl FnOnce(&mut ReplyWriter<'_>)) {
-    if !client.session.is_reply_suppressed() {
-        write(&mut ReplyWriter::new(&mut client.connection.output, client.session.version()));
-    }
-}
 
 impl Executor {
-    /// Commits the effects of the turn and lets its replies leave.
-    pub(super) fn finish_turn(&mut self) -> Result<(), ExecutorError> {
-        self.close_killed();
-        if crate::faults::replies_before_writing() {
-            self.send_replies();
-            if self.last_tick.elapsed() < self.core.tick_interval() / 2 {
-                return Ok(());
-            }
-        }
-        self.commit_turn()?;
-        self.start_jobs()?;
-        self.answer_waits()?;
-        self.send_replies();
-        if let Some(journal) = &mut self.core.journal {
-            journal.drive_job(&mut self.engine);
-        }
-        if let Some(garbage) = self.engine.take_garbage() {
-            // Freeing millions of keys takes long; the thread ends when it is done.
-            std::thread::spawn(move || drop(garbage));
-        }
-        Ok(())
-    }
-
-    fn commit_turn(&mut self) -> Result<(), ExecutorError> {
-        let point = self.core.points.wanted();
-        if let Some(journal) = &mut self.core.journal {
-            let synced_before = journal.facts().syncs;
-            journal.commit(&mut self.effects, unix_ms(), point.is_some()).map_err(ExecutorError::Storage)?;
-            let took = journal.facts().last_sync_took;
-            if journal.facts().syncs > synced_before {
-                self.core.note_sync(took);
-            }
-        } else {
-            self.effects.clear();
-        }
-        if let Some(name) = point {
-            self.take_point(name)?;
-        }
-        // Under everysec nothing is acknowledged while a sync is two seconds behind.
-        while self.core.journal.as_mut().is_some_and(|journal| journal.drive_syncs().1) {
-            self.core.stats.delayed_syncs += 1;
-            match self.events.recv_timeout(self.core.tick_interval()) {
-                Ok(event @ Event::LogSynced { .. }) => {
-                    self.take_event(event)?;
-                }
-                Ok(event) => self.postponed.push(event),
-                Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes everything executed so far durable. The effects have been committed.
-    pub(super) fn take_point(&mut self, name: &'static str) -> Result<(), ExecutorError> {
-        let Some(journal) = &mut self.core.journal else { return Ok(()) };
-        if journal.log().is_some() {
-            journal.sync().map_err(ExecutorError::Storage)?;
-        } else if journal.offset() > journal.durable_offset() {
-            if journal.running_job().is_some() {
-                journal.abort_job(&mut self.engine);
-            }
-            if let Err(error) = journal.save_now(&mut self.engine, unix_ms()) {
-                tracing::error!(%error, directive = name, "failed to take a persistence point");
-                self.core.warn(WarningKind::JobFailed);
-            }
-        }
-        self.core.points.taken();
-        Stats::count(&mut self.core.stats.points, name);
-        Ok(())
-    }
-
-    /// Commits what was executed so far in this turn and takes a point.
-    pub(super) fn commit_point(&mut self, name: &'static str) -> Result<(), ExecutorError> {
-        if let Some(journal) = &mut self.core.journal {
-            journal.commit(&mut self.effects, unix_ms(), true).map_err(ExecutorError::Storage)?;
-        }
-        self.take_point(name)
-    }
-
-    fn start_jobs(&mut self) -> Result<(), ExecutorError> {
+    pub(super) fn start_jobs(&mut self) -> Result<(), ExecutorError> {
         let requests = std::mem::take(&mut self.core.job_requests);
         for request in requests {
             self.try_job(request)?;
@@ -142,86 +53,7 @@ impl Executor {
         Ok(started)
     }
 
-    fn answer_waits(&mut self) -> Result<(), ExecutorError> {
-        if self.core.waiting == 0 {
-            return Ok(());
-        }
-        let now = Instant::now();
-        let durable = self.core.journal.as_ref().map_or(u64::MAX, |journal| journal.durable_offset());
-        let has_log = self.core.journal.as_ref().is_some_and(|journal| journal.log().is_some());
-        let mut wants_sync = false;
-        let mut answered = Vec::new();
-        for (slot, client) in self.core.clients.iter_mut() {
-            let Some(waiting) = client.waiting else { continue };
-            let is_over = waiting.deadline.is_some_and(|deadline| now >= deadline);
-            let done = match waiting.kind {
-                WaitKind::Replicas => is_over.then(|| reply(client, |reply| reply.integer(0))),
-                WaitKind::Durable { offset, local, replicas } => {
-                    let is_local = has_log && offset <= durable;
-                    wants_sync |= has_log && !is_local;
-                    let is_met = (local == 0 || is_local) && replicas == 0;
-                    (is_met || is_over).then(|| {
-                        reply(client, |reply| {
-                            reply.array(2);
-                            reply.integer(i64::from(is_local));
-                            reply.integer(0);
-                        });
-                    })
-                }
-            };
-            if done.is_some() {
-                client.waiting = None;
-                answered.push(slot);
-            }
-        }
-        if wants_sync && let Some(journal) = &mut self.core.journal {
-            journal.start_sync();
-        }
-        for slot in answered {
-            self.core.waiting -= 1;
-            self.core.points.after(PointEvent::Wait);
-            self.with_output.push(slot);
-            self.to_serve.push(slot);
-        }
-        if self.core.points.wanted().is_some() {
-            self.commit_turn()?;
-        }
-        Ok(())
-    }
-
-    fn send_replies(&mut self) {
-        for slot in std::mem::take(&mut self.with_output) {
-            let Some(client) = self.core.clients.get_mut(slot) else { continue };
-            client.has_output = false;
-            let before = client.connection.unsent_len();
-            let sent = client.connection.flush();
-            let left = client.connection.unsent_len();
-            let is_closed = sent.is_err() || (client.closing && left == 0);
-            self.core.stats.output_bytes += (before - left) as u64;
-            if is_closed {
-                self.drop_client(slot);
-            }
-        }
-    }
-
-    fn close_killed(&mut self) {
-        if self.core.killed.is_empty() {
-            return;
-        }
-        let killed = std::mem::take(&mut self.core.killed);
-        let slots: Vec<_> = self
-            .core
-            .clients
-            .iter_mut()
-            .filter(|(_, client)| killed.contains(&client.session.id()))
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in slots {
-            self.drop_client(slot);
-        }
-    }
-
-    /// What another thread has to say.
+    /// Handles an event from another thread.
     pub(super) fn take_event(&mut self, event: Event) -> Result<Option<Ended>, ExecutorError> {
         match event {
             Event::LogSynced { segment, offset, took, result } => {
@@ -272,10 +104,11 @@ impl Executor {
         Ok(None)
     }
 
-    fn start_serving(&mut self, loaded: super::Loaded) {
-        let super::Loaded { engine, journal, identity, cut_bytes } = loaded;
+    fn start_serving(&mut self, loaded: Loaded) {
+        let Loaded { engine, journal, identity, cut_bytes } = loaded;
         self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
         self.engine = engine;
+        self.engine.set_notified(self.core.notified());
         self.core.journal = journal;
         self.desk.identity = identity;
         self.core.phase = Phase::Serving;
@@ -326,70 +159,8 @@ impl Executor {
         }
     }
 
-    /// Looks at what time asks for.
-    pub(super) fn tick(&mut self, now: Instant) -> Result<(), ExecutorError> {
-        self.core.watch_clock(now.duration_since(self.last_tick), CLOCK_JUMP);
-        self.last_tick = now;
-        for number in std::mem::take(&mut self.to_accept) {
-            self.accept(number);
-        }
-        if matches!(self.core.phase, Phase::Loading) {
-            return Ok(());
-        }
-        self.expire(now);
-        self.core.sample(&self.engine, now);
-        self.core.watch_volume(now);
-        self.expire_barrier()?;
-        self.close_idle(now);
-        self.end_pause();
-        self.start_due_jobs()?;
-        Ok(())
-    }
-
-    /// Removes expired keys, for a quarter of the time at most (Redis: `ACTIVE_EXPIRE_CYCLE_SLOW_TIME_PERC`).
-    fn expire(&mut self, started: Instant) {
-        // A pause promises that nothing is written.
-        if self.core.pause.is_some() {
-            return;
-        }
-        let time_max = self.core.tick_interval() / 4;
-        loop {
-            let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
-            let removed = self.engine.expire_cycle(now_ms, EXPIRE_BUDGET, &mut self.effects);
-            if removed < EXPIRE_BUDGET || started.elapsed() >= time_max {
-                return;
-            }
-        }
-    }
-
-    fn close_idle(&mut self, now: Instant) {
-        let timeout = self.core.config.timeout;
-        if timeout.is_zero() {
-            return;
-        }
-        let idle: Vec<_> = self
-            .core
-            .clients
-            .iter_mut()
-            .filter(|(_, client)| client.waiting.is_none() && !client.postponed && client.idle(now) > timeout)
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in idle {
-            self.drop_client(slot);
-        }
-    }
-
-    fn end_pause(&mut self) {
-        let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
-        if self.core.pause.is_some_and(|(_, until_ms)| now_ms >= until_ms) {
-            self.core.pause = None;
-        }
-        if self.core.pause.is_none() && std::mem::take(&mut self.core.was_paused) {
-            self.to_serve.extend(self.core.clients.iter_mut().map(|(slot, _)| slot));
-        }
-    }
-
-    fn start_due_jobs(&mut self) -> Result<(), ExecutorError> {
+    /// Starts the job that a rule asks for.
+    pub(super) fn start_due_jobs(&mut self) -> Result<(), ExecutorError> {
         let Some(journal) = &self.core.journal else { return Ok(()) };
         if journal.running_job().is_some() || journal.files_are_held() {
             return Ok(());
@@ -481,12 +252,13 @@ impl Executor {
             return Ok(Err(error));
         }
         let Some(journal) = &self.core.journal else { return Ok(Err("nothing is persisted".to_owned())) };
-        match crate::load::reload(journal, &self.core.config, request == DebugRequest::LoadLog) {
+        match (self.reload)(journal, &self.core.config, request == DebugRequest::LoadLog) {
             Ok(engine) => {
                 for (_, client) in self.core.clients.iter_mut() {
                     client.session.close(&mut self.engine);
                 }
                 self.engine = engine;
+                self.engine.set_notified(self.core.notified());
                 if let Some(journal) = &mut self.core.journal {
                     journal.engine_replaced(&self.engine);
                 }

@@ -1,0 +1,215 @@
+//! Saved entries on their way to the thread that writes them: bytes, not clones.
+
+use super::object::{Blob, EntryView, ValueRef};
+
+const HAS_EXPIRY: u8 = 1;
+const KIND: u8 = 0b110;
+const KIND_INT: u8 = 0;
+const KIND_BYTES: u8 = 1 << 1;
+const KIND_BLOB: u8 = 2 << 1;
+const HAS_DATABASE: u8 = 1 << 3;
+
+/// Entries one behind the other, encoded; large values are held, not copied.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// For each entry: flags, [database u32], [expiry i64], key length u32, key, then integer i64, or length u32 and bytes,
+    /// or nothing for the next of `blobs`.
+    bytes: Vec<u8>,
+    blobs: Vec<Blob>,
+    keys: u64,
+    held_bytes: usize,
+    database: Option<u32>,
+}
+
+/// One entry of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkEntry<'a> {
+    /// Database index at the cut.
+    pub db: u32,
+    /// Key.
+    pub key: &'a [u8],
+    /// Value.
+    pub value: ValueRef<'a>,
+    /// Absolute expiry in milliseconds since the Unix epoch.
+    pub expires_at_ms: Option<i64>,
+}
+
+impl<'a> From<&'a super::value::Entry> for ChunkEntry<'a> {
+    fn from(entry: &'a super::value::Entry) -> ChunkEntry<'a> {
+        let super::value::Entry { db, key, value, expires_at_ms } = entry;
+        ChunkEntry { db: *db, key, value: value.as_ref(), expires_at_ms: *expires_at_ms }
+    }
+}
+
+impl ChunkEntry<'_> {
+    /// A copy that owns its bytes.
+    pub fn to_entry(self) -> super::value::Entry {
+        let ChunkEntry { db, key, value, expires_at_ms } = self;
+        super::value::Entry { db, key: Box::from(key), value: value.to_value(), expires_at_ms }
+    }
+}
+
+impl Chunk {
+    pub(super) fn push(&mut self, db: u32, entry: EntryView<'_>) {
+        let (key, expires_at_ms) = (entry.key(), entry.expires_at_ms());
+        let blob = entry.shared_blob();
+        let value = entry.value();
+        let kind = match (&blob, value) {
+            (Some(_), _) => KIND_BLOB,
+            (None, ValueRef::Int(_)) => KIND_INT,
+            (None, ValueRef::Bytes(_)) => KIND_BYTES,
+        };
+        let is_new_db = self.database != Some(db);
+        let flags = kind
+            | if expires_at_ms.is_some() { HAS_EXPIRY } else { 0 }
+            | if is_new_db { HAS_DATABASE } else { 0 };
+        self.bytes.push(flags);
+        if is_new_db {
+            self.database = Some(db);
+            self.bytes.extend_from_slice(&db.to_le_bytes());
+        }
+        if let Some(at) = expires_at_ms {
+            self.bytes.extend_from_slice(&at.to_le_bytes());
+        }
+        self.put_bytes(key);
+        match (blob, value) {
+            (Some(blob), _) => {
+                self.held_bytes += blob.memory_bytes();
+                self.blobs.push(blob);
+            }
+            (None, ValueRef::Int(number)) => self.bytes.extend_from_slice(&number.to_le_bytes()),
+            (None, ValueRef::Bytes(bytes)) => self.put_bytes(bytes),
+        }
+        self.keys += 1;
+    }
+
+    fn put_bytes(&mut self, bytes: &[u8]) {
+        let len =
+            u32::try_from(bytes.len()).expect("keys, and values that are no blobs, are shorter than 4 GiB");
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Number of entries.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.keys == 0
+    }
+
+    /// Bytes that the chunk holds: encoded entries, and large values, which may be the data set's as well.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.held_bytes
+    }
+
+    /// Bytes of memory that only this chunk holds as long as the data set does not change.
+    pub fn encoded_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Moves all entries of another chunk behind these.
+    pub(super) fn append(&mut self, other: &mut Chunk) {
+        if self.is_empty() {
+            std::mem::swap(self, other);
+        } else if !other.is_empty() {
+            // The first entry of every chunk names its database.
+            self.bytes.append(&mut other.bytes);
+            self.blobs.append(&mut other.blobs);
+            self.keys += other.keys;
+            self.held_bytes += other.held_bytes;
+            self.database = other.database;
+        }
+        *other = Chunk::default();
+    }
+
+    /// The entries, in the order in which they were saved.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries { bytes: &self.bytes, blobs: self.blobs.iter(), db: 0 }
+    }
+}
+
+/// See [`Chunk::entries`].
+#[derive(Debug)]
+pub struct Entries<'a> {
+    bytes: &'a [u8],
+    blobs: std::slice::Iter<'a, Blob>,
+    db: u32,
+}
+
+impl<'a> Entries<'a> {
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let (taken, rest) = self.bytes.split_at(len);
+        self.bytes = rest;
+        taken
+    }
+
+    fn array<const N: usize>(&mut self) -> [u8; N] {
+        self.take(N).try_into().expect("so many bytes were taken")
+    }
+
+    fn string(&mut self) -> &'a [u8] {
+        let len = u32::from_le_bytes(self.array());
+        self.take(len as usize)
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = ChunkEntry<'a>;
+
+    fn next(&mut self) -> Option<ChunkEntry<'a>> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let [flags] = self.array();
+        if flags & HAS_DATABASE != 0 {
+            self.db = u32::from_le_bytes(self.array());
+        }
+        let expires_at_ms = (flags & HAS_EXPIRY != 0).then(|| i64::from_le_bytes(self.array()));
+        let key = self.string();
+        let value = match flags & KIND {
+            KIND_INT => ValueRef::Int(i64::from_le_bytes(self.array())),
+            KIND_BYTES => ValueRef::Bytes(self.string()),
+            _ => ValueRef::Bytes(self.blobs.next().expect("one for each such entry").bytes()),
+        };
+        Some(ChunkEntry { db: self.db, key, value, expires_at_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::object::{Entry, NewValue};
+
+    #[test]
+    fn a_chunk_returns_what_was_put_into_it() {
+        let large = vec![9; 5000];
+        let entries = [
+            (0, &b"a"[..], NewValue::Int(-5), None),
+            (0, b"", NewValue::Bytes(b""), Some(-1)),
+            (3, b"b", NewValue::Bytes(&large), Some(i64::MAX)),
+            (3, b"c", NewValue::Bytes(b"xyz"), None),
+            (0, b"d", NewValue::Bytes(&large), None),
+        ];
+        let mut first = Chunk::default();
+        let mut second = Chunk::default();
+        let mut expected = Vec::new();
+        for (number, (db, key, value, expires_at_ms)) in entries.into_iter().enumerate() {
+            let entry = Entry::new(key, value, expires_at_ms, 0);
+            expected.push((db, key.to_vec(), entry.view().value().to_value(), expires_at_ms));
+            if number < 2 { &mut first } else { &mut second }.push(db, entry.view());
+        }
+        first.append(&mut second);
+        assert!(second.is_empty() && second.held_bytes() == 0);
+        let found: Vec<_> = first
+            .entries()
+            .map(|it| (it.db, it.key.to_vec(), it.value.to_value(), it.expires_at_ms))
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(first.keys(), 5);
+        assert!(first.encoded_bytes() < 200, "large values are held, not copied");
+        assert!(first.held_bytes() > 10_000);
+    }
+}

@@ -1,0 +1,121 @@
+//! What happens to keys, for those who want to be told (`notify-keyspace-events`).
+
+/// Kinds of events, as bits. Source: Redis 7.0, `redis.conf`, `notify-keyspace-events`.
+pub mod class {
+    /// `K`: publish under the name of the key.
+    pub const KEYSPACE: u32 = 1;
+    /// `E`: publish under the name of the event.
+    pub const KEYEVENT: u32 = 1 << 1;
+    /// `g`: commands for keys of any type.
+    pub const GENERIC: u32 = 1 << 2;
+    /// `$`: strings.
+    pub const STRING: u32 = 1 << 3;
+    /// `l`: lists.
+    pub const LIST: u32 = 1 << 4;
+    /// `s`: sets.
+    pub const SET: u32 = 1 << 5;
+    /// `h`: hashes.
+    pub const HASH: u32 = 1 << 6;
+    /// `z`: sorted sets.
+    pub const ZSET: u32 = 1 << 7;
+    /// `x`: a key expired.
+    pub const EXPIRED: u32 = 1 << 8;
+    /// `e`: a key was evicted.
+    pub const EVICTED: u32 = 1 << 9;
+    /// `t`: streams.
+    pub const STREAM: u32 = 1 << 10;
+    /// `m`: a key was read that is not there.
+    pub const KEY_MISS: u32 = 1 << 11;
+    /// A key was loaded; nobody can ask for it.
+    pub const LOADED: u32 = 1 << 12;
+    /// `d`: modules.
+    pub const MODULE: u32 = 1 << 13;
+    /// `n`: a key was made.
+    pub const NEW: u32 = 1 << 14;
+    /// `A`: all classes but `m` and `n`.
+    pub const ALL: u32 = GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
+}
+
+/// Something that happened to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEvent {
+    /// Database index.
+    pub db: u32,
+    /// One bit of [`class`].
+    pub class: u32,
+    /// Name as Redis 7.0 publishes it.
+    pub name: &'static str,
+    /// Key.
+    pub key: Box<[u8]>,
+}
+
+/// A change of a key as the one who makes it describes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    /// Class and name of the event; none for what is only a part of a change.
+    event: Option<(u32, &'static str)>,
+    /// By how much it counts in `rdb_changes_since_last_save`.
+    dirty: u64,
+}
+
+impl Change {
+    const fn new(class: u32, name: &'static str) -> Change {
+        Change { event: Some((class, name)), dirty: 1 }
+    }
+
+    /// A change of a string.
+    pub(crate) const fn string(name: &'static str) -> Change {
+        Change::new(class::STRING, name)
+    }
+
+    /// A change that keys of any type know.
+    pub(crate) const fn generic(name: &'static str) -> Change {
+        Change::new(class::GENERIC, name)
+    }
+
+    /// A part of a change, of which nobody is told.
+    pub(crate) const fn silent() -> Change {
+        Change { event: None, dirty: 0 }
+    }
+
+    /// The same, counted differently.
+    pub(crate) const fn counted(self, dirty: u64) -> Change {
+        Change { dirty, ..self }
+    }
+
+    pub(super) fn dirty(self) -> u64 {
+        self.dirty
+    }
+}
+
+/// Collects events while somebody wants them.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    mask: u32,
+    queue: Vec<KeyEvent>,
+}
+
+impl Events {
+    pub(super) fn set_mask(&mut self, mask: u32) {
+        // Without a place to publish under, nobody can be told.
+        self.mask = if mask & (class::KEYSPACE | class::KEYEVENT) == 0 { 0 } else { mask };
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, db: u32, class: u32, name: &'static str, key: &[u8]) {
+        if self.mask & class != 0 {
+            self.queue.push(KeyEvent { db, class, name, key: Box::from(key) });
+        }
+    }
+
+    #[inline]
+    pub(super) fn push_change(&mut self, db: u32, change: Change, key: &[u8]) {
+        if let Some((class, name)) = change.event {
+            self.push(db, class, name, key);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Vec<KeyEvent> {
+        std::mem::take(&mut self.queue)
+    }
+}

@@ -1,0 +1,99 @@
+//! Keys with their values in memory: one allocation per small key.
+//!
+//! ```text
+//!  Entry ─▶ header 4 │ [expiry 8] │ key length 1, 3 or 5 │ key │ value
+//!                                                                ├ integer: 8 bytes
+//!                                                                ├ inline:  length 1 or 3 │ bytes
+//!                                                                └ blob:    pointer to the bytes, shared by count
+//!  header: type 4 bits │ encoding 2 │ has expiry 1 │ raw 1 │ seconds of the last access 24
+//! ```
+//!
+//! Nothing here knows tables, databases or time. `unsafe` stays in this folder and in the table's; the faces are safe.
+
+#![expect(
+    unsafe_code,
+    reason = "the layout of memory is the point: see docs/decisions/0018-entry-and-table.md"
+)]
+
+mod blob;
+mod entry;
+
+pub(crate) use blob::Blob;
+pub(crate) use entry::{Entry, EntryView, NewValue};
+
+use std::alloc::Layout;
+
+/// What a value is, borrowed from where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueRef<'a> {
+    /// A string that is the canonical decimal form of an integer.
+    Int(i64),
+    /// Any other string; possibly empty.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> ValueRef<'a> {
+    /// The bytes of the value; `buffer` holds them for an integer.
+    pub fn as_bytes<'b>(self, buffer: &'b mut itoa::Buffer) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            ValueRef::Int(number) => buffer.format(number).as_bytes(),
+            ValueRef::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        self.as_bytes(&mut itoa::Buffer::new()).len()
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(self) -> bool {
+        matches!(self, ValueRef::Bytes(bytes) if bytes.is_empty())
+    }
+
+    /// A copy that owns its bytes.
+    pub fn to_value(self) -> super::value::Value {
+        match self {
+            ValueRef::Int(number) => super::value::Value::Int(number),
+            ValueRef::Bytes(bytes) => super::value::Value::Bytes(bytes.to_vec()),
+        }
+    }
+}
+
+/// The longest allocation that has a size class; longer ones are whole pages.
+const CLASS_LEN_MAX: usize = 14 << 10;
+const PAGE_LEN: usize = 4096;
+
+/// The size of the allocation for `len` bytes: the size classes of jemalloc with a quantum of 8 bytes, so that nothing of
+/// an allocation is lost, and a change that stays in its class needs none. Source: jemalloc(3), "IMPLEMENTATION NOTES".
+pub(crate) const fn class_size(len: usize) -> usize {
+    if len <= 64 {
+        return if len == 0 { 8 } else { len.next_multiple_of(8) };
+    }
+    if len > CLASS_LEN_MAX {
+        return len.next_multiple_of(PAGE_LEN);
+    }
+    // Four classes for each power of two.
+    let step = 1usize << ((len - 1).ilog2() - 2);
+    len.next_multiple_of(step)
+}
+
+/// The layout of an allocation for `len` bytes.
+fn layout(len: usize) -> Layout {
+    Layout::from_size_align(class_size(len), 8).expect("strings are shorter than the address space")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::class_size;
+
+    #[test]
+    fn sizes_are_those_of_the_allocator() {
+        for len in (1..20_000).chain([1 << 20, (1 << 20) + 1, 500 << 20]) {
+            assert_eq!(class_size(len), holdfast_allocator::class_size(len), "{len} bytes");
+        }
+    }
+}

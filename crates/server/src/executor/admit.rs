@@ -1,0 +1,126 @@
+//! Connections that come and go.
+
+use std::io;
+use std::time::Duration;
+
+use mio::{Interest, Token};
+
+use super::client::Client;
+use super::{CLIENT_TOKEN_MIN, Executor};
+use crate::command::Session;
+use crate::network::connection::Connection;
+
+impl Executor {
+    pub(super) fn accept(&mut self, number: usize) {
+        loop {
+            match self.listeners[number].accept() {
+                Ok((stream, _)) => {
+                    self.core.stats.connections_received += 1;
+                    self.admit(Connection::new(stream));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accept_is_failing = false;
+                    return;
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) => {}
+                Err(error) => {
+                    // The machine is out of descriptors, most likely: those who are connected are still served. The poll does
+                    // not tell again of those who wait.
+                    if !std::mem::replace(&mut self.accept_is_failing, true) {
+                        tracing::warn!(
+                            %error,
+                            "failed to accept a connection; raise the limit of open files if that is the reason. Trying again"
+                        );
+                    }
+                    self.to_accept.push(number);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, mut connection: Connection) {
+        let core = &mut self.core;
+        let refusal = if core.clients.len() >= core.config.maxclients as usize {
+            Some("-ERR max number of clients reached\r\n")
+        } else if core.config.protected_mode && core.password().is_none() && !connection.is_loopback() {
+            Some(
+                "-DENIED protected mode is on and no password is set, so only this machine may connect. Set requirepass, \
+                 or protected-mode no if the network itself keeps strangers away\r\n",
+            )
+        } else {
+            None
+        };
+        if let Some(text) = refusal {
+            core.stats.connections_rejected += 1;
+            connection.output.tail().extend_from_slice(text.as_bytes());
+            // The peer may be gone already; there is nobody to tell.
+            let _ = connection.send();
+            return;
+        }
+        // Answers of one round leave at once; failing that, they leave a little later.
+        let _ = connection.stream().set_nodelay(true);
+        let keepalive = core.config.tcp_keepalive;
+        if !keepalive.is_zero() {
+            let settings = socket2::TcpKeepalive::new()
+                .with_time(keepalive)
+                .with_interval((keepalive / 3).max(Duration::from_secs(1)))
+                .with_retries(3);
+            let _ = socket2::SockRef::from(&*connection.stream()).set_tcp_keepalive(&settings);
+        }
+        let slot = core.clients.reserve_slot();
+        let id = core.clients.next_id();
+        let session = Session::new(id, core.password().is_none());
+        let mut client = Box::new(Client::new(connection, session, core.clock.now));
+        let registered = self.poll.registry().register(
+            client.connection.stream(),
+            Token(slot + CLIENT_TOKEN_MIN),
+            Interest::READABLE | Interest::WRITABLE,
+        );
+        core.clients.put_new(slot, client);
+        if let Err(error) = registered {
+            tracing::warn!(%error, "failed to register a connection");
+            self.drop_client(slot);
+        }
+    }
+
+    /// Ends a connection at once; what was not sent is lost.
+    pub(super) fn drop_client(&mut self, slot: usize) {
+        if let Some(client) = self.core.clients.take(slot) {
+            self.forget_client(slot, client);
+        }
+    }
+
+    /// Gives everything back that a client holds, which is out of its slot.
+    pub(super) fn forget_client(&mut self, slot: usize, mut client: Box<Client>) {
+        client.session.close(&mut self.engine);
+        // Closing the socket takes it out of the poll as well.
+        let _ = self.poll.registry().deregister(client.connection.stream());
+        let core = &mut self.core;
+        if let Some(waiting) = client.waiting.take() {
+            core.waiters.remove(slot, &waiting);
+        }
+        if client.session.is_subscriber() {
+            core.pubsub.forget(slot as u64);
+        }
+        if client.session.is_monitor() {
+            core.monitors.retain(|monitor| *monitor != slot);
+            core.revision += 1;
+        }
+        if client.postponed {
+            core.paused.retain(|paused| *paused != slot);
+        }
+        core.clients.forget(slot);
+    }
+
+    /// Ends the connections that CLIENT KILL has named: nothing that they have sent is executed any more.
+    pub(super) fn drop_killed(&mut self) {
+        for slot in std::mem::take(&mut self.core.killed) {
+            self.drop_client(slot);
+        }
+    }
+}

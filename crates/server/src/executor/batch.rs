@@ -1,0 +1,452 @@
+//! Who is ready is read, then executed in order: two phases, so that keys are on their way into the cache when their
+//! command comes.
+//!
+//! Requests are decoded where they were read; only what is left over is copied into a buffer of its client. A client gets a
+//! share of the turn in bytes and the turn ends in time: what is not executed then goes on in the next one.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::block::WaitKind;
+use super::client::Client;
+use super::commit::reply;
+use super::outbox::replies_len_max;
+use super::turn::TurnClock;
+use super::{Executor, ExecutorError};
+use crate::command::{Context, DebugRequest, Deferred, Outcome, table};
+use crate::network::connection::{READ_LEN_MAX, ReadOutcome, address_name};
+use crate::network::hints;
+use crate::persistence::directives::Event as PointEvent;
+use crate::protocol::{DecodeLimits, Decoder, ReplyWriter};
+
+/// Bytes received in one batch. What they and their keys take stays in the second-level cache until they are executed.
+const ARENA_LEN: usize = 2 * READ_LEN_MAX;
+/// Time for executing in one turn; others wait meanwhile.
+const TURN_MAX: Duration = Duration::from_millis(2);
+/// Commands between two looks at the clock.
+const COMMANDS_PER_LOOK: u32 = 64;
+/// Bytes of a partial request that are kept before authentication: AUTH and HELLO with the longest arguments fit.
+const UNAUTHENTICATED_INPUT_LEN_MAX: usize = 64 << 10;
+/// An attack is reported at most this often.
+const ATTACK_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What was read in the first phase.
+pub(super) struct Batch {
+    arena: Vec<u8>,
+    received: Vec<Received>,
+    /// Clients to be served in the next turn.
+    again: Vec<usize>,
+    /// Commands until the next look at the clock.
+    until_look: u32,
+}
+
+struct Received {
+    slot: usize,
+    /// Where in the arena; of no meaning if the client has an input of its own.
+    bytes: Range<usize>,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self {
+            arena: vec![0; ARENA_LEN],
+            received: Vec::new(),
+            again: Vec::new(),
+            until_look: COMMANDS_PER_LOOK,
+        }
+    }
+}
+
+/// Why the commands of a client are not executed further at the moment.
+enum Stop {
+    /// The next request is not whole yet.
+    Starved,
+    /// It waits, or a pause holds it.
+    Held,
+    /// Too much output waits.
+    Stalled,
+    /// The turn is over.
+    Late,
+    /// The connection ends.
+    Closing,
+}
+
+/// Tells which command was at work when a panic unwinds.
+struct Witness<'a> {
+    bytes: &'a [u8],
+    client: u64,
+    name: Cell<(usize, usize)>,
+}
+
+impl Witness<'_> {
+    /// Notes the name of the command that is about to run, a part of the bytes (an inline command is none).
+    fn note(&self, name: &[u8]) {
+        self.name.set((name.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr()), name.len()));
+    }
+}
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (at, len) = self.name.get();
+            let name = at.checked_add(len).and_then(|end| self.bytes.get(at..end)).unwrap_or_default();
+            let command = table::find(name).map_or("unknown", |command| command.name);
+            tracing::error!(command, client = self.client, "a command has panicked");
+        }
+    }
+}
+
+/// Whether a request begins like one of HTTP: a web page makes a browser send it.
+fn is_attack(name: &[u8]) -> bool {
+    match name.len() {
+        4 => name.eq_ignore_ascii_case(b"post"),
+        5 => name.eq_ignore_ascii_case(b"host:"),
+        _ => false,
+    }
+}
+
+impl Executor {
+    /// Serves the clients that are ready, each once, until none is left or the turn is over.
+    pub(super) fn serve_ready(&mut self) -> Result<(), ExecutorError> {
+        let deadline = self.core.clock.now + TURN_MAX;
+        self.is_late = false;
+        while !self.ready.is_empty() && !self.core.stopping && !self.is_late {
+            self.receive();
+            self.execute_batch(deadline)?;
+        }
+        for slot in std::mem::take(&mut self.batch.again) {
+            self.enqueue(slot);
+        }
+        Ok(())
+    }
+
+    /// First phase: reads from those who are ready, as far as the arena reaches.
+    fn receive(&mut self) {
+        let Self { core, engine, batch, ready, .. } = self;
+        batch.received.clear();
+        let mut filled = 0;
+        while ARENA_LEN - filled >= READ_LEN_MAX {
+            let Some(slot) = ready.pop_front() else { return };
+            let Some(client) = core.clients.get_mut(slot) else { continue };
+            client.queued = false;
+            if client.is_held() {
+                continue;
+            }
+            let start = filled;
+            // What came before is executed before more is read: what a client makes the server hold is bounded.
+            if client.readable && !client.has_work {
+                let connection = &mut client.connection;
+                let result = if connection.input.is_empty() {
+                    connection
+                        .read(&mut batch.arena[filled..filled + READ_LEN_MAX])
+                        .inspect(|(len, _)| filled += len)
+                } else {
+                    connection.read_more(client.decoder.needed_len())
+                };
+                match result {
+                    Ok((len, outcome)) => {
+                        core.stats.input_bytes += len as u64;
+                        client.last_active = core.clock.now;
+                        client.readable = outcome == ReadOutcome::More;
+                        client.ended |= outcome == ReadOutcome::Closed;
+                    }
+                    Err(_) => {
+                        // Broken: what was received before is executed, and nobody is answered.
+                        client.readable = false;
+                        client.ended = true;
+                    }
+                }
+            }
+            let own = &client.connection.input;
+            let bytes = if own.is_empty() { &batch.arena[start..filled] } else { &own[..] };
+            let db = client.session.db();
+            hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| engine.prefetch(db, key));
+            batch.received.push(Received { slot, bytes: start..filled });
+        }
+    }
+
+    /// Second phase: executes what was received, in order.
+    fn execute_batch(&mut self, deadline: Instant) -> Result<(), ExecutorError> {
+        let received = std::mem::take(&mut self.batch.received);
+        let arena = std::mem::take(&mut self.batch.arena);
+        let mut result = Ok(());
+        for Received { slot, bytes } in &received {
+            if self.core.stopping {
+                // What was saved for the stop is what there is: nothing may be executed after it.
+                break;
+            }
+            // A client may be gone: another has killed it.
+            let Some(client) = self.core.clients.take(*slot) else { continue };
+            result = self.serve(*slot, client, &arena[bytes.clone()], deadline);
+            if result.is_err() {
+                break;
+            }
+        }
+        self.batch.arena = arena;
+        self.batch.received = received;
+        result
+    }
+
+    /// Executes what one client has sent, as far as it goes.
+    fn serve(
+        &mut self,
+        slot: usize,
+        mut client: Box<Client>,
+        received: &[u8],
+        deadline: Instant,
+    ) -> Result<(), ExecutorError> {
+        let mut input = std::mem::take(&mut client.connection.input);
+        let has_own = !input.is_empty();
+        let bytes = if has_own { &input[..] } else { received };
+        self.core.enter(slot, &client, bytes.len());
+        self.core.outbox.lend(&mut client);
+        let executed = self.execute_input(slot, &mut client, bytes, deadline);
+        self.core.leave();
+        let (consumed, stop) = match executed {
+            Ok(executed) => executed,
+            Err(error) => {
+                // The executor ends, and closes all connections with it.
+                self.core.clients.put_back(slot, client);
+                return Err(error);
+            }
+        };
+        if !has_own {
+            client.connection.input = bytes[consumed..].to_vec();
+        } else if consumed < input.len() {
+            input.drain(..consumed);
+            client.connection.input = input;
+        }
+        client.has_work = !matches!(stop, Stop::Starved | Stop::Closing);
+        match stop {
+            Stop::Starved if self.holds_too_much(&client) => {
+                self.forget_client(slot, client);
+                return Ok(());
+            }
+            Stop::Starved if client.ended => client.closing = true,
+            Stop::Starved if client.readable => self.batch.again.push(slot),
+            // Nobody is left to be answered.
+            Stop::Held if client.ended || client.connection.is_end_announced() => {
+                self.forget_client(slot, client);
+                return Ok(());
+            }
+            Stop::Late => self.batch.again.push(slot),
+            Stop::Stalled => client.stalled = true,
+            Stop::Starved | Stop::Held | Stop::Closing => {}
+        }
+        if client.closing {
+            client.connection.input = Vec::new();
+        }
+        if client.closing || !client.connection.output.is_empty() {
+            self.core.outbox.mark(slot, &mut client);
+        } else {
+            self.core.outbox.take_back(&mut client);
+        }
+        self.core.clients.put_back(slot, client);
+        Ok(())
+    }
+
+    /// Whether a client has sent more of a request, or queued more, than it may; says so in the log.
+    fn holds_too_much(&self, client: &Client) -> bool {
+        let held = client.connection.input.len() + client.session.queued_bytes();
+        let limit = if client.session.is_authenticated() {
+            self.core.config.client_query_buffer_limit
+        } else {
+            UNAUTHENTICATED_INPUT_LEN_MAX as u64
+        };
+        let holds_too_much = held as u64 > limit;
+        if holds_too_much {
+            tracing::warn!(
+                client = client.session.id(),
+                address = address_name(client.connection.peer()),
+                held,
+                limit,
+                "client closed: it reached the limit of its query buffer"
+            );
+        }
+        holds_too_much
+    }
+
+    fn execute_input(
+        &mut self,
+        slot: usize,
+        client: &mut Client,
+        bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<(usize, Stop), ExecutorError> {
+        let witness = Witness { bytes, client: client.session.id(), name: Cell::new((0, 0)) };
+        let mut consumed = 0;
+        let mut settings = self.core.settings(client);
+        let mut revision = self.core.revision;
+        if self.is_late {
+            client.decoder = Decoder::new();
+            return Ok((0, Stop::Late));
+        }
+        loop {
+            let limits = DecodeLimits {
+                bulk_len_max: settings.proto_max_bulk_len,
+                authenticated: client.session.is_authenticated(),
+                inline: true,
+            };
+            let step = match client.decoder.decode(&bytes[consumed..], &limits) {
+                Ok(step) => step,
+                Err(error) => {
+                    ReplyWriter::new(client.connection.output.tail(), client.session.version())
+                        .error(&error.reply_text());
+                    client.closing = true;
+                    return Ok((consumed, Stop::Closing));
+                }
+            };
+            let Some(request) = step.request else {
+                return Ok((consumed + step.consumed, Stop::Starved));
+            };
+            let name = request.arg(0);
+            if self.core.pause.is_some() && self.core.is_paused(&client.session, &request) {
+                // Executed again from the same bytes when the pause is over.
+                client.postponed = true;
+                self.core.paused.push(slot);
+                client.decoder = Decoder::new();
+                return Ok((consumed, Stop::Held));
+            }
+            consumed += step.consumed;
+            if is_attack(name) {
+                self.report_attack(client);
+                return Ok((consumed, Stop::Closing));
+            }
+            witness.note(name);
+            let is_exec = client.session.in_transaction() && name.eq_ignore_ascii_case(b"exec");
+            if is_exec && self.core.points.before(PointEvent::Exec) {
+                self.commit_point("persist-before-exec")?;
+            }
+            let effects_before = self.effects.len();
+            let now_ms = self.core.clock.now_ms;
+            let mut context = Context {
+                engine: &mut self.engine,
+                effects: &mut self.effects,
+                host: &mut self.core,
+                settings,
+                now_ms,
+            };
+            let outcome = crate::command::execute(
+                &mut context,
+                &mut client.session,
+                &request,
+                client.connection.output.tail(),
+            );
+            if self.effects.len() > effects_before {
+                client.session.last_write_offset = self.core.offset() + self.effects.len() as u64;
+                if is_exec {
+                    self.core.points.after(PointEvent::Exec);
+                }
+            }
+            if !self.core.killed.is_empty() {
+                self.drop_killed();
+            }
+            match outcome {
+                Outcome::Done => {}
+                Outcome::Close => client.closing = true,
+                Outcome::Deferred(deferred) => self.defer(slot, client, deferred)?,
+            }
+            if revision != self.core.revision {
+                revision = self.core.revision;
+                settings = self.core.settings(client);
+                self.engine.set_notified(self.core.notified());
+            }
+            if client.closing {
+                return Ok((consumed, Stop::Closing));
+            }
+            if client.waiting.is_some() {
+                return Ok((consumed, Stop::Held));
+            }
+            if client.connection.output.unsent_len() > replies_len_max(&client.session) {
+                return Ok((consumed, Stop::Stalled));
+            }
+            self.batch.until_look -= 1;
+            if self.batch.until_look == 0 {
+                self.batch.until_look = COMMANDS_PER_LOOK;
+                self.is_late = Instant::now() >= deadline;
+                if self.is_late {
+                    return Ok((consumed, Stop::Late));
+                }
+            }
+        }
+    }
+
+    /// Ends a connection whose peer speaks HTTP: what follows may be commands that a web page has made up.
+    fn report_attack(&mut self, client: &mut Client) {
+        client.closing = true;
+        client.connection.output.clear();
+        let is_due = self
+            .attack_reported
+            .is_none_or(|last| self.core.clock.now.duration_since(last) >= ATTACK_REPORT_INTERVAL);
+        if is_due {
+            self.attack_reported = Some(self.core.clock.now);
+            tracing::warn!(
+                address = address_name(client.connection.peer()),
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands, as a web page \
+                 makes a browser do to reach a store. Connection aborted"
+            );
+        }
+    }
+
+    /// Does what a command left to the executor.
+    fn defer(&mut self, slot: usize, client: &mut Client, deferred: Deferred) -> Result<(), ExecutorError> {
+        match deferred {
+            Deferred::Wait { replicas, timeout_ms } => {
+                self.point_before_wait()?;
+                if replicas == 0 {
+                    self.core.points.after(PointEvent::Wait);
+                    reply(client, |reply| reply.integer(0));
+                } else {
+                    self.block(slot, client, WaitKind::Replicas, timeout_ms);
+                }
+            }
+            Deferred::WaitAof { local, replicas, timeout_ms } => {
+                self.point_before_wait()?;
+                let offset = client.session.last_write_offset;
+                self.block(slot, client, WaitKind::Durable { offset, local, replicas }, timeout_ms);
+            }
+            Deferred::Save => {
+                let result = self.save_now()?;
+                reply(client, |reply| match result {
+                    Ok(()) => reply.simple("OK"),
+                    Err(error) => reply.error(format!("ERR {error}").as_bytes()),
+                });
+            }
+            Deferred::Shutdown(options) => match self.prepare_stop(options)? {
+                Ok(()) => {
+                    self.core.stopping = true;
+                    client.closing = true;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot stop: the data could not be saved");
+                    reply(client, |reply| {
+                        reply.error(b"ERR Errors trying to SHUTDOWN. Check logs.");
+                    });
+                }
+            },
+            Deferred::Debug(DebugRequest::Sleep(microseconds)) => {
+                std::thread::sleep(Duration::from_micros(microseconds));
+                reply(client, |reply| reply.simple("OK"));
+            }
+            Deferred::Debug(request @ (DebugRequest::Reload | DebugRequest::LoadLog)) => {
+                let result = self.reload(request)?;
+                reply(client, |reply| match result {
+                    Ok(()) => reply.simple("OK"),
+                    Err(error) => reply.error(format!("ERR {error}").as_bytes()),
+                });
+            }
+        }
+        // Some of this takes long, and what follows happens later.
+        self.core.clock = TurnClock::read();
+        Ok(())
+    }
+
+    fn point_before_wait(&mut self) -> Result<(), ExecutorError> {
+        if self.core.points.before(PointEvent::Wait) {
+            self.commit_point("persist-before-wait")
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The data as the loader hands it over, and how far it has come.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use holdfast_contract::identity::Identity;
+
+use super::journal::Journal;
+use crate::config::Config;
+use crate::engine::{Engine, EngineOptions, HashSeed};
+
+/// The dataset, ready to be served.
+pub struct Loaded {
+    /// The data.
+    pub engine: Engine,
+    /// The journal behind it; absent when nothing is persisted.
+    pub journal: Option<Journal>,
+    /// The identity as it was written; absent when nothing is persisted.
+    pub identity: Option<Identity>,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
+}
+
+/// The dataset could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadFailure {
+    /// The files were refused.
+    #[error(transparent)]
+    Recover(#[from] crate::persistence::recovery::RecoverError),
+    /// A file could not be written.
+    #[error("{0}")]
+    Prepare(String),
+}
+
+/// How far a load has come; shared with the loader.
+#[derive(Debug, Default)]
+pub struct LoadProgress {
+    /// Bytes read.
+    pub done: AtomicU64,
+    /// Bytes to read.
+    pub total: AtomicU64,
+    /// Keys loaded.
+    pub keys: AtomicU64,
+    /// Set by the executor: the loader is to stop.
+    pub stop: AtomicBool,
+}
+
+impl LoadProgress {
+    /// Part of the bytes that have been read, 0 to 1.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a fraction for people needs no more than 53 bits")]
+    pub fn fraction(&self) -> f64 {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        if total == 0 { 0.0 } else { done as f64 / total as f64 }
+    }
+}
+
+/// Reads the data again from the files: the snapshot, or (true) the log. The error is a text for the client.
+pub type Reload = fn(&Journal, &Config, bool) -> Result<Engine, String>;
+
+/// An engine for this configuration, with a seed of its own: clients choose keys.
+#[must_use]
+pub fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions { databases: config.databases, seed: HashSeed(rand::random()) }
+}

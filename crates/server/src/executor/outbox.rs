@@ -1,0 +1,132 @@
+//! The one way out: replies, messages, monitored commands and the replies of clients that waited.
+//!
+//! Everything is put into its client's output and leaves when the turn is committed, so nobody learns of a change that the
+//! disk may still lose. Replies can wait for their reader: the executor stops executing for a client that does not read.
+//! Messages cannot, so those who get them are closed when too much of it waits.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::client::{Client, Clients};
+use crate::command::{ClientKind, Session};
+use crate::config::{OutputLimit, OutputLimits};
+use crate::network::connection::address_name;
+
+/// Nothing more is executed for a client while more than this waits to be sent to it, in bytes.
+const REPLIES_LEN_MAX: usize = 256 << 10;
+/// The same before authentication: a stranger cannot make the server hold much.
+const REPLIES_LEN_MAX_UNAUTHENTICATED: usize = 16 << 10;
+/// Longest reply buffer that is kept for the next client, in bytes.
+const SPARE_LEN_MAX: usize = 16 << 10;
+/// Reply buffers that are kept: as many clients are answered in one turn without an allocation.
+const SPARES_MAX: usize = 256;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// Slots of clients with output, or to be closed, when the turn is committed.
+    marked: Vec<usize>,
+    /// Empty reply buffers. The one that was used last is taken first: it is in the cache.
+    spares: Vec<Vec<u8>>,
+}
+
+impl Outbox {
+    /// Remembers a client that has output or is to be closed.
+    pub(super) fn mark(&mut self, slot: usize, client: &mut Client) {
+        if !std::mem::replace(&mut client.marked, true) {
+            self.marked.push(slot);
+        }
+    }
+
+    /// The clients to be sent to. Marks that come meanwhile are for the next turn.
+    pub(super) fn take_marked(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.marked)
+    }
+
+    /// Gives the list back for its memory.
+    pub(super) fn reuse(&mut self, mut marked: Vec<usize>) {
+        if self.marked.is_empty() {
+            marked.clear();
+            self.marked = marked;
+        }
+    }
+
+    /// Whether there is something to be sent without waiting for a socket.
+    pub(super) fn is_idle(&self) -> bool {
+        self.marked.is_empty()
+    }
+
+    /// Gives a client room for its replies.
+    pub(super) fn lend(&mut self, client: &mut Client) {
+        if client.connection.output.has_no_buffer()
+            && let Some(buffer) = self.spares.pop()
+        {
+            client.connection.output.lend(buffer);
+        }
+    }
+
+    /// Takes the room back from a client that has been sent everything.
+    pub(super) fn take_back(&mut self, client: &mut Client) {
+        let buffer = client.connection.output.take_buffer();
+        if (1..=SPARE_LEN_MAX).contains(&buffer.capacity()) && self.spares.len() < SPARES_MAX {
+            self.spares.push(buffer);
+        }
+    }
+
+    /// Sends a message to a client once the turn is committed.
+    pub(super) fn push(&mut self, clients: &mut Clients, slot: usize, message: &Bytes) {
+        let Some(client) = clients.get_mut(slot) else { return };
+        if client.closing {
+            return;
+        }
+        client.connection.output.push_shared(message);
+        self.mark(slot, client);
+    }
+}
+
+/// Nothing more is executed for a client while more output than this waits, in bytes.
+pub(super) fn replies_len_max(session: &Session) -> usize {
+    if session.is_authenticated() { REPLIES_LEN_MAX } else { REPLIES_LEN_MAX_UNAUTHENTICATED }
+}
+
+/// The limit for this client's output.
+fn limit_of(client: &Client, limits: &OutputLimits) -> OutputLimit {
+    match client.session.kind() {
+        ClientKind::PubSub => limits.pubsub,
+        // Redis counts them as normal; without a limit a monitor that does not read would take all memory.
+        _ if client.session.is_monitor() && limits.normal.hard == 0 && limits.normal.soft == 0 => {
+            limits.pubsub
+        }
+        ClientKind::Normal | ClientKind::Master | ClientKind::Replica => limits.normal,
+    }
+}
+
+/// Whether a client has to be closed because it does not read what it is sent; says so in the log.
+pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Instant) -> bool {
+    let unsent = client.connection.output.unsent_len() as u64;
+    if unsent == 0 {
+        client.soft_limit_since = None;
+        return false;
+    }
+    let limit = limit_of(client, limits);
+    let exceeds = |limit: u64| limit > 0 && unsent > limit;
+    if exceeds(limit.soft) {
+        let since = *client.soft_limit_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < limit.soft_period && !exceeds(limit.hard) {
+            return false;
+        }
+    } else {
+        client.soft_limit_since = None;
+        if !exceeds(limit.hard) {
+            return false;
+        }
+    }
+    tracing::warn!(
+        client = client.session.id(),
+        address = address_name(client.connection.peer()),
+        unsent,
+        "client closed: it exceeds client-output-buffer-limit"
+    );
+    true
+}

@@ -1,0 +1,142 @@
+//! One turn after the other: sources in, commit, replies out.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Token};
+
+use super::{CLIENT_TOKEN_MIN, Ended, Event, Executor, ExecutorError, JOB_WAIT, WAKER};
+use crate::clock::unix_ms;
+
+/// Events taken from the poll at once.
+const EVENTS_MAX: usize = 1024;
+
+/// The clocks as they were read for the turn: commands of one turn happen at one time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TurnClock {
+    pub(super) now: Instant,
+    /// Milliseconds since the Unix epoch.
+    pub(super) now_ms: i64,
+}
+
+impl TurnClock {
+    pub(super) fn read() -> Self {
+        Self { now: Instant::now(), now_ms: i64::try_from(unix_ms()).unwrap_or(i64::MAX) }
+    }
+}
+
+impl Executor {
+    pub(super) fn turns(&mut self) -> Result<Ended, ExecutorError> {
+        self.publish();
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(ExecutorError::Poll(error));
+            }
+            self.core.clock = TurnClock::read();
+            self.take_poll_events(&events);
+            if let Some(ended) = self.turn()? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Serves everything that is ready; says so when that was the end.
+    fn turn(&mut self) -> Result<Option<Ended>, ExecutorError> {
+        let started = self.core.clock.now;
+        self.serve_ready()?;
+        while let Some(event) = self.next_event() {
+            if let Some(ended) = self.take_event(event)? {
+                return Ok(Some(ended));
+            }
+        }
+        self.serve_admin()?;
+        if started.duration_since(self.last_tick) >= self.core.tick_interval() {
+            self.tick(started)?;
+            self.publish();
+        }
+        self.finish_turn()?;
+        if self.core.stopping {
+            return Ok(Some(self.ended()));
+        }
+        self.turn_ended = Instant::now();
+        let took = self.turn_ended.duration_since(started);
+        self.core.stats.longest_turn = self.core.stats.longest_turn.max(took);
+        Ok(None)
+    }
+
+    /// Notes who has something to read or room for output.
+    fn take_poll_events(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                Token(number) if number < CLIENT_TOKEN_MIN => self.accept(number),
+                Token(number) => {
+                    let slot = number - CLIENT_TOKEN_MIN;
+                    let Some(client) = self.core.clients.get_mut(slot) else { continue };
+                    let has_ended = event.is_read_closed() || event.is_error();
+                    if has_ended {
+                        if client.is_blocked() {
+                            // Nobody is left to be answered. Its later commands are dropped with it, as in Redis.
+                            self.drop_client(slot);
+                            continue;
+                        }
+                        client.connection.announce_end();
+                    }
+                    if (event.is_writable() || has_ended) && !client.connection.output.is_empty() {
+                        self.core.outbox.mark(slot, client);
+                    }
+                    if event.is_readable() || has_ended {
+                        client.readable = true;
+                        if !client.is_held() && !std::mem::replace(&mut client.queued, true) {
+                            self.ready.push_back(slot);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a client be served in this turn or the next.
+    pub(super) fn enqueue(&mut self, slot: usize) {
+        if let Some(client) = self.core.clients.get_mut(slot)
+            && !std::mem::replace(&mut client.queued, true)
+        {
+            self.ready.push_back(slot);
+        }
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        if self.postponed.is_empty() { self.events.try_recv().ok() } else { Some(self.postponed.remove(0)) }
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&mut self) -> Duration {
+        if !self.ready.is_empty() || !self.postponed.is_empty() || !self.core.outbox.is_idle() {
+            return Duration::ZERO;
+        }
+        let now = self.turn_ended;
+        let mut timeout = self.core.tick_interval().saturating_sub(now.duration_since(self.last_tick));
+        if let Some(deadline) = self.core.waiters.next_deadline() {
+            timeout = timeout.min(deadline.saturating_duration_since(now));
+        }
+        if let Some((_, until_ms)) = self.core.pause
+            && !self.core.paused.is_empty()
+        {
+            let left_ms = until_ms.saturating_sub(self.core.clock.now_ms).max(0);
+            timeout = timeout.min(Duration::from_millis(left_ms.unsigned_abs()));
+        }
+        if let Some(journal) = &mut self.core.journal {
+            if let (Some(until), _) = journal.drive_syncs() {
+                timeout = timeout.min(until);
+            }
+            if journal.job_is_walking() {
+                timeout = if journal.job_is_stuck() { timeout.min(JOB_WAIT) } else { Duration::ZERO };
+            }
+        }
+        timeout
+    }
+}
