@@ -25,7 +25,6 @@
 mod apply;
 mod error;
 mod foreign;
-pub mod glob;
 mod live;
 mod rewrite;
 mod secret;

@@ -4,16 +4,16 @@ use super::apply::apply;
 use super::error::{ConfigError, Place, SourceName};
 use super::source::Line;
 use super::table::{self, arguments_of};
-use super::{Config, foreign, glob, words};
+use super::{Config, foreign, words};
+use crate::glob;
 
 /// Names and values of the directives whose names match one of the patterns (any case), in the form of Redis. Each
 /// directive comes once, in the order of the documentation, and called as the pattern does if that has no wildcards.
 /// Directives without effect are among them where their value describes this server.
 #[must_use]
 pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, String)> {
-    let patterns: Vec<_> = patterns.iter().map(|pattern| (*pattern, pattern.to_ascii_lowercase())).collect();
     let name_shown = |name: &str| {
-        let (pattern, _) = patterns.iter().find(|(_, lower)| glob::matches(lower, name.as_bytes()))?;
+        let pattern = patterns.iter().find(|pattern| glob::matches_ignore_case(pattern, name.as_bytes()))?;
         let literal = pattern.eq_ignore_ascii_case(name.as_bytes());
         Some(if literal { String::from_utf8_lossy(pattern).into_owned() } else { name.to_owned() })
     };
