@@ -1,6 +1,6 @@
 //! Splitting a line into words and writing a word so that it splits into itself: Redis's rules for quotes.
 //!
-//! Words are separated by white space. `"…"` takes `\n \r \t \b \a \xHH` and `\` before anything else as itself;
+//! Words are separated by white space; a vertical tab or a form feed inside a word does not end it, as in Redis. `"…"` takes `\n \r \t \b \a \xHH` and `\` before anything else as itself;
 //! `'…'` takes only `\'`. A closing quote must be followed by white space or the end.
 
 /// Why a line is not a list of words.
@@ -24,9 +24,16 @@ pub fn split(line: &str) -> Result<Vec<String>, SplitError> {
         let mut word = Vec::new();
         while let Some((&byte, after)) = rest.split_first() {
             rest = match byte {
-                b'"' => double_quoted(after, &mut word)?,
-                b'\'' => single_quoted(after, &mut word)?,
-                byte if is_space(char::from(byte)) => break,
+                // A closing quote ends the word.
+                b'"' => {
+                    rest = double_quoted(after, &mut word)?;
+                    break;
+                }
+                b'\'' => {
+                    rest = single_quoted(after, &mut word)?;
+                    break;
+                }
+                b' ' | b'\t' | b'\n' | b'\r' => break,
                 byte => {
                     word.push(byte);
                     after
@@ -149,6 +156,8 @@ mod tests {
         check(r#""\x41\n\t\\\"\z""#, Ok(&["A\n\t\\\"z"]));
         check(r"'it\'s \n'", Ok(&[r"it's \n"]));
         check(r#"pre"fix" x"#, Ok(&["prefix", "x"]));
+        check("a\x0bb \x0bc", Ok(&["a\x0bb", "c"]));
+        check("'a'\x0bb", Ok(&["a", "b"]));
         check(r#""\xe6\x8c\x81""#, Ok(&["持"]));
         check(r#""\xff""#, Err(SplitError::NotUtf8));
         check(r#""\xg0""#, Ok(&["xg0"]));
