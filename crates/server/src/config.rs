@@ -33,7 +33,6 @@ mod check;
 mod clients;
 mod file;
 mod foreign;
-pub mod glob;
 mod include;
 mod live;
 mod names;

@@ -1,10 +1,11 @@
 //! Keys, databases, and what is known of a value.
 
 use super::args::{self, integer, is};
-use super::{Call, Outcome, ReplyError, Run, error, glob, introspect};
+use super::{Call, Outcome, ReplyError, Run, error, introspect};
 use crate::engine::events::Change;
 use crate::engine::object::{Entry, EntryView};
 use crate::engine::{Keyspace, ValueRef};
+use crate::glob;
 
 /// Longest string that Redis stores in one piece with its header. Source: `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`.
 const EMBEDDED_LEN_MAX: usize = 44;

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::glob;
 use super::problem::{Problem, SourceName};
 use super::source::{Line, Parsed, parse_text};
 use super::words::quote;
+use crate::glob;
 
 /// Files that includes may bring in all: two that include each other's neighbours twice grow without a bound otherwise.
 const FILES_MAX: usize = 256;

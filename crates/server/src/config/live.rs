@@ -5,7 +5,8 @@ use super::problem::{Place, Problem, SourceName};
 use super::settings::Config;
 use super::source::Line;
 use super::table::directive::Directive;
-use super::{foreign, glob, table, words};
+use super::{foreign, table, words};
+use crate::glob;
 
 /// Names and values of the directives whose names match one of the patterns (any case), in the form of Redis. Each
 /// directive comes once, in the order of the documentation, and called as the pattern does if that has no wildcards; one
@@ -13,9 +14,8 @@ use super::{foreign, glob, table, words};
 /// Directives without effect are among them where their value describes this server.
 #[must_use]
 pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
-    let patterns: Vec<_> = patterns.iter().map(|pattern| (*pattern, pattern.to_ascii_lowercase())).collect();
     let name_shown = |name: &str| {
-        let (pattern, _) = patterns.iter().find(|(_, lower)| glob::matches(lower, name.as_bytes()))?;
+        let pattern = patterns.iter().find(|pattern| glob::matches_ignore_case(pattern, name.as_bytes()))?;
         let literal = pattern.eq_ignore_ascii_case(name.as_bytes());
         Some(if literal { String::from_utf8_lossy(pattern).into_owned() } else { name.to_owned() })
     };

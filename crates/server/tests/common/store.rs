@@ -47,7 +47,7 @@ impl Host for FakeHost {
     }
     fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         let matches = |name: &str| {
-            let glob = holdfast_server::command::glob::matches_ignore_case;
+            let glob = holdfast_server::glob::matches_ignore_case;
             patterns.iter().any(|pattern| glob(pattern, name.as_bytes()))
         };
         self.config

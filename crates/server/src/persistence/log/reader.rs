@@ -472,7 +472,8 @@ fn read_commands(
             break (step.consumed, true);
         };
         window.advance(consumed);
-        summary.end_offset += consumed as u64;
+        // Where an upstream segment begins is not its own word: an offset at the end of all numbers stays there.
+        summary.end_offset = summary.end_offset.saturating_add(consumed as u64);
         summary.foreign_commands += u64::from(is_request);
         if summary.foreign_commands.is_multiple_of(1024) {
             visitor
