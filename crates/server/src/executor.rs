@@ -22,6 +22,7 @@ mod batch;
 mod block;
 mod client;
 mod commit;
+mod compaction;
 mod events;
 mod freer;
 mod host;
@@ -57,6 +58,7 @@ use admin::{Bridge, Desk};
 use batch::Batch;
 use block::Waiters;
 use client::{Client, Clients, Origin};
+use compaction::Compaction;
 use freer::Freer;
 use inbox::InboxSender;
 use journal::{JobRequest, Journal, JournalError};
@@ -157,6 +159,8 @@ pub struct Executor {
     ready: VecDeque<usize>,
     /// This turn has taken its time: nothing more is executed in it.
     is_late: bool,
+    /// A snapshot waits for the disk, and writes wait with it.
+    save_is_behind: bool,
     freer: Freer,
     reload: Reload,
     /// Events that came while the executor waited for a sync.
@@ -205,6 +209,7 @@ struct Core {
     /// Slots of clients that CLIENT KILL has named.
     killed: Vec<usize>,
     waiters: Waiters,
+    compaction: Compaction,
     write_block: Option<&'static str>,
     password: Option<Secret>,
     metrics: Arc<Metrics>,
@@ -283,6 +288,7 @@ impl Executor {
             paused: Vec::new(),
             killed: Vec::new(),
             waiters: Waiters::default(),
+            compaction: Compaction::new(now),
             write_block: None,
             password,
             metrics,
@@ -308,6 +314,7 @@ impl Executor {
             batch: Batch::new(),
             ready: VecDeque::new(),
             is_late: false,
+            save_is_behind: false,
             freer: Freer::start(),
             reload,
             postponed: Vec::new(),

@@ -14,7 +14,7 @@ use super::commit::reply;
 use super::outbox::replies_len_max;
 use super::turn::TurnClock;
 use super::{Executor, ExecutorError};
-use crate::command::{Context, DebugRequest, Deferred, Outcome, table};
+use crate::command::{Context, DebugRequest, Deferred, Outcome, flags, table};
 use crate::network::connection::{READ_LEN_MAX, ReadOutcome, address_name};
 use crate::network::hints;
 use crate::persistence::directives::Event as PointEvent;
@@ -97,6 +97,11 @@ impl Drop for Witness<'_> {
     }
 }
 
+/// Whether a command of this name may change data.
+fn may_write(name: &[u8]) -> bool {
+    table::find(name).is_some_and(|command| command.has(flags::WRITE | flags::EXEC))
+}
+
 /// Whether a request begins like one of HTTP: a web page makes a browser send it.
 fn is_attack(name: &[u8]) -> bool {
     match name.len() {
@@ -111,6 +116,8 @@ impl Executor {
     pub(super) fn serve_ready(&mut self) -> Result<(), ExecutorError> {
         let deadline = self.core.clock.now + TURN_MAX;
         self.is_late = false;
+        self.save_is_behind =
+            self.core.journal.as_ref().is_some_and(|journal| journal.save_is_behind(&self.engine));
         while !self.ready.is_empty() && !self.core.stopping && !self.is_late {
             self.receive();
             self.execute_batch(deadline)?;
@@ -309,6 +316,11 @@ impl Executor {
                 self.core.paused.push(slot);
                 client.decoder = Decoder::new();
                 return Ok((consumed, Stop::Held));
+            }
+            if self.save_is_behind && may_write(name) {
+                // Executed again from the same bytes in the next turn.
+                client.decoder = Decoder::new();
+                return Ok((consumed, Stop::Late));
             }
             consumed += step.consumed;
             if is_attack(name) {

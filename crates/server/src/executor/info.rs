@@ -118,8 +118,18 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     let ratio = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
     line(out, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
     line(out, "mem_clients_normal", buffers);
-    line(out, "mem_allocator", "libc");
-    line(out, "active_defrag_running", 0);
+    let figures = core.compaction.figures();
+    line(out, "allocator_allocated", figures.allocated);
+    line(out, "allocator_active", figures.active);
+    line(out, "allocator_resident", figures.resident);
+    line(out, "mem_allocator", if holdfast_allocator::is_active() { "jemalloc-5.3.1" } else { "libc" });
+    line(out, "active_defrag_running", u8::from(core.compaction.is_running()));
+    line(out, "active_defrag_passes", core.compaction.passes());
+    let growth = engine.growth();
+    line(out, "table_rebuilds", growth.rebuilds);
+    line(out, "table_rebuild_longest_usec", growth.longest.as_micros());
+    let histogram: Vec<String> = growth.histogram.iter().map(u64::to_string).collect();
+    line(out, "table_rebuild_usec_below_16_32_64_128_256_512_1024_more", histogram.join(","));
     line(out, "lazyfree_pending_objects", 0);
 }
 

@@ -32,6 +32,10 @@ use crate::storage::{FileSync, Storage, TEMP_PREFIX};
 
 /// Bytes taken from the engine in one slice of a snapshot: about 0.1 ms of small keys.
 const SLICE_LEN: usize = 64 << 10;
+/// Bytes of a snapshot that may wait for the disk whatever the size of the data, and the part of the data that may, before
+/// writes wait.
+const PRE_IMAGES_LEN_MIN: usize = 32 << 20;
+const PRE_IMAGES_SHARE: u64 = 20;
 
 /// Why nothing may be acknowledged any more.
 #[derive(Debug, thiserror::Error)]
@@ -448,6 +452,14 @@ impl Journal {
     #[must_use]
     pub fn job_is_walking(&self) -> bool {
         self.job.as_ref().is_some_and(|job| matches!(job.stage, Stage::Walking(_)))
+    }
+
+    /// True while so much of a snapshot waits for the disk that writes, which add to it, should wait, too.
+    #[must_use]
+    pub fn save_is_behind(&self, engine: &Engine) -> bool {
+        let Some(Job { stage: Stage::Walking(writer), .. }) = &self.job else { return false };
+        let waiting = writer.queued_bytes() + engine.snapshot_pending_bytes();
+        waiting > PRE_IMAGES_LEN_MIN && waiting as u64 > engine.used_memory() / PRE_IMAGES_SHARE
     }
 
     /// True while the snapshot thread is behind and takes nothing.

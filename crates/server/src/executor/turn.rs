@@ -115,6 +115,9 @@ impl Executor {
 
     /// How long the poll may wait.
     fn timeout(&mut self) -> Duration {
+        if self.save_is_behind {
+            return JOB_WAIT;
+        }
         if !self.ready.is_empty() || !self.postponed.is_empty() || !self.core.outbox.is_idle() {
             return Duration::ZERO;
         }

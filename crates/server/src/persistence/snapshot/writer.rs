@@ -17,6 +17,17 @@ use crate::protocol::decode::parse_i64;
 /// Bytes collected before they are handed on: large enough that a system call per write does not matter.
 const BUFFER_LEN: usize = 64 * 1024;
 
+/// Strings from this length on are compressed only if their front is worth it, in bytes.
+const PROBED_LEN_MIN: usize = 64 * 1024;
+/// Bytes of the front that are tried.
+const PROBE_LEN: usize = 16 * 1024;
+
+/// Whether a string shrinks, judged by its front if it is long: random or compressed bytes never do, and trying all of a
+/// large one costs more than writing it.
+fn is_worth_compressing(bytes: &[u8], encoder: &mut lzf::Encoder, scratch: &mut Vec<u8>) -> bool {
+    bytes.len() < PROBED_LEN_MIN || encoder.encode(&bytes[..PROBE_LEN], PROBE_LEN - PROBE_LEN / 16, scratch)
+}
+
 /// How to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RdbOptions {
@@ -159,6 +170,7 @@ impl<W: Write> RdbWriter<W> {
         }
         if bytes.len() > UNCOMPRESSED_LEN_MAX
             && let Some((encoder, scratch)) = &mut self.compressor
+            && is_worth_compressing(bytes, encoder, scratch)
             && encoder.encode(bytes, bytes.len() - COMPRESSION_GAIN_MIN, scratch)
         {
             self.buffer.push(ENC_LZF);
