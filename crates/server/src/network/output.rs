@@ -128,7 +128,7 @@ impl Output {
                 return (total, Ok(SendOutcome::More));
             }
             let written = if self.sealed.is_empty() {
-                let end = self.tail.len().min(self.sent + (limit - total));
+                let end = self.tail.len().min(self.sent.saturating_add(limit - total));
                 socket.write(&self.tail[self.sent..end])
             } else {
                 self.write_pieces(socket)
