@@ -1,12 +1,12 @@
 # The one door. What each phase does is in scripts/phases.sh; CONTRIBUTING.md has the time each target takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench clean
+.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench conformance clean
 
 # "@": beside the following ones.
 CLUSTER := setup cluster@
 ALL := setup tools@ cluster@
-TESTS := unit generated binaries images e2e
+TESTS := unit generated binaries suite images e2e
 
 help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +17,8 @@ setup: ## Install and build what building and testing needs, as far as it is mis
 fmt: ## Format the Rust code
 	@cargo fmt --all
 
-lint: ## Formatting, shellcheck, clippy with warnings as errors
-	@scripts/run fmt shell clippy
+lint: ## Formatting, shellcheck, links of the documentation, clippy with warnings as errors
+	@scripts/run fmt shell docs clippy
 
 deps: ## Licences, sources, advisories and duplicates of all dependencies
 	@scripts/run tools dependencies
@@ -27,7 +27,7 @@ gen: ## Write the generated files anew: definitions, manifest, golden files; rea
 	@scripts/run tools gen
 
 check: ## The fast inner loop, no cluster: lint, and every test that needs no cluster
-	@scripts/run fmt shell clippy unit
+	@scripts/run fmt shell docs clippy unit
 
 cluster: ## A Kubernetes of three nodes on this machine: made, mended, or found
 	@scripts/run cluster
@@ -42,7 +42,7 @@ e2e: ## Only the tests on the cluster, which is made for them and kept
 	@scripts/run $(CLUSTER) binaries images e2e
 
 ci: ## What .ci/run calls: lint, dependency policy, then every test, the cluster's included
-	@scripts/run --minutes 85 $(ALL) fmt shell clippy dependencies $(TESTS)
+	@scripts/run --minutes 85 $(ALL) fmt shell docs clippy dependencies $(TESTS)
 
 demo: ## A story on a real cluster, from an empty one to data restored on another node; sets everything up
 	@scripts/run $(CLUSTER) binaries images
@@ -51,8 +51,11 @@ demo: ## A story on a real cluster, from an empty one to data restored on anothe
 demo-down: ## Remove the cluster with all that is in it; what was slow to build stays
 	@e2e/cluster/down --all
 
-bench: ## GET and SET beside Debian's redis-server, five interleaved rounds; records in target/bench/
+bench: ## Speed, memory and latency beside Valkey, Redis and f00b60a, judged by gates; BENCH_PAGE=1 writes the figures' page
 	@scripts/run setup binaries bench
+
+conformance: ## Redis 7.0.15's own test suite against ours and against redis-server; results in target/conformance/
+	@scripts/run setup binaries conformance
 
 clean: ## Remove target/; the cluster and what is kept below ~/.cache/holdfast stay
 	@cargo clean

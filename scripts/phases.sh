@@ -12,13 +12,15 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
-  [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=20
+  [docs]=2 [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=180
+  [suite]=10 [conformance]=60
 )
 declare -A WHAT=(
   [setup]='packages and toolchains'
   [tools]='programs that tests call, built once per version'
   [fmt]='formatting of Rust'
   [shell]='lints of the scripts'
+  [docs]='every page is in the index, and every link leads somewhere'
   [clippy]='lints of Rust, warnings fail'
   [unit]='tests that need no cluster'
   [gen]='write the generated files anew'
@@ -28,10 +30,13 @@ declare -A WHAT=(
   [binaries]='static release binaries'
   [images]='images of server and operator, into the cluster'
   [e2e]='behaviours on the cluster'
-  [bench]='GET and SET beside redis-server'
+  [bench]='speed, memory and latency beside other servers'
+  [suite]='the quick part of the test suite of Redis'
+  [conformance]='the test suite of Redis'
 )
 # Phases that must have ended before.
-declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images' [bench]=binaries)
+declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images'
+  [bench]=binaries [suite]=binaries [conformance]=binaries)
 
 phase_setup() { scripts/setup; }
 phase_tools() { scripts/tools; }
@@ -47,6 +52,27 @@ phase_shell() {
   mapfile -t scripts < <(git grep -lIE -e '^#!.*\b(ba)?sh$' -e '^# shellcheck shell=' | sort)
   shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
   echo "${#scripts[@]} scripts"
+}
+
+phase_docs() {
+  local index=docs/README.md page link target path bad=0 pages=()
+  mapfile -t pages < <(git ls-files --cached --others --exclude-standard -- '*.md' | sort)
+  # Where links of the index lead to, as paths from the top folder.
+  local -A indexed=([$index]=1)
+  for page in "${pages[@]}"; do
+    while IFS= read -r link; do
+      link=${link#'('} target=${link%%[)#]*}
+      case $target in '' | *://* | mailto:*) continue ;; esac
+      path=$(realpath -m --relative-to=. "$(dirname "$page")/$target")
+      if [ ! -e "$path" ]; then echo "$page: $target leads nowhere"; bad=1; fi
+      [ "$page" != "$index" ] || indexed[$path]=1
+    done < <(grep -oE '\]\([^) ]+\)' "$page" | sed 's/^]//' || true)
+  done
+  for page in "${pages[@]}"; do
+    [ -n "${indexed[$page]:-}" ] || { echo "$page: not in $index"; bad=1; }
+  done
+  echo "${#pages[@]} pages"
+  return "$bad"
 }
 
 # The database of advisories is a git repository on GitHub. Where that cannot be reached the other checks still hold.
@@ -99,7 +125,8 @@ phase_cluster() {
   fi
 }
 
-HOST=$(rustc -vV | sed -n 's/^host: //p')
+# Empty on a machine where `setup` has still to find the pinned toolchain; every phase asks again.
+HOST=$(rustc -vV 2> /dev/null | sed -n 's/^host: //p' || true)
 BINARIES=$TARGET/$HOST/release
 phase_binaries() {
   if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
@@ -114,6 +141,16 @@ build_binaries() {
   ls -l "$BINARIES/holdfast-server" "$BINARIES/holdfast-operator"
 }
 
+# Against the release binaries, which the images need anyway.
+phase_suite() { run_suite --quick; }
+phase_conformance() { run_suite; }
+run_suite() {
+  if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
+    echo "NOTE: the suite of Redis was NOT run: HOLDFAST_E2E_CONTEXT is set, so no binary is built; run \`make conformance\` without it"
+  else conformance/run --server "$BINARIES/holdfast-server" --out "$TARGET/conformance" "$@"
+  fi
+}
+
 phase_images() {
   [ -n "${HOLDFAST_E2E_CONTEXT:-}" ] ||
     e2e/cluster/images --server "$BINARIES/holdfast-server" --operator "$BINARIES/holdfast-operator"
@@ -126,4 +163,9 @@ phase_e2e() {
 
 # --- figures -----------------------------------------------------------------
 
-phase_bench() { bench/compare --server "$BINARIES/holdfast-server" --out "$TARGET/bench"; }
+# BENCH_PAGE=1: write the figures into the page that is committed.
+phase_bench() {
+  local options=()
+  [ -z "${BENCH_PAGE:-}" ] || options+=(--page crates/server/docs/performance.md)
+  bench/compare --server "$BINARIES/holdfast-server" --out "$TARGET/bench" "${options[@]}"
+}

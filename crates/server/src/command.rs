@@ -18,7 +18,6 @@ mod connection;
 mod debug;
 pub mod error;
 mod expiry;
-pub mod glob;
 pub mod host;
 mod info;
 mod introspect;

@@ -11,6 +11,7 @@
 //! - **Changes** of values go through [`Keyspace`] alone, which ties each to the log, the watchers, the count of changes,
 //!   the keyspace events and the snapshot.
 
+mod ahead;
 mod chunk;
 pub mod effects;
 pub mod events;
@@ -28,6 +29,7 @@ pub use stats::Stats;
 pub use table::{Growth, HashSeed};
 pub use watch::WatchToken;
 
+use ahead::Ahead;
 use effects::EffectBuffer;
 use events::{Events, KeyEvent, class};
 use object::{Blob, Entry as StoredEntry, NewValue};
@@ -61,6 +63,7 @@ pub struct Engine {
     events: Events,
     /// Changes for which no effect has been recorded yet.
     owed: u32,
+    ahead: Ahead,
     replaying: bool,
     active_expiry: bool,
     /// Database with which the next expiry cycle begins.
@@ -154,6 +157,7 @@ impl Engine {
             watches: Watches::default(),
             events: Events::default(),
             owed: 0,
+            ahead: Ahead::default(),
             replaying: false,
             active_expiry: true,
             expire_next: 0,
@@ -209,11 +213,6 @@ impl Engine {
     /// The events since the last call, in their order.
     pub fn take_key_events(&mut self) -> Vec<KeyEvent> {
         self.events.take()
-    }
-
-    /// Brings what a lookup of `key` reads into the cache. A hint: the key need not be there, and nothing changes.
-    pub fn prefetch(&mut self, db: u32, key: &[u8]) {
-        let _ = (db, key);
     }
 
     /// An effect was recorded for all changes before it.

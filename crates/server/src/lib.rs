@@ -24,6 +24,7 @@ pub mod engine;
 pub mod executor;
 pub mod faults;
 pub mod gate;
+pub mod glob;
 pub mod limits;
 pub mod load;
 pub mod metrics;

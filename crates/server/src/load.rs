@@ -89,7 +89,11 @@ pub fn load(
     progress: &LoadProgress,
     events: InboxSender<Event>,
 ) -> Result<Loaded, LoadFailure> {
-    let owner = Owner { store_id: identity.store_id.clone(), epoch: identity.epoch };
+    let owner = Owner {
+        store_id: identity.store_id.clone(),
+        epoch: identity.epoch,
+        annotated: config.aof_annotations,
+    };
     let mut settings = journal_settings(config, owner);
     let points = &config.persist.points;
     let options = RecoveryOptions {
@@ -101,6 +105,7 @@ pub fn load(
         stop_at,
         identity: Some(identity.clone()),
         read_only: false,
+        drop_expired_at_ms: i64::try_from(unix_ms()).ok(),
     };
     let (mut engine, recovered) = recover_into(&**storage, config, &options, progress)?;
     let unclean = !identity.clean_shutdown && recovered.source != Source::Nothing;
@@ -299,6 +304,8 @@ pub fn reload(journal: &Journal, config: &Config, from_log: bool) -> Result<Engi
         stop_at: None,
         identity: None,
         read_only: true,
+        // The log that goes on behind this does not say that they are gone.
+        drop_expired_at_ms: None,
     };
     recover_into(&**journal.storage(), config, &options, &LoadProgress::default())
         .map(|(engine, _)| engine)

@@ -9,34 +9,27 @@ use holdfast_server::{run, telemetry};
 static GLOBAL: holdfast_allocator::Jemalloc = holdfast_allocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let mut arguments: Vec<String> = Vec::new();
-    for argument in std::env::args_os().skip(1) {
-        match argument.into_string() {
-            Ok(argument) => arguments.push(argument),
-            Err(argument) => {
-                eprintln!("holdfast-server: argument {argument:?} is not UTF-8");
-                return ExitCode::from(run::EXIT_CONFIG);
-            }
-        }
-    }
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let is_restore = arguments.first().is_some_and(|first| first == "restore");
     if is_restore {
         arguments.remove(0);
     }
-    let config = match config::parse_arguments(&arguments) {
-        Ok(Invocation::Help) => {
+    let config = match config::parse_arguments(arguments) {
+        Invocation::Help => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        Ok(Invocation::Version) => {
+        Invocation::Version => {
             println!("holdfast-server v{} (commands and files of Redis 7.0)", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
-        Ok(Invocation::Start(arguments)) => match config::load(&arguments) {
+        Invocation::Start(arguments) => match config::load(&arguments) {
             Ok(config) => config,
-            Err(error) => return refuse(&error.report()),
+            Err(error) => {
+                eprintln!("{}", error.report());
+                return ExitCode::from(run::EXIT_CONFIG);
+            }
         },
-        Err(error) => return refuse(&error.report()),
     };
     if let Err(error) = telemetry::start(config.loglevel, config.logfile.as_deref()) {
         eprintln!("holdfast-server: cannot open logfile {:?}: {error}", config.logfile);
@@ -51,17 +44,17 @@ fn main() -> ExitCode {
     })
 }
 
-fn refuse(report: &str) -> ExitCode {
-    eprintln!("{report}");
-    ExitCode::from(run::EXIT_CONFIG)
-}
-
 fn announce(config: &Config) {
-    tracing::info!("Holdfast {} starting, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
-    for (name, value) in config.changed_from_default() {
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    tracing::info!("Holdfast {version} starting, pid {pid}");
+    if config.always_show_logo {
+        // Test suites for Redis wait for " PID: <pid>" to learn that the server has begun.
+        tracing::info!("\n\n    Holdfast {version}\n    Port: {}\n    PID: {pid}\n", config.port);
+    }
+    for (name, value) in config::changed_from_default(config) {
         tracing::info!("configuration: {name} {value}");
     }
-    for line in config.notice_lines() {
+    for line in config::notice_lines(&config.notices) {
         tracing::warn!("{line}");
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::command::glob;
+use crate::glob;
 use crate::protocol::{ReplyWriter, RespVersion};
 
 /// A subscriber: whatever the owner of the registry knows its clients by.

@@ -75,7 +75,8 @@ fn object(call: &mut Call<'_, '_>) -> Run {
     let found = keys.find(key);
     let Some(entry) = keys.view(found) else { return Err(error::NO_SUCH_KEY) };
     let text = format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        "Value at:0x0 refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        super::keys::refcount(entry),
         super::keys::encoding(entry),
         entry.value().len(),
         entry.accessed(),

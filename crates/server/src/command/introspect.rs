@@ -2,7 +2,8 @@
 
 use super::args::is;
 use super::table::{self, Command, KeySpec, categories, flags};
-use super::{Call, Outcome, ReplyError, Run, error, glob};
+use super::{Call, Outcome, ReplyError, Run, error};
+use crate::glob;
 use crate::protocol::ReplyWriter;
 
 /// COMMAND without a subcommand: the whole table.

@@ -1,10 +1,11 @@
 //! Keys, databases, and what is known of a value.
 
 use super::args::{self, integer, is};
-use super::{Call, Outcome, ReplyError, Run, error, glob, introspect};
+use super::{Call, Outcome, ReplyError, Run, error, introspect};
 use crate::engine::events::Change;
 use crate::engine::object::{Entry, EntryView};
 use crate::engine::{Keyspace, ValueRef};
+use crate::glob;
 
 /// Longest string that Redis stores in one piece with its header. Source: `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`.
 const EMBEDDED_LEN_MAX: usize = 44;
@@ -297,13 +298,20 @@ pub(crate) fn object_encoding(call: &mut Call<'_, '_>) -> Run {
     Ok(Outcome::Done)
 }
 
+/// The number of users of a value, as Redis reports it: values are never shared here, but Redis keeps one object for each
+/// of these numbers and reports this count for all of them. Source: `OBJ_SHARED_INTEGERS`, `OBJ_SHARED_REFCOUNT`.
+pub(crate) fn refcount(entry: EntryView<'_>) -> i64 {
+    match entry.value() {
+        ValueRef::Int(0..10_000) => i32::MAX.into(),
+        _ => 1,
+    }
+}
+
 pub(crate) fn object_refcount(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
-    // Values are never shared.
-    if call.keys().peek(key).is_some() {
-        call.reply.integer(1)
-    } else {
-        call.reply.null()
+    match call.keys().peek(key).map(refcount) {
+        Some(count) => call.reply.integer(count),
+        None => call.reply.null(),
     }
     Ok(Outcome::Done)
 }

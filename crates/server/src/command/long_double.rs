@@ -12,8 +12,12 @@ const TEXT_LEN_MAX: usize = 5 * 1024;
 const EXPONENT_MAX: i64 = 16_383 - 63;
 /// Exponent of the least bit of the smallest number.
 const EXPONENT_MIN: i64 = -16_445;
-/// Decimal exponents beyond which every number is infinite, or zero.
+/// Exponents that are read; a larger one is as good as this one.
 const DECIMAL_EXPONENT_MAX: i64 = 20_000;
+/// Digits in front of the point (negative: zeros behind it) beyond which every number is infinite, or zero. The largest
+/// number has 4,933, the smallest 4,950 zeros.
+const MAGNITUDE_MAX: i64 = 4_940;
+const MAGNITUDE_MIN: i64 = -4_960;
 /// Digits printed behind the point.
 const DECIMALS: u32 = 17;
 
@@ -162,7 +166,10 @@ fn parse_digits(text: &[u8], radix: u32, exponent_marker: u8, digit_bits: i64) -
 
 /// `digits` times ten to the power of `exponent`, rounded once.
 fn scale_decimal(mut digits: Big, exponent: i64) -> Option<LongDouble> {
-    if !(-DECIMAL_EXPONENT_MAX..=DECIMAL_EXPONENT_MAX).contains(&exponent) {
+    // Digits of an integer with so many bits, or one more than there are. Checked first: the work below grows with the
+    // square of the exponent.
+    let len = i64::try_from(digits.bits()).ok()? * 30_103 / 100_000 + 1;
+    if !(MAGNITUDE_MIN..=MAGNITUDE_MAX).contains(&(len + exponent)) {
         return None;
     }
     if exponent >= 0 {
@@ -403,6 +410,16 @@ mod tests {
         {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn numbers_at_the_ends_of_the_range_are_read() {
+        let is_number = |text: &str| LongDouble::parse(text.as_bytes()).is_some();
+        assert!(is_number("1.18e4932") && !is_number("1.19e4932"));
+        assert!(is_number("3.7e-4951") && !is_number("1.8e-4951"));
+        let zeros = "0".repeat(5_000);
+        assert!(is_number(&format!("1{zeros}e-5000")) && is_number(&format!("0.{zeros}1e5001")));
+        assert!(!is_number("1e19999") && !is_number("1e-19999"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Directives about what clients may hold and get: limits of their output, and which keyspace events are published.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::table::parse_memory;
+use super::units::parse_memory;
 use crate::engine::events::class;
 use crate::protocol::decode::parse_i64;
 
@@ -46,7 +46,7 @@ impl OutputLimits {
     /// Changes the classes that are named: groups of class, hard limit, soft limit, seconds.
     /// # Errors
     /// A sentence in Redis's words; nothing has changed then.
-    pub(super) fn set(&mut self, words: &[String]) -> Result<(), String> {
+    pub(super) fn set(&mut self, words: &[&str]) -> Result<(), String> {
         if let [word] = words
             && word.is_empty()
         {
@@ -78,17 +78,15 @@ impl OutputLimits {
         *self = changed;
         Ok(())
     }
-}
 
-impl fmt::Display for OutputLimits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let limits = [("normal", &self.normal), ("slave", &self.replica), ("pubsub", &self.pubsub)];
-        for (index, (class, limit)) in limits.into_iter().enumerate() {
-            let space = if index == 0 { "" } else { " " };
-            let OutputLimit { hard, soft, soft_period } = limit;
-            write!(f, "{space}{class} {hard} {soft} {}", soft_period.as_secs())?;
-        }
-        Ok(())
+    /// One line of arguments for each class, in Redis's order.
+    pub(super) fn lines(&self) -> Vec<String> {
+        [("normal", &self.normal), ("slave", &self.replica), ("pubsub", &self.pubsub)]
+            .into_iter()
+            .map(|(class, OutputLimit { hard, soft, soft_period })| {
+                format!("{class} {hard} {soft} {}", soft_period.as_secs())
+            })
+            .collect()
     }
 }
 
@@ -162,8 +160,8 @@ mod tests {
     fn output_limits_are_read_and_printed_as_by_redis() {
         fn check(words: &str, expected: Result<&str, &str>) {
             let mut limits = OutputLimits::default();
-            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
-            let printed = limits.set(&words).map(|()| limits.to_string());
+            let words: Vec<&str> = words.split(' ').collect();
+            let printed = limits.set(&words).map(|()| limits.lines().join(" "));
             assert_eq!(printed.as_deref().map_err(String::as_str), expected);
         }
         check("", Ok("normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"));

@@ -57,7 +57,7 @@ impl<'a> Keyspace<'a> {
     /// Finds a key. If it has expired it is removed, a `DEL` is recorded, and it is not there.
     #[inline]
     pub(crate) fn find(&mut self, key: &[u8]) -> Found {
-        let hash = self.engine.hash_of(key);
+        let hash = self.engine.hash_for(key);
         let table = self.engine.table(self.db);
         let at = table.find(hash, key);
         if let Some(found) = at

@@ -35,6 +35,9 @@ struct Watched {
     version: u64,
     /// Version that the removal of an expired key ended.
     collected: Option<u64>,
+    /// Version at which a swap of databases brought an expired key where none was: not a change, and neither is the
+    /// removal of that key.
+    brought: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -89,11 +92,12 @@ impl Engine {
     /// Whether the key has changed, or expired, since it is watched.
     pub(crate) fn has_changed(&self, token: &WatchToken, now_ms: i64) -> bool {
         let Some(watched) = self.watches.keys.get(&(token.db, token.key.clone())) else { return true };
+        let expired = token.expired || watched.brought == Some(token.version);
         if watched.version == token.version {
-            return !token.expired && self.is_present_and_expired(self.table(token.db), &token.key, now_ms);
+            return !expired && self.is_present_and_expired(self.table(token.db), &token.key, now_ms);
         }
         let only_collected =
-            token.expired && watched.collected == Some(token.version) && watched.version == token.version + 1;
+            expired && watched.collected == Some(token.version) && watched.version == token.version + 1;
         !only_collected
     }
 
@@ -114,6 +118,8 @@ impl Engine {
             } else if self.is_present_and_expired(old, key, now_ms) {
                 watched.collected = Some(watched.version);
                 watched.version += 1;
+            } else if with.is_some_and(|with| self.is_present_and_expired(self.table(with), key, now_ms)) {
+                watched.brought = Some(watched.version);
             }
         }
         self.watches = watches;

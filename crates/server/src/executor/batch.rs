@@ -147,9 +147,10 @@ impl Executor {
     fn receive(&mut self) {
         let Self { core, engine, batch, ready, .. } = self;
         batch.received.clear();
+        engine.look_ahead_in(&batch.arena);
         let mut filled = 0;
         while ARENA_LEN - filled >= READ_LEN_MAX {
-            let Some(slot) = ready.pop_front() else { return };
+            let Some(slot) = ready.pop_front() else { break };
             let Some(client) = core.clients.get_mut(slot) else { continue };
             client.queued = false;
             if client.is_held() {
@@ -183,9 +184,10 @@ impl Executor {
             let own = &client.connection.input;
             let bytes = if own.is_empty() { &batch.arena[start..filled] } else { &own[..] };
             let db = client.session.db();
-            hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| engine.prefetch(db, key));
+            hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| engine.look_ahead(db, key));
             batch.received.push(Received { slot, bytes: start..filled });
         }
+        engine.look_at_entries();
     }
 
     /// Second phase: executes what was received, in order.

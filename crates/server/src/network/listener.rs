@@ -28,8 +28,9 @@ pub enum ListenError {
     },
 }
 
-/// Opens one non-blocking listening socket for each address. An optional address may be missing on this machine.
-/// Source: Redis 7.0, `redis.conf`, `bind`.
+/// Opens one non-blocking listening socket for each address. An address that this machine cannot have is skipped, with a
+/// warning: of a family that it does not know, or, if it is optional, one that no interface has.
+/// Source: Redis 7.0, `redis.conf`, `bind`; `server.c`, `listenToPort`.
 ///
 /// # Errors
 /// [`ListenError`].
@@ -42,7 +43,9 @@ pub fn listen(
     for address in bind {
         match open(address.with_port(port), i32::try_from(backlog).unwrap_or(i32::MAX)) {
             Ok(listener) => listeners.push(listener),
-            Err(error) if address.optional && is_missing(&error) => {}
+            Err(error) if may_be_missing(&error, address.optional) => {
+                tracing::warn!(address = %address.ip, port, %error, "an address of bind is not available, going on without it");
+            }
             Err(source) => return Err(ListenError::Bind { port, address: address.ip, source }),
         }
     }
@@ -52,9 +55,20 @@ pub fn listen(
     Ok(listeners)
 }
 
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        || matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT))
+/// Whether the start goes on without an address that failed in this way. A family that the kernel does not know is no
+/// mistake of whoever wrote `127.0.0.1 ::1` for every machine; an address that no interface has may be one.
+fn may_be_missing(error: &io::Error, optional: bool) -> bool {
+    match error.raw_os_error() {
+        Some(
+            libc::ENOPROTOOPT
+            | libc::EPROTONOSUPPORT
+            | libc::ESOCKTNOSUPPORT
+            | libc::EPFNOSUPPORT
+            | libc::EAFNOSUPPORT,
+        ) => true,
+        Some(libc::EADDRNOTAVAIL) => optional,
+        _ => false,
+    }
 }
 
 fn open(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
@@ -82,6 +96,30 @@ mod tests {
         assert_eq!(listen(&["127.0.0.1", "-203.0.113.7"]).unwrap().len(), 1);
         assert!(matches!(listen(&["203.0.113.7"]), Err(ListenError::Bind { .. })));
         assert!(matches!(listen(&["-203.0.113.7"]), Err(ListenError::NoAddress { .. })));
+    }
+
+    #[test]
+    fn a_family_that_the_kernel_does_not_know_is_no_mistake() {
+        let check = |code, optional, expected| {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(may_be_missing(&error, optional), expected, "{error}, optional: {optional}");
+        };
+        for code in [
+            libc::EAFNOSUPPORT,
+            libc::EPFNOSUPPORT,
+            libc::EPROTONOSUPPORT,
+            libc::ESOCKTNOSUPPORT,
+            libc::ENOPROTOOPT,
+        ] {
+            check(code, false, true);
+            check(code, true, true);
+        }
+        check(libc::EADDRNOTAVAIL, false, false);
+        check(libc::EADDRNOTAVAIL, true, true);
+        for code in [libc::EADDRINUSE, libc::EACCES, libc::EMFILE] {
+            check(code, false, false);
+            check(code, true, false);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use holdfast_contract::identity::Identity;
 use super::log::reader::{
     ApplyError, Expectation, LogVisitor, ReadSegmentError, SegmentSummary, Tail, read_segment,
 };
+use super::log::record::SegmentHeader;
 use super::log::segments::{LogPaths, LogPosition};
 use super::log::writer::SegmentEnd;
 use super::manifest::{LiveFile, Manifest};
@@ -47,11 +48,14 @@ pub struct RecoveryOptions {
     pub identity: Option<Identity>,
     /// Change nothing on disk: the files are in use.
     pub read_only: bool,
+    /// Leave out the keys of a snapshot that had expired at this time (milliseconds since the Unix epoch). Only for a
+    /// snapshot that no log continues; the base of a log is loaded as it was cut, because the log refers to all of it.
+    pub drop_expired_at_ms: Option<i64>,
 }
 
 /// Takes what recovery reads.
 pub trait RecoveryTarget {
-    /// One key of a snapshot or base, also when its expiry has passed.
+    /// One key of a snapshot or base, also when its expiry has passed (but see [`RecoveryOptions::drop_expired_at_ms`]).
     ///
     /// # Errors
     /// Any reason not to go on, such as a key that is there twice.
@@ -196,8 +200,25 @@ impl Recovery<'_> {
     /// Reads the last segment without applying it. Errors are those of the load that follows.
     fn scan_last_segment(&self, live: &LiveLog) -> Result<Option<SegmentSummary>, RecoverError> {
         let Some(last) = live.manifest.incrementals.last() else { return Ok(None) };
-        let expectation = self.expectation(&live.manifest, last, None, None);
+        let offset = self.raw_offset(&live.manifest)?;
+        let expectation = self.expectation(&live.manifest, last, offset, None);
         self.read_one(last, &expectation, &mut Discard).map(Some)
+    }
+
+    /// Where the last segment of a log without our lines begins, which it does not say itself: every byte of such
+    /// segments is one of the stream.
+    fn raw_offset(&self, manifest: &Manifest) -> Result<Option<u64>, RecoverError> {
+        let (Some((_, before)), Some(base)) = (manifest.incrementals.split_last(), &manifest.base) else {
+            return Ok(None);
+        };
+        if manifest.owner.as_ref().is_none_or(|owner| owner.annotated) {
+            return Ok(None);
+        }
+        let present = self.list(&self.options.log.directory)?;
+        let is_before = |name: &str| before.iter().any(|file| file.name == name);
+        let len: u64 = present.iter().filter(|entry| is_before(&entry.name)).map(|entry| entry.len).sum();
+        let base = self.peek(&self.options.log.file(base))?;
+        Ok(base.aux.offset.map(|offset| offset + len))
     }
 
     fn expectation(
@@ -211,7 +232,7 @@ impl Recovery<'_> {
             offset,
             store_id: manifest.owner.as_ref().map(|owner| owner.store_id.clone()),
             seq: file.seq,
-            ours: manifest.owner.is_some(),
+            ours: manifest.owner.as_ref().is_some_and(|owner| owner.annotated),
             stop_at,
         }
     }
@@ -233,8 +254,9 @@ impl Recovery<'_> {
         let path = self.options.dir.join(&self.options.snapshot_name);
         let mut reader = Self::storage_error("open", &path, self.storage.open_read(&path))?;
         let total = Self::storage_error("measure", &path, measure(&mut *reader))?;
-        let mut loader = Loader { target, aux: SnapshotAux::default(), done: 0, total, keys: 0 };
+        let mut loader = Loader::new(target, total, self.options.drop_expired_at_ms);
         let result = RdbReader::new(reader).read(&mut loader);
+        loader.report(&path);
         let (aux, keys_loaded) = (loader.aux, loader.keys);
         result.map_err(|source| RecoverError::Snapshot { path, source: Box::new(source) })?;
         target.file_ended();
@@ -307,17 +329,22 @@ impl Recovery<'_> {
             recovered.commands_replayed += replay.commands;
             recovered.bytes_read += len_of(file);
             target.file_ended();
-            recovered.foreign |= summary.foreign_commands > 0;
+            // Without our lines nothing tells whose commands they are.
+            let annotated = manifest.owner.as_ref().is_none_or(|owner| owner.annotated);
+            recovered.foreign |= annotated && summary.foreign_commands > 0;
             recovered.offset = summary.end_offset;
             known_offset = Some(summary.end_offset);
             let is_last = index + 1 == manifest.incrementals.len();
             self.settle_tail(file, &summary, is_last, &mut recovered)?;
-            resume = summary.header.as_ref().zip(summary.last_crc).map(|(header, last_crc)| SegmentEnd {
-                seq: header.seq,
-                seed: header.seed,
-                last_crc,
-                offset: summary.end_offset,
-            });
+            let offset = summary.end_offset;
+            resume = if annotated {
+                summary.header.as_ref().zip(summary.last_crc).map(|(header, last_crc)| {
+                    let SegmentHeader { seq, seed, .. } = *header;
+                    SegmentEnd { seq, annotated, seed, last_crc, offset }
+                })
+            } else {
+                Some(SegmentEnd { seq: file.seq, annotated, seed: 0, last_crc: 0, offset })
+            };
         }
         if let Some(offset) = known_offset {
             recovered.offset = offset;
@@ -355,8 +382,9 @@ impl Recovery<'_> {
         let mut offset = None;
         let mut commands_from = 0;
         if is_rdb {
-            let mut loader = Loader { target, aux: SnapshotAux::default(), done: 0, total, keys: 0 };
+            let mut loader = Loader::new(target, total, None);
             let result = RdbReader::new(&mut *reader).read(&mut loader);
+            loader.report(path);
             recovered.keys_loaded = loader.keys;
             offset = loader.aux.offset;
             let summary = result.map_err(|source| RecoverError::Snapshot {
@@ -512,9 +540,31 @@ fn measure(reader: &mut dyn StorageReader) -> io::Result<u64> {
 struct Loader<'t> {
     target: &'t mut dyn RecoveryTarget,
     aux: SnapshotAux,
-    done: u64,
     total: u64,
+    /// Keys handed on.
     keys: u64,
+    drop_expired_at_ms: Option<i64>,
+    /// Keys left out because they had expired.
+    expired: u64,
+    /// Keys left out because they have no element.
+    empty: u64,
+}
+
+impl<'t> Loader<'t> {
+    fn new(target: &'t mut dyn RecoveryTarget, total: u64, drop_expired_at_ms: Option<i64>) -> Self {
+        Self { target, aux: SnapshotAux::default(), total, keys: 0, drop_expired_at_ms, expired: 0, empty: 0 }
+    }
+
+    /// Says what was left out.
+    fn report(&self, path: &Path) {
+        let Self { keys, expired, empty, .. } = self;
+        if *expired > 0 {
+            tracing::info!(?path, keys, expired, "keys of the snapshot had expired and were left out");
+        }
+        if *empty > 0 {
+            tracing::warn!(?path, keys, empty, "keys of the snapshot have no element and were left out");
+        }
+    }
 }
 
 impl RdbVisitor for Loader<'_> {
@@ -524,12 +574,22 @@ impl RdbVisitor for Loader<'_> {
     }
 
     fn entry(&mut self, entry: Entry) -> Result<(), BoxError> {
+        if let (Some(expires), Some(now)) = (entry.expires_at_ms, self.drop_expired_at_ms)
+            && expires < now
+        {
+            self.expired += 1;
+            return Ok(());
+        }
         self.keys += 1;
         self.target.load(entry)
     }
 
+    fn empty_collection(&mut self, db: u32, key: &[u8]) {
+        self.empty += 1;
+        tracing::trace!(db, key = %key.escape_ascii(), "a key without elements was left out");
+    }
+
     fn progress(&mut self, bytes: u64) -> Result<(), BoxError> {
-        self.done = bytes;
         self.target.progress(bytes, self.total)
     }
 }

@@ -1,12 +1,11 @@
 //! Splitting of inline commands: blanks separate, quotes group, with the escapes that Redis knows.
 
-use std::ops::Range;
-
-/// Splits `line` into arguments appended to `bytes`, each described by a range of it; false when quotes do not close.
+/// Splits `line` into arguments and hands each to `push`; false when quotes do not close. `scratch` is where an argument
+/// is put together.
 ///
 /// `"…"` knows `\n \r \t \b \a \xHH` and `\` before any other byte for itself; `'…'` knows only `\'`. A closing quote
 /// must be followed by a blank or the end. Also the syntax of values in a configuration file.
-pub(super) fn split(line: &[u8], bytes: &mut Vec<u8>, args: &mut Vec<Range<usize>>) -> bool {
+pub(super) fn split(line: &[u8], scratch: &mut Vec<u8>, mut push: impl FnMut(&[u8])) -> bool {
     let mut at = 0;
     loop {
         while line.get(at).is_some_and(|&byte| is_blank(byte)) {
@@ -15,12 +14,12 @@ pub(super) fn split(line: &[u8], bytes: &mut Vec<u8>, args: &mut Vec<Range<usize
         if at == line.len() {
             return true;
         }
-        let start = bytes.len();
-        match split_one(&line[at..], bytes) {
+        scratch.clear();
+        match split_one(&line[at..], scratch) {
             Some(len) => at += len,
             None => return false,
         }
-        args.push(start..bytes.len());
+        push(scratch);
     }
 }
 

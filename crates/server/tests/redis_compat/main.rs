@@ -4,5 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
 mod config;
+mod glob;
 mod peer;
 mod rdb;

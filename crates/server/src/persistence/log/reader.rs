@@ -4,8 +4,8 @@
 //! none of it was acknowledged under `always`. A valid frame *after* it means that bytes changed which had been written
 //! long before: that is damage, and nothing behind it may be trusted to be complete.
 //!
-//! Commands without frames are accepted by Redis's rules where an upstream server wrote them: in a segment without our
-//! header, and behind our last frame.
+//! Commands without frames are accepted by Redis's rules where an upstream server wrote them, or we did so by
+//! `aof-annotations no`: in a segment without our header, and behind our last frame.
 
 use std::io::{self, SeekFrom};
 
@@ -129,7 +129,7 @@ pub struct Expectation {
     pub store_id: Option<String>,
     /// Sequence number in the manifest.
     pub seq: u64,
-    /// True: the segment must have our header (our own manifest names it).
+    /// True: the segment must have our header (our own manifest names it, as one with our lines).
     pub ours: bool,
     /// Stop when exactly this offset is reached.
     pub stop_at: Option<u64>,
@@ -472,7 +472,8 @@ fn read_commands(
             break (step.consumed, true);
         };
         window.advance(consumed);
-        summary.end_offset += consumed as u64;
+        // Where an upstream segment begins is not its own word: an offset at the end of all numbers stays there.
+        summary.end_offset = summary.end_offset.saturating_add(consumed as u64);
         summary.foreign_commands += u64::from(is_request);
         if summary.foreign_commands.is_multiple_of(1024) {
             visitor

@@ -14,6 +14,8 @@ use std::fmt::Write as _;
 /// Longest annotation line, the end of line included. Redis reads a line into 1,024 bytes and takes what is longer for
 /// commands (`aof.c`, `AOF_ANNOTATION_LINE_MAX_LEN`).
 pub const LINE_LEN_MAX: usize = 1023;
+/// Largest stream offset, far beyond any: what a reader adds to one, the length of a file at most, does not overflow.
+const OFFSET_MAX: u64 = i64::MAX as u64;
 const SEGMENT_MAGIC: &[u8] = b"#HS1 ";
 const FRAME_MAGIC: &[u8] = b"#HF1 ";
 /// What every frame line begins with.
@@ -101,7 +103,7 @@ impl SegmentHeader {
             store_id: store_id.to_owned(),
             epoch: parse_decimal(epoch)?,
             seq: parse_decimal(seq)?,
-            offset: parse_decimal(offset)?,
+            offset: parse_offset(offset)?,
             started_ms: parse_decimal(started_ms)?,
             seed: parse_hex(seed)?,
         };
@@ -154,7 +156,7 @@ impl FrameHeader {
         let mut next = || fields.next().ok_or(LineError::Malformed);
         let header = Self {
             len: parse_decimal(next()?)?,
-            offset: parse_decimal(next()?)?,
+            offset: parse_offset(next()?)?,
             time_ms: parse_decimal(next()?)?,
             prev: parse_hex(next()?)?,
             crc: parse_hex(next()?)?,
@@ -186,6 +188,10 @@ fn parse_decimal(text: &str) -> Result<u64, LineError> {
         && text.bytes().all(|byte| byte.is_ascii_digit())
         && (text == "0" || !text.starts_with('0'));
     if canonical { text.parse().map_err(|_| LineError::Malformed) } else { Err(LineError::Malformed) }
+}
+
+fn parse_offset(text: &str) -> Result<u64, LineError> {
+    Some(parse_decimal(text)?).filter(|&offset| offset <= OFFSET_MAX).ok_or(LineError::Malformed)
 }
 
 fn parse_hex(text: &str) -> Result<u32, LineError> {

@@ -1,10 +1,11 @@
 //! The byte values of RDB and its variable-length integers.
 //!
 //! ```text
-//! file    = "REDIS" version(4 digits) item* 0xFF crc64(8, little-endian; zeros: not computed; absent below version 5)
+//! file    = ("REDIS" version(4 digits) | "VALKEY" version(3 digits)) item* 0xFF crc64(8, little-endian; zeros: not computed; absent below version 5)
 //! item    = 0xFA string string                          auxiliary field: name, value
 //!         | 0xFE length                                 the following entries belong to this database
 //!         | 0xFB length length                          size hints of the database: keys, keys with an expiry
+//!         | 0xF4 length length length                   size hints of a cluster slot: slot, keys, keys with an expiry
 //!         | [0xFC i64le | 0xFD i32le] [0xF8 length] [0xF9 u8] type string value     one key
 //! length  = 00xxxxxx | 01xxxxxx +1 | 0x80 u32be | 0x81 u64be
 //! string  = length bytes | 0xC0 i8 | 0xC1 i16le | 0xC2 i32le | 0xC3 length(compressed) length(plain) lzf-bytes
@@ -12,12 +13,18 @@
 
 use crc::{CRC_64_REDIS, Crc, Table};
 
-/// First bytes of every RDB.
+/// First bytes of every RDB but those of Valkey 9 and later.
 pub const MAGIC: &[u8; 5] = b"REDIS";
+/// First bytes of an RDB of Valkey 9 and later.
+pub const MAGIC_VALKEY: &[u8; 6] = b"VALKEY";
+/// Length of magic and version: five and four, or six and three bytes.
+pub const HEADER_LEN: usize = 9;
 /// Version that is written: the newest that Redis 7.0 loads.
 pub const VERSION_WRITTEN: u32 = 10;
 /// Newest version that is read. Versions up to this one differ only in opcodes and types that are refused by name.
 pub const VERSION_MAX: u32 = 12;
+/// The version behind Valkey's magic that is read: the one of Valkey 9.
+pub const VERSION_VALKEY: u32 = 80;
 /// Oldest version that ends with a checksum.
 pub const VERSION_CHECKSUM: u32 = 5;
 
@@ -27,7 +34,9 @@ pub const CHECKSUM_LEN: usize = 8;
 /// The checksum of RDB. Sixteen tables, because a load is otherwise limited by it.
 pub static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
-/// Opcode: per-slot sizes of a cluster node (Redis 7.4 and later).
+/// Opcode: state of a slot migration (Valkey 9 and later; other servers use the byte for other things).
+pub const OP_SLOT_IMPORT: u8 = 0xF3;
+/// Opcode: per-slot sizes of a cluster node (Redis 7.4, Valkey 8 and later). Only a hint.
 pub const OP_SLOT_INFO: u8 = 0xF4;
 /// Opcode: a library of functions.
 pub const OP_FUNCTION2: u8 = 0xF5;
@@ -55,6 +64,11 @@ pub const OP_EOF: u8 = 0xFF;
 /// Value type: string.
 pub const TYPE_STRING: u8 = 0;
 
+/// Value type: value of a module, as release candidates of Redis 4 wrote it.
+pub const TYPE_MODULE: u8 = 6;
+/// Value type: value of a module.
+pub const TYPE_MODULE_2: u8 = 7;
+
 /// First byte of a 32-bit length.
 pub const LEN_32: u8 = 0x80;
 /// First byte of a 64-bit length.
@@ -75,19 +89,39 @@ pub const UNCOMPRESSED_LEN_MAX: usize = 20;
 /// A compressed string must be at least this much shorter than the plain one (the size of its header).
 pub const COMPRESSION_GAIN_MIN: usize = 4;
 
+/// Whose numbers a file uses. Up to type 21 and in the other opcodes the two agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Redis, and Valkey before its version 9.
+    Redis,
+    /// Valkey 9 and later.
+    Valkey,
+}
+
 /// What users call the data behind a type byte that is not a string, or `None` for a byte that no known version uses.
 #[must_use]
-pub fn type_name(type_byte: u8) -> Option<&'static str> {
+pub fn type_name(dialect: Dialect, type_byte: u8) -> Option<&'static str> {
     Some(match type_byte {
         1 | 10 | 14 | 18 => "list",
         2 | 11 | 20 => "set",
         3 | 5 | 12 | 17 => "sorted set",
         4 | 9 | 13 | 16 => "hash",
-        22..=25 => "hash with field expiry",
+        22 => "hash with field expiry",
+        23..=25 if dialect == Dialect::Redis => "hash with field expiry",
         15 | 19 | 21 => "stream",
         6 | 7 => "module value",
         _ => return None,
     })
+}
+
+/// The name of a module's type: nine characters of six bits, above ten bits of its encoding version.
+#[must_use]
+pub fn module_name(id: u64) -> String {
+    const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits = (0..9).rev().map(|index| id >> (10 + 6 * index) & 63);
+    bits.filter_map(|index| CHARACTERS.get(usize::try_from(index).ok()?))
+        .map(|byte| char::from(*byte))
+        .collect()
 }
 
 /// Appends the shortest form of `length`.
@@ -162,6 +196,13 @@ mod tests {
         check(i64::from(i32::MAX), Some(&[0xC2, 0xFF, 0xFF, 0xFF, 0x7F]));
         check(i64::from(i32::MAX) + 1, None);
         check(i64::from(i32::MIN) - 1, None);
+    }
+
+    #[test]
+    fn modules_have_names_of_nine_characters() {
+        assert_eq!(module_name(0), "AAAAAAAAA");
+        assert_eq!(module_name(u64::MAX), "_________");
+        assert_eq!(module_name(63 << 10 | 1 << 58), "BAAAAAAA_");
     }
 
     #[test]

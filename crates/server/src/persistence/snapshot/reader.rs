@@ -3,17 +3,20 @@
 //! Every byte may be damaged: nothing here panics on input, and memory is taken only as the bytes for it arrive, so a
 //! length that is not true costs nothing. What is wrong is reported with the offset of the item that holds it.
 
+mod empty;
 mod input;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Chain, Cursor, Read};
 
 use input::Input;
 
 use super::format::{
-    ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, LEN_32, LEN_64, MAGIC, OP_AUX, OP_EOF, OP_EXPIRE_MS,
-    OP_EXPIRE_S, OP_FREQ, OP_FUNCTION_PRE_GA, OP_FUNCTION2, OP_IDLE, OP_MODULE_AUX, OP_RESIZE_DB,
-    OP_SELECT_DB, OP_SLOT_INFO, TYPE_STRING, VERSION_CHECKSUM, VERSION_MAX, type_name,
+    Dialect, ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, HEADER_LEN, LEN_32, LEN_64, MAGIC, MAGIC_VALKEY,
+    OP_AUX, OP_EOF, OP_EXPIRE_MS, OP_EXPIRE_S, OP_FREQ, OP_FUNCTION_PRE_GA, OP_FUNCTION2, OP_IDLE,
+    OP_MODULE_AUX, OP_RESIZE_DB, OP_SELECT_DB, OP_SLOT_IMPORT, OP_SLOT_INFO, TYPE_MODULE, TYPE_MODULE_2,
+    TYPE_STRING, VERSION_CHECKSUM, VERSION_MAX, VERSION_VALKEY, module_name, type_name,
 };
 use super::{RdbSummary, lzf};
 use crate::engine::value::{Entry, Value};
@@ -46,6 +49,12 @@ pub trait RdbVisitor {
     /// Any reason not to read on, such as a database that is not configured.
     fn entry(&mut self, entry: Entry) -> Result<(), BoxError>;
 
+    /// A key whose collection has no element. Such a key cannot exist; servers have written some by mistake, and Redis
+    /// leaves them out.
+    fn empty_collection(&mut self, db: u32, key: &[u8]) {
+        let _ = (db, key);
+    }
+
     /// Called about every quarter of a megabyte with the number of bytes taken from the source.
     /// # Errors
     /// Any reason not to read on, such as a request to stop.
@@ -74,8 +83,8 @@ pub enum ReadRdbError {
     },
     /// The file is newer than this program, or has no version at all.
     #[error(
-        "RDB version {version} is not supported (1 to {VERSION_MAX} are); load the file with the program that wrote \
-         it and copy the keys over the network"
+        "RDB version {version} is not supported (1 to {VERSION_MAX} are, and {VERSION_VALKEY} of Valkey); load the file with \
+         the program that wrote it and copy the keys over the network"
     )]
     UnsupportedVersion {
         /// The version that the header names.
@@ -98,7 +107,7 @@ pub enum ReadRdbError {
     )]
     UnsupportedType {
         /// What kind of value it is.
-        type_name: &'static str,
+        type_name: Cow<'static, str>,
         /// The key, quoted and escaped.
         key: String,
         /// Its database.
@@ -110,7 +119,7 @@ pub enum ReadRdbError {
     #[error("the snapshot holds {what} at byte {offset}, which is not supported; {remedy}, and save again")]
     UnsupportedItem {
         /// What it is.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Where its opcode stands.
         offset: u64,
         /// What to do in the program that wrote the file.
@@ -200,7 +209,8 @@ impl<R: Read> RdbReader<R> {
     /// # Errors
     /// [`ReadRdbError`], all but [`ReadRdbError::TrailingBytes`].
     pub fn read(&mut self, visitor: &mut impl RdbVisitor) -> Result<RdbSummary, ReadRdbError> {
-        Reading { input: &mut self.input, visitor, db: 0, keys: 0, reported: 0 }.run()
+        Reading { input: &mut self.input, visitor, dialect: Dialect::Redis, db: 0, keys: 0, reported: 0 }
+            .run()
     }
 
     /// What follows the RDB: bytes that were read ahead, then the source itself.
@@ -213,6 +223,7 @@ impl<R: Read> RdbReader<R> {
 struct Reading<'a, R, V> {
     input: &'a mut Input<R>,
     visitor: &'a mut V,
+    dialect: Dialect,
     db: u32,
     keys: u64,
     /// Number of bytes that the visitor was told of last.
@@ -279,8 +290,16 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
                     let expiring = self.length("a size hint")?;
                     self.visitor.size_hint(self.db, keys, expiring).map_err(|source| self.refused(source))?;
                 }
+                OP_SLOT_INFO => {
+                    for _ in 0..3 {
+                        self.length("the size of a cluster slot")?;
+                    }
+                }
                 OP_EOF => return self.finish(version),
-                other => return Err(self.unsupported(other, offset)),
+                other => {
+                    self.other(other, offset)?;
+                    expires_at_ms = None;
+                }
             }
             let bytes = self.input.taken();
             if bytes != self.reported {
@@ -292,16 +311,25 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
 
     fn header(&mut self) -> Result<u32, ReadRdbError> {
         let mut header = Vec::new();
-        let complete = self.input.read_up_to(MAGIC.len() as u64 + 4, &mut header)?;
-        let version = header.strip_prefix(MAGIC).and_then(|digits| {
+        let complete = self.input.read_up_to(HEADER_LEN as u64, &mut header)?;
+        let (dialect, digits) = match header.strip_prefix(MAGIC_VALKEY) {
+            Some(digits) => (Dialect::Valkey, Some(digits)),
+            None => (Dialect::Redis, header.strip_prefix(MAGIC)),
+        };
+        self.dialect = dialect;
+        let known = match dialect {
+            Dialect::Redis => 1..=VERSION_MAX,
+            Dialect::Valkey => VERSION_VALKEY..=VERSION_VALKEY,
+        };
+        let version = digits.and_then(|digits| {
             digits.iter().try_fold(0_u32, |version, digit| {
                 digit.is_ascii_digit().then(|| version * 10 + u32::from(digit - b'0'))
             })
         });
         match version {
-            Some(version) if complete && (1..=VERSION_MAX).contains(&version) => Ok(version),
+            Some(version) if complete && known.contains(&version) => Ok(version),
             Some(version) if complete => Err(ReadRdbError::UnsupportedVersion { version }),
-            None if !MAGIC.starts_with(&header) => {
+            None if !MAGIC.starts_with(&header) && !MAGIC_VALKEY.starts_with(&header) => {
                 Err(ReadRdbError::NotRdb { found: String::from_utf8_lossy(&header).into_owned() })
             }
             _ => Err(self.unexpected_end("the header")),
@@ -337,23 +365,42 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
         Ok(summary)
     }
 
-    fn unsupported(&mut self, opcode: u8, offset: u64) -> ReadRdbError {
-        if let Some(type_name) = type_name(opcode) {
-            return match self.string("a key") {
-                Ok(key) => {
-                    let key = format!("\"{}\"", key.into_bytes().escape_ascii());
-                    ReadRdbError::UnsupportedType { type_name, key, db: self.db, offset }
-                }
-                Err(error) => error,
+    /// An item that holds more than a string: passes over a key without elements, and refuses all others by name.
+    fn other(&mut self, opcode: u8, offset: u64) -> Result<(), ReadRdbError> {
+        if let Some(type_name) = type_name(self.dialect, opcode) {
+            let key = self.string("a key")?.into_bytes();
+            // What is damaged behind a key that cannot be kept changes nothing: the key is what has to be named.
+            if matches!(self.is_empty_collection(opcode), Ok(true)) {
+                self.visitor.empty_collection(self.db, &key);
+                return Ok(());
+            }
+            let type_name = match opcode {
+                TYPE_MODULE | TYPE_MODULE_2 => match self.length("the name of a module") {
+                    Ok(id) => format!("value of the module type {:?}", module_name(id)).into(),
+                    Err(_) => type_name.into(),
+                },
+                _ => type_name.into(),
             };
+            let key = format!("\"{}\"", key.escape_ascii());
+            return Err(ReadRdbError::UnsupportedType { type_name, key, db: self.db, offset });
         }
-        let (what, remedy) = match opcode {
-            OP_FUNCTION2 | OP_FUNCTION_PRE_GA => ("a library of functions", "remove it with FUNCTION FLUSH"),
-            OP_MODULE_AUX => ("data of a module", "unload the module"),
-            OP_SLOT_INFO => ("cluster slot sizes", "use a server that is not part of a cluster"),
-            byte => return ReadRdbError::UnknownOpcode { byte, offset },
+        let (what, remedy): (Cow<'static, str>, _) = match opcode {
+            OP_FUNCTION2 | OP_FUNCTION_PRE_GA => {
+                ("a library of functions".into(), "remove it with FUNCTION FLUSH")
+            }
+            OP_MODULE_AUX => {
+                let what = match self.length("the name of a module") {
+                    Ok(id) => format!("data of the module type {:?}", module_name(id)).into(),
+                    Err(_) => "data of a module".into(),
+                };
+                (what, "unload the module")
+            }
+            OP_SLOT_IMPORT if self.dialect == Dialect::Valkey => {
+                ("a slot migration that has not ended".into(), "finish or cancel it")
+            }
+            byte => return Err(ReadRdbError::UnknownOpcode { byte, offset }),
         };
-        ReadRdbError::UnsupportedItem { what, offset, remedy }
+        Err(ReadRdbError::UnsupportedItem { what, offset, remedy })
     }
 
     fn string(&mut self, expected: &'static str) -> Result<RdbString, ReadRdbError> {

@@ -9,6 +9,7 @@ struct Collected {
     entries: Vec<Entry>,
     aux: SnapshotAux,
     hints: Vec<(u32, u64, u64)>,
+    empty: Vec<(u32, Vec<u8>)>,
     progress: Vec<u64>,
 }
 
@@ -30,6 +31,10 @@ impl RdbVisitor for Collected {
             self.entries.push(entry);
             Ok(())
         }
+    }
+
+    fn empty_collection(&mut self, db: u32, key: &[u8]) {
+        self.empty.push((db, key.to_vec()));
     }
 
     fn progress(&mut self, bytes: u64) -> Result<(), BoxError> {
@@ -171,8 +176,8 @@ fn what_cannot_be_kept_is_refused_by_name() {
     );
     check(
         &file("0099", &[]),
-        "RDB version 99 is not supported (1 to 12 are); load the file with the program that wrote it and copy the \
-         keys over the network",
+        "RDB version 99 is not supported (1 to 12 are, and 80 of Valkey); load the file with the program that wrote it \
+         and copy the keys over the network",
     );
     check(
         b"*2\r\n$6\r\nSELECT\r\n",
@@ -197,6 +202,109 @@ fn what_cannot_be_kept_is_refused_by_name() {
     let mut trailing = file("0010", &[]);
     trailing.push(0);
     check(&trailing, "the snapshot ends at byte 18, but the file goes on; it is not a snapshot alone");
+}
+
+/// As [`file`], with Valkey's magic.
+fn valkey(version: &str, items: &[&[u8]]) -> Vec<u8> {
+    let mut file = [b"VALKEY".as_slice(), version.as_bytes(), &items.concat(), &[OP_EOF]].concat();
+    let checksum = CRC64.checksum(&file);
+    file.extend_from_slice(&checksum.to_le_bytes());
+    file
+}
+
+#[test]
+fn what_stands_between_an_expiry_and_its_key_changes_nothing() {
+    let expected = [entry(0, b"k", text("v"), Some(2_000))];
+    let expiry = b"\xFC\xD0\x07\0\0\0\0\0\0";
+    for between in [
+        b"".as_slice(),
+        // KeyDB writes an auxiliary field for each key.
+        b"\xFA\x0bmvcc-tstamp\x011",
+        b"\xF9\x05\xF8\x07",
+        b"\xF4\x40\x64\x80\0\x01\0\0\x05",
+        b"\xFB\x01\x01",
+    ] {
+        let file = file("0012", &[expiry, between, b"\x00\x01k\x01v"]);
+        assert_eq!(read(&file).unwrap().entries, expected, "{}", between.escape_ascii());
+    }
+    // It belongs to the next key alone, also to one that is left out.
+    let file = file("0012", &[expiry, b"\x02\x01s\0", b"\x00\x01k\x01v"]);
+    assert_eq!(read(&file).unwrap().entries, [entry(0, b"k", text("v"), None)]);
+}
+
+#[test]
+fn the_sizes_of_cluster_slots_are_a_hint() {
+    let slot = b"\xF4\x7F\xFF\x81\0\0\0\x01\0\0\0\0\0";
+    let collected = read(&file("0012", &[b"\xFE\0", slot, b"\x00\x01k\x01v", slot])).unwrap();
+    assert_eq!(collected.entries, [entry(0, b"k", text("v"), None)]);
+    let cut = [b"REDIS0012".as_slice(), &slot[..slot.len() - 1]].concat();
+    assert!(matches!(read(&cut), Err(ReadRdbError::UnexpectedEnd { .. })));
+    assert!(matches!(
+        read(&file("0012", &[b"\xF4\xC0\x01"])),
+        Err(ReadRdbError::Malformed { offset: 10, .. })
+    ));
+}
+
+#[test]
+fn the_files_of_valkey_9_are_read_by_its_numbers() {
+    let slot = b"\xF4\x01\x02\x03";
+    let collected = read(&valkey("080", &[slot, b"\x00\x01k\x01v"])).unwrap();
+    assert_eq!(collected.entries, [entry(0, b"k", text("v"), None)]);
+    let check = |file: &[u8], expected: &str| {
+        let error = read(file).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(&valkey("080", &[b"\x16\x01h"]), "key \"h\" in database 0 at byte 9 is a hash with field expiry");
+    check(&valkey("080", &[b"\x17\x01h"]), "byte 9 of the snapshot is 0x17, which is no known type");
+    check(&valkey("080", &[b"\xF3\x01x"]), "a slot migration that has not ended at byte 9");
+    check(&file("0012", &[b"\xF3\x01x"]), "byte 9 of the snapshot is 0xf3");
+    check(&valkey("081", &[]), "RDB version 81 is not supported");
+    check(&file("0080", &[]), "RDB version 80 is not supported");
+    check(b"VALKEY08", "the snapshot ends at byte 8, inside the header");
+    check(b"VALKEYS", "not an RDB");
+}
+
+#[test]
+fn modules_are_named() {
+    let check = |items: &[u8], expected: &str| {
+        let error = read(&file("0010", &[items])).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    };
+    // The id is 64 bits: nine characters of six bits, then ten bits of version.
+    let id = b"\x81\x10\x41\x04\x10\x41\x04\x10\x01";
+    check(
+        &[b"\x07\x01m".as_slice(), id].concat(),
+        "key \"m\" in database 0 at byte 9 is a value of the module type \"EEEEEEEEE\"",
+    );
+    check(
+        &[b"\xF7".as_slice(), id].concat(),
+        "the snapshot holds data of the module type \"EEEEEEEEE\" at byte 9",
+    );
+    check(b"\x07\x01m", "key \"m\" in database 0 at byte 9 is a module value");
+}
+
+#[test]
+fn keys_without_elements_are_left_out() {
+    let ziplist = b"\x0b\x0b\0\0\0\x0a\0\0\0\0\0\xFF".as_slice();
+    let listpack = b"\x07\x07\0\0\0\0\0\xFF".as_slice();
+    let nodes = |node: &[u8]| [b"\x02", node, node].concat();
+    let plain: Vec<(u8, Vec<u8>)> = (1..=5).map(|kind| (kind, vec![0])).collect();
+    let packed = [10, 12, 13].map(|kind| (kind, ziplist.to_vec()));
+    let listpacks = [16, 17, 20].map(|kind| (kind, listpack.to_vec()));
+    let lists =
+        [(14, vec![0]), (14, nodes(ziplist)), (18, vec![0]), (18, nodes(&[b"\x02", listpack].concat()))];
+    for (kind, value) in plain.into_iter().chain(packed).chain(listpacks).chain(lists) {
+        let item = [&[kind, 1, b'e'], &value[..]].concat();
+        let collected = read(&file("0010", &[&item, b"\x00\x01k\x01v"]))
+            .unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert_eq!(collected.empty, [(0, b"e".to_vec())], "{kind}");
+        assert_eq!(collected.entries, [entry(0, b"k", text("v"), None)], "{kind}");
+        // One more in its number, or another form of it: not empty, or damaged, and never passed over.
+        let mut damaged = value.clone();
+        damaged[0] += 1;
+        let item = [&[kind, 1, b'e'], &damaged[..]].concat();
+        assert!(read(&file("0010", &[&item, b"\x00\x01k\x01v"])).is_err(), "{kind}");
+    }
 }
 
 #[test]

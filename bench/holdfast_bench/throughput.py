@@ -1,0 +1,164 @@
+"""How fast are GET, SET and MSET, and what does one cost the server?
+
+A cell is a command, a pipeline and a value size. All servers of a group run at once and hold the same keys; each cell goes
+round them before the next round, and the order turns with every round, so that a slow minute of the machine meets all. A
+ratio is taken within a round.
+"""
+import csv
+import dataclasses
+import fnmatch
+import subprocess
+
+from .run import attempt, quartiles
+from .server import Failed
+
+CONNECTIONS = 50
+COMMANDS = ("get", "set", "mset")
+PIPELINES = {"get": (1, 16, 64), "set": (1, 16, 64), "mset": (1, 16)}
+SIZES = (32, 3, 512)
+WARM_UP_SECONDS = 0.3
+LOG_MODES = ("everysec", "always")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    group: str
+    command: str
+    pipeline: int
+    size: int
+
+    @property
+    def name(self):
+        """get-p16-32, set-p1-32-always, get-p16-32-threads"""
+        plain = f"{self.command}-p{self.pipeline}-{self.size}"
+        return plain if self.group == "throughput" else f"{plain}-{self.group}"
+
+
+def all_cells():
+    cells = [
+        Cell("throughput", command, pipeline, size)
+        for size in SIZES for command in COMMANDS for pipeline in PIPELINES[command]
+    ]
+    cells += [
+        Cell(mode, command, pipeline, 32)
+        for mode in LOG_MODES for command, pipeline in (("set", 1), ("set", 16), ("get", 16), ("mset", 1))
+    ]
+    cells += [Cell("threads", command, pipeline, 32) for command in ("get", "set") for pipeline in (1, 16)]
+    cells += [Cell("benchmark", command, pipeline, 32) for command in ("get", "set") for pipeline in (1, 16)]
+    return cells
+
+
+def selected(name, patterns):
+    """`get-p16` names every size and group of it, `get-p16-32` that one and its groups; * and ? as in a shell."""
+    return not patterns or any(fnmatch.fnmatch(name, it) or fnmatch.fnmatch(name, it + "-*") for it in patterns)
+
+
+def measure_all(run, cells):
+    """Yields (cell, {server: [round]}) for each cell, group by group."""
+    groups = {}
+    for cell in cells:
+        groups.setdefault((cell.group, cell.size), []).append(cell)
+    for (group, size), members in groups.items():
+        yield from measure_group(run, group, size, members)
+
+
+def contestants(run, group):
+    """Names of binaries, the placement, the log and further directives of a group."""
+    if group == "threads":
+        return ["holdfast"], run.placement.free(), "never"
+    if group in LOG_MODES:
+        # Of the others one is enough to see how far away both are.
+        return ["holdfast", "base", *run.peers()[:1]], run.placement, group
+    return ["holdfast", *run.peers()], run.placement, "never"
+
+
+def measure_group(run, group, size, cells):
+    names, placement, log = contestants(run, group)
+    if group in LOG_MODES and "base" not in run.binaries:
+        return
+    if group == "threads":
+        yield from measure_threads(run, placement, size, cells)
+        return
+    with run.servers(names, placement, log) as servers:
+        for server in servers.values():
+            server.fill(run.keys, size)
+        for cell in cells:
+            found = attempt(cell.name, lambda cell=cell: measure_cell(run, cell, servers))
+            if found:
+                yield cell, found
+
+
+def measure_threads(run, placement, size, cells):
+    """The same binary twice: with two I/O threads and with one, on whatever CPU the scheduler gives them."""
+    with (
+        run.servers(["holdfast"], placement, directives={"holdfast": ["--io-threads", "1"]}) as one,
+        run.servers(["holdfast"], placement, directives={"holdfast": ["--io-threads", "2"]}) as two,
+    ):
+        servers = {"one thread": one["holdfast"], "two threads": two["holdfast"]}
+        for server in servers.values():
+            server.fill(run.keys, size)
+        for cell in cells:
+            found = attempt(cell.name, lambda cell=cell: measure_cell(run, cell, servers))
+            if found:
+                yield cell, found
+
+
+def measure_cell(run, cell, servers):
+    found = {name: [] for name in servers}
+    names = list(servers)
+    for number in range(run.rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            once = by_redis_benchmark if cell.group == "benchmark" else by_loadgen
+            result = run.undisturbed(servers.values(), lambda name=name, once=once: once(run, cell, servers[name]))
+            run.record(cell.name, server=name, round=number, **result)
+            found[name].append(result)
+    return found
+
+
+def by_loadgen(run, cell, server):
+    cpu = server.cpu_seconds()
+    report = server.load(
+        "--command", cell.command, "--pipeline", str(cell.pipeline), "--connections", str(CONNECTIONS),
+        "--size", str(cell.size), "--keys", str(run.keys), "--seconds", str(run.seconds),
+        "--warm-up", str(WARM_UP_SECONDS),
+    )
+    if report["errors"]:
+        raise Failed(f"{server.name} answered with errors: {report['first_error']}")
+    return {
+        "rps": report["requests_per_second"],
+        "cpu_us": (server.cpu_seconds() - cpu) / report["total"] * 1e6,
+        "p50_us": report["p50_us"],
+        "p99_us": report["p99_us"],
+        "client_cpu": report["client_cpu"],
+    }
+
+
+def by_redis_benchmark(run, cell, server):
+    """A second opinion, by a client that is not ours; it often is the limit itself."""
+    requests = 100_000 * (1 if cell.pipeline == 1 else 5)
+    cpu = server.cpu_seconds()
+    command = ["redis-benchmark", "-p", str(server.port), "-t", cell.command, "-P", str(cell.pipeline), "-n", str(requests)]
+    command += ["-c", str(CONNECTIONS), "-r", str(run.keys), "-d", str(cell.size), "--csv"]
+    done = subprocess.run(
+        server.placement.for_client(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
+    )
+    rows = list(csv.DictReader(line for line in done.stdout.splitlines() if line.startswith('"')))
+    if done.returncode != 0 or len(rows) != 1:
+        raise Failed(f"redis-benchmark failed against {server.name}: {done.stdout[-500:]}{done.stderr[-500:]}")
+    return {
+        "rps": float(rows[0]["rps"]),
+        "cpu_us": (server.cpu_seconds() - cpu) / requests * 1e6,
+        "p50_us": float(rows[0]["p50_latency_ms"]) * 1000,
+        "p99_us": float(rows[0]["p99_latency_ms"]) * 1000,
+    }
+
+
+def faster_peer(found, peers):
+    """The peer with the highest median throughput."""
+    return max((name for name in peers if name in found), key=lambda name: quartiles([it["rps"] for it in found[name]])[1])
+
+
+def ratios(found, ours, theirs, field):
+    """(lower quartile, median, upper quartile) of ours over theirs, taken within each round."""
+    return quartiles([a[field] / b[field] for a, b in zip(found[ours], found[theirs]) if b[field] > 0])

@@ -1,0 +1,123 @@
+//! Keys of commands that come next: their hashes are computed once, and their memory is on its way into the caches when
+//! the commands run.
+
+use super::Engine;
+
+/// Keys that are looked ahead to at once: what they need of the table stays in the second-level cache.
+const KEYS_MAX: usize = 4096;
+
+/// The keys of a batch of requests, in the order in which they lie in the buffer that the requests were read into.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// Address and length of the buffer.
+    buffer: (usize, usize),
+    /// Keys by their place in the buffer.
+    keys: Vec<Key>,
+    /// The first key that has not been passed.
+    next: usize,
+    /// Keys that lie elsewhere.
+    others: Vec<(u32, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    offset: usize,
+    len: usize,
+    db: u32,
+    hash: u64,
+}
+
+impl Ahead {
+    /// The hash of a key, if it is one of the batch: the same bytes of the same buffer.
+    #[inline]
+    fn hash_of(&mut self, key: &[u8]) -> Option<u64> {
+        let (start, len) = self.buffer;
+        let offset = key.as_ptr().addr().wrapping_sub(start);
+        if offset >= len {
+            return None;
+        }
+        while let Some(known) = self.keys.get(self.next)
+            && known.offset < offset
+        {
+            self.next += 1;
+        }
+        let known = self.keys.get(self.next)?;
+        (known.offset == offset && known.len == key.len()).then_some(known.hash)
+    }
+}
+
+impl Engine {
+    /// Begins a batch of requests, which are read into `buffer`. Until the next call its bytes must not change once a key
+    /// of it was looked ahead to.
+    pub fn look_ahead_in(&mut self, buffer: &[u8]) {
+        self.ahead.buffer = (buffer.as_ptr().addr(), buffer.len());
+        self.ahead.keys.clear();
+        self.ahead.others.clear();
+        self.ahead.next = 0;
+    }
+
+    /// A command of the batch will look for this key: asks for its bucket. Keys are announced in the order in which they lie
+    /// in the buffer.
+    #[inline]
+    pub fn look_ahead(&mut self, db: u32, key: &[u8]) {
+        if self.ahead.keys.len() + self.ahead.others.len() >= KEYS_MAX {
+            return;
+        }
+        let hash = self.hasher.hash(key);
+        self.table(db).prefetch_bucket(hash);
+        let (start, len) = self.ahead.buffer;
+        let offset = key.as_ptr().addr().wrapping_sub(start);
+        if offset < len {
+            self.ahead.keys.push(Key { offset, len: key.len(), db, hash });
+        } else {
+            self.ahead.others.push((db, hash));
+        }
+    }
+
+    /// All keys of the batch are announced: asks for their entries, whose buckets have arrived by now.
+    pub fn look_at_entries(&self) {
+        for &Key { db, hash, .. } in &self.ahead.keys {
+            self.table(db).prefetch_entry(hash);
+        }
+        for &(db, hash) in &self.ahead.others {
+            self.table(db).prefetch_entry(hash);
+        }
+    }
+
+    /// The hash of a key that a command looks for.
+    #[inline]
+    pub(super) fn hash_for(&mut self, key: &[u8]) -> u64 {
+        match self.ahead.hash_of(key) {
+            Some(hash) => hash,
+            None => self.hasher.hash(key),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EngineOptions, HashSeed};
+    use super::*;
+
+    #[test]
+    fn keys_that_were_announced_and_others_have_their_own_hashes() {
+        let mut engine = Engine::new(EngineOptions { databases: 2, seed: HashSeed([1, 2]) });
+        let buffer = b"GET aa GET b GET aaa".to_vec();
+        let elsewhere = b"zz".to_vec();
+        engine.look_ahead_in(&buffer);
+        for range in [4..6, 11..12, 17..20] {
+            engine.look_ahead(0, &buffer[range]);
+        }
+        engine.look_ahead(1, &elsewhere);
+        engine.look_at_entries();
+        // Passed over, met twice, cut differently, and not of the buffer.
+        for range in [4..6, 4..6, 4..5, 17..20, 11..12, 17..19, 0..3] {
+            let key = &buffer[range];
+            assert_eq!(engine.hash_for(key), engine.hash_of(key), "{:?}", String::from_utf8_lossy(key));
+        }
+        assert_eq!(engine.hash_for(&elsewhere), engine.hash_of(&elsewhere));
+        let other = b"GET bb GET a GET bbb".to_vec();
+        engine.look_ahead_in(&other);
+        assert_eq!(engine.hash_for(&buffer[4..6]), engine.hash_of(b"aa"), "the batch of before is forgotten");
+    }
+}
