@@ -494,3 +494,28 @@ fn long_pipelines_of_many_clients_are_answered_in_order() {
     // Far above what a turn takes: a busy machine must not fail this.
     assert!(slowest < Duration::from_secs(5), "a bystander waited {slowest:?}");
 }
+
+/// A turn ends in time: whoever has waited in it comes first in the next one, before those who have been served.
+#[test]
+fn slow_commands_of_others_are_waited_for_once_each() {
+    let (_folder, server) = cache(&["--enable-debug-command", "yes"]);
+    let mut slow: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    let mut bystander = server.client();
+    // Stopped meanwhile, so that it learns of all of them in one turn.
+    server.signal("STOP");
+    for client in &mut slow {
+        for _ in 0..5 {
+            send(client, "DEBUG SLEEP 0.1");
+        }
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    send(&mut bystander, "PING");
+    let began = Instant::now();
+    server.signal("CONT");
+    assert_eq!(bystander.read_reply().unwrap(), Reply::Simple("PONG".into()));
+    // Eight commands of 0.1 s stand before it, 40 in all.
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    for client in &mut slow {
+        (0..5).for_each(|_| assert_eq!(client.read_reply().unwrap(), Reply::ok()));
+    }
+}

@@ -109,6 +109,11 @@ impl Session {
         self.transaction.is_some()
     }
 
+    /// Flags of the last command that ran; a refused one does not count.
+    pub(crate) fn last_command_flags(&self) -> u64 {
+        self.last_command.map_or(super::flags::FAST, |command| command.flags)
+    }
+
     /// Whether there is a subscription.
     pub fn is_subscriber(&self) -> bool {
         !self.subscriptions.is_empty()

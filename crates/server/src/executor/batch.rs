@@ -14,7 +14,7 @@ use super::commit::reply;
 use super::outbox::replies_len_max;
 use super::turn::TurnClock;
 use super::{Executor, ExecutorError};
-use crate::command::{Context, DebugRequest, Deferred, Outcome, flags, table};
+use crate::command::{Context, DebugRequest, Deferred, Outcome, Session, flags, table};
 use crate::network::connection::{READ_LEN_MAX, ReadOutcome, address_name};
 use crate::network::hints;
 use crate::persistence::directives::Event as PointEvent;
@@ -24,7 +24,7 @@ use crate::protocol::{DecodeLimits, Decoder, ReplyWriter};
 const ARENA_LEN: usize = 2 * READ_LEN_MAX;
 /// Time for executing in one turn; others wait meanwhile.
 const TURN_MAX: Duration = Duration::from_millis(2);
-/// Commands between two looks at the clock.
+/// Fast commands between two looks at the clock. Others count for more: see [`weight`].
 const COMMANDS_PER_LOOK: u32 = 64;
 /// Bytes of a partial request that are kept before authentication: AUTH and HELLO with the longest arguments fit.
 const UNAUTHENTICATED_INPUT_LEN_MAX: usize = 64 << 10;
@@ -35,8 +35,10 @@ const ATTACK_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Batch {
     arena: Vec<u8>,
     received: Vec<Received>,
-    /// Clients to be served in the next turn.
+    /// Clients that were served and have more: behind all others in the next turn.
     again: Vec<usize>,
+    /// Clients that were read and had no time left: in front of all others in the next turn.
+    unserved: Vec<usize>,
     /// Commands until the next look at the clock.
     until_look: u32,
 }
@@ -53,6 +55,7 @@ impl Batch {
             arena: vec![0; ARENA_LEN],
             received: Vec::new(),
             again: Vec::new(),
+            unserved: Vec::new(),
             until_look: COMMANDS_PER_LOOK,
         }
     }
@@ -102,6 +105,19 @@ fn may_write(name: &[u8]) -> bool {
     table::find(name).is_some_and(|command| command.has(flags::WRITE | flags::EXEC))
 }
 
+/// For how many fast commands the last one counts: what may take long is followed by a look at the clock.
+fn weight(session: &Session) -> u32 {
+    let last = session.last_command_flags();
+    if last & flags::FAST != 0 {
+        1
+    } else if last & flags::WRITE != 0 {
+        // SET is among them.
+        8
+    } else {
+        COMMANDS_PER_LOOK
+    }
+}
+
 /// Whether a request begins like one of HTTP: a web page makes a browser send it.
 fn is_attack(name: &[u8]) -> bool {
     match name.len() {
@@ -121,6 +137,12 @@ impl Executor {
         while !self.ready.is_empty() && !self.core.stopping && !self.is_late {
             self.receive();
             self.execute_batch(deadline)?;
+        }
+        while let Some(slot) = self.batch.unserved.pop() {
+            if let Some(client) = self.core.clients.get_mut(slot) {
+                client.queued = true;
+                self.ready.push_front(slot);
+            }
         }
         for slot in std::mem::take(&mut self.batch.again) {
             self.enqueue(slot);
@@ -239,6 +261,7 @@ impl Executor {
                 self.forget_client(slot, client);
                 return Ok(());
             }
+            Stop::Late if consumed == 0 => self.batch.unserved.push(slot),
             Stop::Late => self.batch.again.push(slot),
             Stop::Stalled => client.stalled = true,
             Stop::Starved | Stop::Held | Stop::Closing => {}
@@ -375,7 +398,7 @@ impl Executor {
             if client.connection.output.unsent_len() > replies_len_max(&client.session) {
                 return Ok((consumed, Stop::Stalled));
             }
-            self.batch.until_look -= 1;
+            self.batch.until_look = self.batch.until_look.saturating_sub(weight(&client.session));
             if self.batch.until_look == 0 {
                 self.batch.until_look = COMMANDS_PER_LOOK;
                 self.is_late = Instant::now() >= deadline;

@@ -14,11 +14,15 @@ const WASTE_MIN: u64 = 16 << 20;
 /// Part of the allocated bytes that may be wasted.
 const WASTE_SHARE: u64 = 8;
 /// Entries moved between two looks at the clock.
-const SLICE_ENTRIES: usize = 512;
-/// Part of the time between two ticks that may be spent.
-const TIME_SHARE: u32 = 40;
-/// How long to wait after a pass that has not helped: what is wasted then belongs to others.
-const USELESS_PAUSE: Duration = Duration::from_secs(300);
+const SLICE_ENTRIES: usize = 256;
+/// How long entries are moved at once: short enough not to be felt.
+const SLICE_TIME: Duration = Duration::from_micros(500);
+/// Time between two slices: a tenth of the time is spent.
+const SLICE_PAUSE: Duration = Duration::from_micros(4500);
+/// Passes one after the other after which there is a pause: what is wasted then does not belong to entries.
+const PASSES_MAX: u32 = 3;
+/// How long that pause is.
+const USELESS_PAUSE: Duration = Duration::from_secs(120);
 
 /// Bytes of pages that hold allocations and are not allocated themselves.
 fn waste(figures: Figures) -> u64 {
@@ -33,16 +37,18 @@ fn is_worth_it(figures: Figures) -> bool {
 /// Moves entries together when that is worth it.
 #[derive(Debug)]
 pub(super) struct Compaction {
-    next_look: Instant,
-    /// The waste when the pass began that is under way.
-    pass: Option<u64>,
+    /// When the next slice is due, or the next look at the allocator.
+    next: Instant,
+    is_running: bool,
     figures: Figures,
     passes: u64,
+    /// Passes since there was last little waste.
+    in_a_row: u32,
 }
 
 impl Compaction {
     pub(super) fn new(now: Instant) -> Compaction {
-        Compaction { next_look: now, pass: None, figures: Figures::default(), passes: 0 }
+        Compaction { next: now, is_running: false, figures: Figures::default(), passes: 0, in_a_row: 0 }
     }
 
     /// What the allocator reported last.
@@ -51,7 +57,7 @@ impl Compaction {
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.pass.is_some()
+        self.is_running
     }
 
     /// Passes that were completed.
@@ -59,41 +65,54 @@ impl Compaction {
         self.passes
     }
 
-    /// Called at each tick.
-    pub(super) fn drive(&mut self, engine: &mut Engine, now: Instant, tick: Duration) {
-        if let Some(waste_before) = self.pass {
-            let time_max = tick / TIME_SHARE;
-            let started = Instant::now();
-            loop {
-                if engine.relocate_step(SLICE_ENTRIES) {
-                    self.end_pass(waste_before, now);
-                    return;
-                }
-                if started.elapsed() >= time_max {
-                    return;
-                }
-            }
-        }
-        if now >= self.next_look {
-            self.next_look = now + LOOK_INTERVAL;
-            decay();
-            self.figures = figures();
-            if is_worth_it(self.figures) {
-                // What the thread keeps for itself would be left out.
-                flush_thread_cache();
-                self.pass = Some(waste(self.figures));
-            }
-        }
+    /// When [`Compaction::drive`] wants to be called; none when a later tick will do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.is_running.then_some(self.next)
     }
 
-    fn end_pass(&mut self, waste_before: u64, now: Instant) {
-        self.pass = None;
-        self.passes += 1;
+    /// Does what is due.
+    pub(super) fn drive(&mut self, engine: &mut Engine, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        if !self.is_running {
+            self.look(now);
+            return;
+        }
+        let started = Instant::now();
+        while started.elapsed() < SLICE_TIME {
+            if engine.relocate_step(SLICE_ENTRIES) {
+                self.passes += 1;
+                self.in_a_row += 1;
+                self.look(now);
+                return;
+            }
+        }
+        self.next = Instant::now() + SLICE_PAUSE;
+    }
+
+    /// Asks the allocator, and begins a pass if it is worth it.
+    fn look(&mut self, now: Instant) {
         decay();
         self.figures = figures();
-        let has_helped = waste(self.figures) < waste_before / 4 * 3;
-        self.next_look = now + if has_helped { LOOK_INTERVAL } else { USELESS_PAUSE };
-        tracing::debug!(waste_before, waste = waste(self.figures), "entries were moved together");
+        self.is_running = is_worth_it(self.figures);
+        self.next = now + LOOK_INTERVAL;
+        if !self.is_running {
+            self.in_a_row = 0;
+        } else if self.in_a_row < PASSES_MAX {
+            // What the thread keeps for itself would be left out.
+            flush_thread_cache();
+            self.next = now;
+            tracing::debug!(
+                allocated = self.figures.allocated,
+                waste = waste(self.figures),
+                "compacting memory"
+            );
+        } else {
+            self.is_running = false;
+            self.in_a_row = 0;
+            self.next = now + USELESS_PAUSE;
+        }
     }
 }
 

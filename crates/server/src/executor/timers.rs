@@ -29,8 +29,6 @@ impl Executor {
         self.expire_barrier()?;
         self.start_due_jobs()?;
         self.freer.drive();
-        let tick = self.core.tick_interval();
-        self.core.compaction.drive(&mut self.engine, now, tick);
         Ok(())
     }
 

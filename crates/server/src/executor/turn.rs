@@ -58,6 +58,7 @@ impl Executor {
             self.tick(started)?;
             self.publish();
         }
+        self.core.compaction.drive(&mut self.engine, started);
         self.finish_turn()?;
         if self.core.stopping {
             return Ok(Some(self.ended()));
@@ -125,6 +126,9 @@ impl Executor {
         let mut timeout = self.core.tick_interval().saturating_sub(now.duration_since(self.last_tick));
         if let Some(deadline) = self.core.waiters.next_deadline() {
             timeout = timeout.min(deadline.saturating_duration_since(now));
+        }
+        if let Some(due) = self.core.compaction.due() {
+            timeout = timeout.min(due.saturating_duration_since(now));
         }
         if let Some((_, until_ms)) = self.core.pause
             && !self.core.paused.is_empty()
