@@ -19,7 +19,7 @@ declare -A WHAT=(
   [setup]='packages and toolchains'
   [tools]='programs that tests call, built once per version'
   [fmt]='formatting of Rust'
-  [shell]='lints of the scripts'
+  [shell]='lints and tests of the scripts'
   [docs]='every page is in the index, and every link leads somewhere'
   [clippy]='lints of Rust, warnings fail'
   [unit]='tests that need no cluster'
@@ -46,12 +46,13 @@ phase_tools() { scripts/tools; }
 phase_fmt() { cargo fmt --all --check; }
 phase_clippy() { cargo clippy --locked --workspace --all-targets --all-features -- -D warnings; }
 
-# Every tracked file that begins with a line for a shell.
+# Every tracked file that begins with a line for a shell; and what the judges in Python decide.
 phase_shell() {
   local scripts
   mapfile -t scripts < <(git grep -lIE -e '^#!.*\b(ba)?sh$' -e '^# shellcheck shell=' | sort)
   shellcheck --external-sources --source-path=SCRIPTDIR "${scripts[@]}"
   echo "${#scripts[@]} scripts"
+  python3 scripts/test_tools.py
 }
 
 phase_docs() {
