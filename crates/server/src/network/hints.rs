@@ -1,15 +1,31 @@
 //! Keys in bytes that were received and not decoded yet: hints for the cache, never for decisions.
 
-/// Calls `found` with the first argument behind the name of each request that stands whole at the front of `bytes`.
+/// Which arguments of a request are keys: every how many from the first on; none: only the first.
+fn key_step(name: &[u8]) -> Option<usize> {
+    let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
+    match name.len() {
+        3 if is(b"del") => Some(1),
+        4 if is(b"mget") => Some(1),
+        4 if is(b"mset") => Some(2),
+        6 if is(b"unlink") || is(b"exists") => Some(1),
+        _ => None,
+    }
+}
+
+/// Calls `found` with the keys of each request that stands whole at the front of `bytes`: the first argument behind the
+/// name, and others of the commands that have many.
 ///
 /// What is not an array of bulk strings in its plainest form ends the search; nothing depends on what is found.
 pub(crate) fn for_each_key<'a>(mut bytes: &'a [u8], mut found: impl FnMut(&'a [u8])) {
     while let Some((count, rest)) = header(bytes, b'*') {
         let mut rest = rest;
+        let mut step = None;
         for index in 0..count {
             let Some((len, body)) = header(rest, b'$') else { return };
             let Some((argument, behind)) = body.split_at_checked(len) else { return };
-            if index == 1 {
+            if index == 0 {
+                step = key_step(argument);
+            } else if index == 1 || step.is_some_and(|step| (index - 1).is_multiple_of(step)) {
                 found(argument);
             }
             let Some(behind) = behind.get(2..) else { return };
@@ -55,6 +71,8 @@ mod tests {
             &["a", "abcdefghijkl"],
         );
         check("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n*2\r\n$3\r\nGE", &["a"]);
+        check("*5\r\n$4\r\nmset\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n", &["a", "b"]);
+        check("*3\r\n$6\r\nUNLINK\r\n$1\r\na\r\n$1\r\nb\r\n", &["a", "b"]);
     }
 
     #[test]
