@@ -5,7 +5,7 @@ mod log;
 #[path = "common/store.rs"]
 mod store;
 
-use holdfast_server::command::{Outcome, Session};
+use holdfast_server::command::{Outcome, Session, flags, table};
 use store::{START_MS, Store};
 
 impl Store {
@@ -44,50 +44,103 @@ fn check(commands: &str, expected: &str) {
     assert_eq!(effects, expected, "{commands} answered {reply:?}");
 }
 
+/// Commands, separated by `;`, and what the last one leaves.
+const EFFECTS: &[(&str, &str)] = &[
+    ("SET k v", "SET k v"),
+    ("set k v", "set k v"),
+    ("SET k v EX 10", "SET k v PXAT 1700000010000"),
+    ("SET k v PX 10", "SET k v PXAT 1700000000010"),
+    ("SET k v EXAT 1800000000", "SET k v PXAT 1800000000000"),
+    ("SET k v; SET k w KEEPTTL", "SET k w KEEPTTL"),
+    ("SET k v; SET k w GET", "SET k w"),
+    ("SET k v NX", "SET k v"),
+    ("SETNX k v", "SET k v"),
+    ("SETEX k 10 v", "SET k v PXAT 1700000010000"),
+    ("PSETEX k 10 v", "SET k v PXAT 1700000000010"),
+    ("GETSET k v", "SET k v"),
+    ("SET k v; GETDEL k", "DEL k"),
+    ("SET k v; GETEX k EX 10", "PEXPIREAT k 1700000010000"),
+    ("SET k v EX 10; GETEX k PERSIST", "PERSIST k"),
+    ("SET k v; GETEX k EXAT 1", "DEL k"),
+    ("MSET a 1 b 2", "MSET a 1 b 2"),
+    ("MSETNX a 1 b 2", "MSET a 1 b 2"),
+    ("INCRBY k 5", "INCRBY k 5"),
+    ("INCRBYFLOAT k 1.5", "SET k 1.5 KEEPTTL"),
+    ("APPEND k x", "APPEND k x"),
+    ("SETRANGE k 1 x", "SETRANGE k 1 x"),
+    ("SETBIT k 1 1", "SETBIT k 1 1"),
+    ("SET a x; BITOP NOT b a", "BITOP NOT b a"),
+    ("SET b x; BITOP AND b none", "DEL b"),
+    ("BITFIELD k SET u8 0 1", "BITFIELD k SET u8 0 1"),
+    ("SET k v; EXPIRE k 10", "PEXPIREAT k 1700000010000"),
+    ("SET k v; EXPIRE k 10 NX", "PEXPIREAT k 1700000010000"),
+    ("SET k v; EXPIREAT k 1800000000", "PEXPIREAT k 1800000000000"),
+    ("SET k v; EXPIRE k -1", "DEL k"),
+    ("SET k v EX 1; PERSIST k", "PERSIST k"),
+    ("MSET a 1 b 2; DEL a none b", "DEL a b"),
+    ("SET a 1; UNLINK a", "DEL a"),
+    ("SET a 1; RENAME a b", "RENAME a b"),
+    ("SET a 1; COPY a b DB 1 REPLACE", "COPY a b DB 1 REPLACE"),
+    ("SET a 1; MOVE a 1", "MOVE a 1"),
+    ("SWAPDB 0 1", "SWAPDB 0 1"),
+    ("SET a 1; FLUSHALL ASYNC", "FLUSHALL ASYNC"),
+    ("SET a 1; FLUSHDB", "FLUSHDB"),
+    ("INCR k", "INCR k"),
+    ("DECR k", "DECR k"),
+    ("DECRBY k 2", "DECRBY k 2"),
+    ("SET k v; PEXPIRE k 10", "PEXPIREAT k 1700000000010"),
+    ("SET k v; PEXPIREAT k 1800000000000", "PEXPIREAT k 1800000000000"),
+    ("SET a 1; RENAMENX a b", "RENAMENX a b"),
+];
+
 #[test]
 fn effects_are_absolute_and_deterministic() {
-    for (commands, expected) in [
-        ("SET k v", "SET k v"),
-        ("set k v", "set k v"),
-        ("SET k v EX 10", "SET k v PXAT 1700000010000"),
-        ("SET k v PX 10", "SET k v PXAT 1700000000010"),
-        ("SET k v EXAT 1800000000", "SET k v PXAT 1800000000000"),
-        ("SET k v; SET k w KEEPTTL", "SET k w KEEPTTL"),
-        ("SET k v; SET k w GET", "SET k w"),
-        ("SET k v NX", "SET k v"),
-        ("SETNX k v", "SET k v"),
-        ("SETEX k 10 v", "SET k v PXAT 1700000010000"),
-        ("PSETEX k 10 v", "SET k v PXAT 1700000000010"),
-        ("GETSET k v", "SET k v"),
-        ("SET k v; GETDEL k", "DEL k"),
-        ("SET k v; GETEX k EX 10", "PEXPIREAT k 1700000010000"),
-        ("SET k v EX 10; GETEX k PERSIST", "PERSIST k"),
-        ("SET k v; GETEX k EXAT 1", "DEL k"),
-        ("MSET a 1 b 2", "MSET a 1 b 2"),
-        ("MSETNX a 1 b 2", "MSET a 1 b 2"),
-        ("INCRBY k 5", "INCRBY k 5"),
-        ("INCRBYFLOAT k 1.5", "SET k 1.5 KEEPTTL"),
-        ("APPEND k x", "APPEND k x"),
-        ("SETRANGE k 1 x", "SETRANGE k 1 x"),
-        ("SETBIT k 1 1", "SETBIT k 1 1"),
-        ("SET a x; BITOP NOT b a", "BITOP NOT b a"),
-        ("SET b x; BITOP AND b none", "DEL b"),
-        ("BITFIELD k SET u8 0 1", "BITFIELD k SET u8 0 1"),
-        ("SET k v; EXPIRE k 10", "PEXPIREAT k 1700000010000"),
-        ("SET k v; EXPIRE k 10 NX", "PEXPIREAT k 1700000010000"),
-        ("SET k v; EXPIREAT k 1800000000", "PEXPIREAT k 1800000000000"),
-        ("SET k v; EXPIRE k -1", "DEL k"),
-        ("SET k v EX 1; PERSIST k", "PERSIST k"),
-        ("MSET a 1 b 2; DEL a none b", "DEL a b"),
-        ("SET a 1; UNLINK a", "DEL a"),
-        ("SET a 1; RENAME a b", "RENAME a b"),
-        ("SET a 1; COPY a b DB 1 REPLACE", "COPY a b DB 1 REPLACE"),
-        ("SET a 1; MOVE a 1", "MOVE a 1"),
-        ("SWAPDB 0 1", "SWAPDB 0 1"),
-        ("SET a 1; FLUSHALL ASYNC", "FLUSHALL ASYNC"),
-        ("SET a 1; FLUSHDB", "FLUSHDB"),
-    ] {
+    for (commands, expected) in EFFECTS {
         check(commands, expected);
+    }
+}
+
+/// The name of the last of several commands, in lower case.
+fn last_name(commands: &str) -> String {
+    let last = commands.rsplit("; ").next().unwrap_or_default();
+    last.split(' ').next().unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Nothing else ties the flag to the log: a command that changes data without it would be refused nowhere, and one that
+/// leaves effects without it would be let through where writes are refused.
+#[test]
+fn commands_leave_effects_if_and_only_if_the_table_says_that_they_write() {
+    for command in table::commands() {
+        if command.has(flags::WRITE) {
+            let examples: Vec<_> =
+                EFFECTS.iter().filter(|(commands, _)| last_name(commands) == command.name).collect();
+            assert!(!examples.is_empty(), "{} writes: say here what it leaves", command.name);
+            for (commands, _) in examples {
+                let (before, last) = commands.rsplit_once("; ").unwrap_or(("", commands));
+                let mut store = Store::new();
+                before.split("; ").filter(|it| !it.is_empty()).for_each(|it| drop(store.run(it)));
+                store.take_effects();
+                let dirty = store.engine.dirty();
+                store.run(last);
+                assert!(!store.take_effects().is_empty(), "{commands} leaves effects");
+                assert!(store.engine.dirty() > dirty, "{commands} counts as a change");
+            }
+            continue;
+        }
+        for name in std::iter::once(command.name.to_owned())
+            .chain(command.subcommands.iter().map(|sub| format!("{} {}", command.name, sub.name)))
+        {
+            for arguments in ["", " k", " k 1", " 1 k", " k j", " k 0 1", " j k 1 2"] {
+                let mut store = Store::new();
+                store.run("MSET k 5 j text");
+                store.take_effects();
+                let (dirty, keys) = (store.engine.dirty(), store.engine.digest(store.now_ms));
+                store.run(&format!("{name}{arguments}"));
+                assert_eq!(store.take_effects(), [""; 0], "{name}{arguments}");
+                let after = (store.engine.dirty(), store.engine.digest(store.now_ms));
+                assert_eq!(after, (dirty, keys), "{name}{arguments} changes nothing");
+            }
+        }
     }
 }
 
