@@ -6,6 +6,7 @@
 //! directory.
 
 pub mod disk;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 
 use std::io;
