@@ -15,7 +15,8 @@ use crate::network::connection::address_name;
 
 /// Nothing more is executed for a client while more than this waits to be sent to it, in bytes.
 const REPLIES_LEN_MAX: usize = 256 << 10;
-/// The same before authentication: a stranger cannot make the server hold much.
+/// The same before authentication: a stranger cannot make the server hold much. One who does not read is closed, as in
+/// Redis: whoever only writes would wait for us for ever.
 const REPLIES_LEN_MAX_UNAUTHENTICATED: usize = 16 << 10;
 /// Longest reply buffer that is kept for the next client, in bytes.
 const SPARE_LEN_MAX: usize = 16 << 10;
@@ -108,6 +109,15 @@ pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Ins
     if unsent == 0 {
         client.soft_limit_since = None;
         return false;
+    }
+    if !client.session.is_authenticated() && unsent > REPLIES_LEN_MAX_UNAUTHENTICATED as u64 {
+        tracing::warn!(
+            client = client.session.id(),
+            address = address_name(client.connection.peer()),
+            unsent,
+            "client closed: it does not read its replies, and is not authenticated"
+        );
+        return true;
     }
     let limit = limit_of(client, limits);
     let exceeds = |limit: u64| limit > 0 && unsent > limit;
