@@ -1,7 +1,7 @@
 # The one door. What each phase does is in scripts/phases.sh; CONTRIBUTING.md has the time each target takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench clean
+.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench fuzz clean
 
 # "@": beside the following ones.
 CLUSTER := setup cluster@
@@ -53,6 +53,9 @@ demo-down: ## Remove the cluster with all that is in it; what was slow to build 
 
 bench: ## GET and SET beside Debian's redis-server, five interleaved rounds; records in target/bench/
 	@scripts/run setup binaries bench
+
+fuzz: ## Every fuzz target for FUZZ_SECONDS (600), two at a time on 2 cores; a finding fails with its input
+	@scripts/run setup fuzz
 
 clean: ## Remove target/; the cluster and what is kept below ~/.cache/holdfast stay
 	@cargo clean

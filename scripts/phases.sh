@@ -13,6 +13,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
   [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=20
+  [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
 )
 declare -A WHAT=(
   [setup]='packages and toolchains'
@@ -29,6 +30,7 @@ declare -A WHAT=(
   [images]='images of server and operator, into the cluster'
   [e2e]='behaviours on the cluster'
   [bench]='GET and SET beside redis-server'
+  [fuzz]='fuzz targets, led by coverage'
 )
 # Phases that must have ended before.
 declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images' [bench]=binaries)
@@ -127,3 +129,7 @@ phase_e2e() {
 # --- figures -----------------------------------------------------------------
 
 phase_bench() { bench/compare --server "$BINARIES/holdfast-server" --out "$TARGET/bench"; }
+
+# --- fuzzing -----------------------------------------------------------------
+
+phase_fuzz() { crates/server/fuzz/run; }

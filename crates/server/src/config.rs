@@ -279,6 +279,13 @@ pub fn load(arguments: &Arguments) -> Result<Config, ConfigError> {
     })
 }
 
+/// The configuration in the bytes of a file, without arguments.
+/// # Errors
+/// [`ConfigError`].
+pub fn parse(file: &[u8]) -> Result<Config, ConfigError> {
+    load_with(&Arguments { stdin: true, ..Arguments::default() }, |_| Ok(file.to_vec()))
+}
+
 /// [`load`] with `read` in the place of the file system; `None` is standard input.
 fn load_with(
     arguments: &Arguments,
