@@ -1,7 +1,7 @@
 # The one door. What each phase does is in scripts/phases.sh; CONTRIBUTING.md has the time each target takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench conformance clean
+.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench conformance fuzz clean
 
 # "@": beside the following ones.
 CLUSTER := setup cluster@
@@ -56,6 +56,9 @@ bench: ## Speed, memory and latency beside Valkey, Redis and f00b60a, judged by 
 
 conformance: ## Redis 7.0.15's own test suite against ours and against redis-server; results in target/conformance/
 	@scripts/run setup binaries conformance
+
+fuzz: ## Every fuzz target for FUZZ_SECONDS (600), two at a time on 2 cores; a finding fails with its input
+	@scripts/run setup fuzz
 
 clean: ## Remove target/; the cluster and what is kept below ~/.cache/holdfast stay
 	@cargo clean

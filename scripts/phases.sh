@@ -14,6 +14,7 @@ declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
   [docs]=2 [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=180
   [suite]=10 [conformance]=60
+  [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
 )
 declare -A WHAT=(
   [setup]='packages and toolchains'
@@ -33,6 +34,7 @@ declare -A WHAT=(
   [bench]='speed, memory and latency beside other servers'
   [suite]='the quick part of the test suite of Redis'
   [conformance]='the test suite of Redis'
+  [fuzz]='fuzz targets, led by coverage'
 )
 # Phases that must have ended before.
 declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images'
@@ -170,3 +172,7 @@ phase_bench() {
   [ -z "${BENCH_PAGE:-}" ] || options+=(--page crates/server/docs/performance.md)
   bench/compare --server "$BINARIES/holdfast-server" --out "$TARGET/bench" "${options[@]}"
 }
+
+# --- fuzzing -----------------------------------------------------------------
+
+phase_fuzz() { crates/server/fuzz/run; }

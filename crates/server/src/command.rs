@@ -243,20 +243,13 @@ fn dispatch<'c>(
     let command = match table::resolve(request) {
         Ok(command) => command,
         Err(error) => {
-            session.fail_transaction();
-            write_error(ctx.engine, &mut reply, &error);
+            let is_exec = table::find(request.arg(0)).is_some_and(|command| command.has(flags::EXEC));
+            reject(ctx.engine, session, &mut reply, &error, is_exec);
             return Outcome::Done;
         }
     };
     if let Err(error) = check_gates(ctx, session, command) {
-        session.fail_transaction();
-        if command.has(flags::EXEC) {
-            session.close(ctx.engine);
-            let cause = error.text();
-            write_error(ctx.engine, &mut reply, &error::exec_aborted(&cause));
-        } else {
-            write_error(ctx.engine, &mut reply, &error);
-        }
+        reject(ctx.engine, session, &mut reply, &error, command.has(flags::EXEC));
         return Outcome::Done;
     }
     if session.transaction.is_some() && !command.has(flags::RUNS_IN_MULTI) {
@@ -269,6 +262,26 @@ fn dispatch<'c>(
     let outcome = run(ctx, session, command, *request, reply, false);
     ctx.effects.end_unit();
     outcome
+}
+
+/// Answers a command that is not run. An EXEC ends its transaction.
+fn reject(
+    engine: &mut Engine,
+    session: &mut Session,
+    reply: &mut ReplyWriter<'_>,
+    error: &ReplyError,
+    is_exec: bool,
+) {
+    session.fail_transaction();
+    if is_exec {
+        session.close(engine);
+        let cause = error.text();
+        // The code of a general error is added by what would have written it, and is missing here, as in Redis.
+        let cause = cause.strip_prefix(b"ERR ").unwrap_or(&cause);
+        write_error(engine, reply, &error::exec_aborted(cause));
+    } else {
+        write_error(engine, reply, error);
+    }
 }
 
 /// Runs one command and writes its error, if that is how it ends.

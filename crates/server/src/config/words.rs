@@ -7,10 +7,12 @@
 /// Why a line is not a list of words: a quote is not closed, or something follows a closing one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Unbalanced quotes in configuration line")]
-pub(super) struct Unbalanced;
+pub struct Unbalanced;
 
 /// The words of a line.
-pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
+/// # Errors
+/// [`Unbalanced`].
+pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
     let mut words = Vec::new();
     let mut rest = skip_space(line);
     while !rest.is_empty() {
@@ -40,7 +42,7 @@ pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
 }
 
 /// `word` as it must be written in a line.
-pub(super) fn quote(word: &[u8]) -> Vec<u8> {
+pub fn quote(word: &[u8]) -> Vec<u8> {
     let plain =
         |byte: &u8| !byte.is_ascii_control() && !is_space(*byte) && !matches!(byte, b'"' | b'\'' | b'\\');
     if !word.is_empty() && !word.starts_with(b"#") && word.iter().all(plain) {

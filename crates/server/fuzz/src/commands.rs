@@ -1,0 +1,326 @@
+//! Commands on an engine, beside Debian's Redis.
+//!
+//! Checked: replies are equal byte for byte (of KEYS as a set, of times to live within two seconds); the recorded effects
+//! give the same data when they are replayed into an empty engine.
+//!
+//! Input is text: a line is a command in the form in which people type it. Lines whose answer depends on the clock, on
+//! chance or on the process are left out, see [`kind_of`].
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use holdfast_server::command::Replayer;
+use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
+use holdfast_server::limits::MIB;
+use holdfast_server::protocol::decode::parse_i64;
+use holdfast_server::protocol::encode::write_command;
+use holdfast_server::protocol::{DecodeLimits, Decoder, OwnedRequest};
+
+use crate::Target;
+use crate::inline::split_slowly;
+use crate::redis::{Redis, reply_len};
+use store::Store;
+
+#[path = "../../tests/common/store.rs"]
+mod store;
+
+/// See the module.
+pub const TARGET: Target = Target {
+    name: "commands",
+    run,
+    len_max: 1024,
+    words: &[
+        "SET a ",
+        "GET a\n",
+        "SET b ",
+        "APPEND a ",
+        "INCR a\n",
+        "INCRBY a ",
+        "DECRBY a ",
+        "INCRBYFLOAT a ",
+        "SETRANGE a ",
+        "GETRANGE a ",
+        "SETBIT a ",
+        "GETBIT a ",
+        "BITCOUNT a ",
+        "BITPOS a ",
+        "BITOP ",
+        "BITFIELD a ",
+        "BITFIELD_RO a ",
+        "GET u8 ",
+        "SET i5 ",
+        "INCRBY i64 ",
+        "OVERFLOW SAT ",
+        "OVERFLOW FAIL ",
+        "MULTI\n",
+        "EXEC\n",
+        "DISCARD\n",
+        "WATCH a\n",
+        "UNWATCH\n",
+        "MSET a ",
+        "MSETNX a ",
+        "MGET a b\n",
+        "GETEX a ",
+        "PERSIST",
+        "EX 100000",
+        "PX 100000000",
+        "KEEPTTL",
+        "NX",
+        "XX",
+        "GET",
+        "EXPIRE a ",
+        "TTL a\n",
+        "PTTL a\n",
+        "DEL a\n",
+        "EXISTS a b\n",
+        "RENAME a b\n",
+        "COPY a b ",
+        "DB 1",
+        "REPLACE",
+        "MOVE a 1\n",
+        "SELECT ",
+        "SWAPDB 0 1\n",
+        "FLUSHDB\n",
+        "FLUSHALL\n",
+        "DBSIZE\n",
+        "KEYS ",
+        "LCS a b ",
+        "IDX",
+        "LEN",
+        "MINMATCHLEN ",
+        "WITHMATCHLEN",
+        "TYPE a\n",
+        "OBJECT ENCODING a\n",
+        "BYTE",
+        "BIT",
+        "AND ",
+        "XOR ",
+        "NOT ",
+        " 0",
+        " -1",
+        " 9223372036854775807",
+        " -9223372036854775808",
+        " 1048576",
+        " 8388608",
+        " 1.5e3",
+        " 0x1p3",
+        " inf",
+        " nan",
+        "\"\\xff\\x00\"",
+        "\"\"",
+        "\n",
+    ],
+};
+
+/// Commands of one input.
+const COMMANDS_MAX: usize = 32;
+/// Times nearer than this are left out: a key must not expire while the input runs.
+const NEAR_MS: i64 = 60_000;
+
+/// How replies to a command are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Exact,
+    /// A bare transaction command.
+    Transaction,
+    /// An array in any order.
+    Set,
+    /// Seconds or milliseconds to or of an expiry.
+    Time {
+        tolerance: i64,
+    },
+}
+
+/// The kind of a command, if it can be compared.
+fn kind_of(name: &[u8]) -> Option<Kind> {
+    const EXACT: &[&str] = &[
+        "append",
+        "bitcount",
+        "bitfield",
+        "bitfield_ro",
+        "bitop",
+        "bitpos",
+        "copy",
+        "dbsize",
+        "decr",
+        "decrby",
+        "del",
+        "echo",
+        "exists",
+        "expire",
+        "expireat",
+        "flushall",
+        "flushdb",
+        "get",
+        "getbit",
+        "getdel",
+        "getex",
+        "getrange",
+        "getset",
+        "incr",
+        "incrby",
+        "incrbyfloat",
+        "lcs",
+        "mget",
+        "move",
+        "mset",
+        "msetnx",
+        "object",
+        "persist",
+        "pexpire",
+        "pexpireat",
+        "ping",
+        "psetex",
+        "rename",
+        "renamenx",
+        "select",
+        "set",
+        "setbit",
+        "setex",
+        "setnx",
+        "setrange",
+        "strlen",
+        "substr",
+        "swapdb",
+        "touch",
+        "type",
+        "unlink",
+    ];
+    let name = name.to_ascii_lowercase();
+    match &name[..] {
+        b"multi" | b"exec" | b"discard" | b"watch" | b"unwatch" => Some(Kind::Transaction),
+        b"keys" => Some(Kind::Set),
+        b"ttl" | b"expiretime" => Some(Kind::Time { tolerance: 2 }),
+        b"pttl" | b"pexpiretime" => Some(Kind::Time { tolerance: 2_000 }),
+        name => EXACT.iter().any(|it| it.as_bytes() == name).then_some(Kind::Exact),
+    }
+}
+
+/// Whether the command has an expiry that may pass while the input runs.
+fn is_near(args: &[Vec<u8>], now_ms: i64) -> bool {
+    let is = |names: &[&str]| names.iter().any(|name| args[0].eq_ignore_ascii_case(name.as_bytes()));
+    let first = if is(&["set"]) {
+        3
+    } else if is(&["expire", "pexpire", "expireat", "pexpireat", "setex", "psetex", "getex"]) {
+        2
+    } else {
+        return false;
+    };
+    let near = |number: i64, to: i64, by: i64| number.abs_diff(to) <= by.unsigned_abs();
+    args.iter().skip(first).filter_map(|arg| parse_i64(arg)).any(|number| {
+        (number > 0 && number <= NEAR_MS)
+            || near(number, now_ms, NEAR_MS)
+            || near(number, now_ms / 1000, NEAR_MS)
+    })
+}
+
+fn parse(data: &[u8], now_ms: i64) -> Vec<(Vec<Vec<u8>>, Kind)> {
+    let lines = data.split(|&byte| byte == b'\n').filter(|line| !line.contains(&0));
+    let commands: Vec<_> = lines.filter_map(split_slowly).filter(|args| !args.is_empty()).collect();
+    let has_multi = commands.iter().any(|args| args[0].eq_ignore_ascii_case(b"multi"));
+    let comparable = commands.into_iter().filter_map(|args| {
+        let kind = kind_of(&args[0])?;
+        let is_object = args[0].eq_ignore_ascii_case(b"object");
+        let left_out = is_near(&args, now_ms)
+            // Parts of the reply of EXEC are compared exactly.
+            || (has_multi && matches!(kind, Kind::Set | Kind::Time { .. }))
+            || (is_object && !args.get(1).is_some_and(|arg| arg.eq_ignore_ascii_case(b"encoding")));
+        (!left_out).then_some((args, kind))
+    });
+    comparable.take(COMMANDS_MAX).collect()
+}
+
+fn run(data: &[u8]) {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    let now_ms = i64::try_from(elapsed.as_millis()).expect("a time of this age");
+    let commands = parse(data, now_ms);
+    if commands.is_empty() {
+        return;
+    }
+    let mut requests = Vec::new();
+    write_command(&mut requests, &[b"RESET"]);
+    write_command(&mut requests, &[b"FLUSHALL"]);
+    for (args, _) in &commands {
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        write_command(&mut requests, &args);
+    }
+    let mut theirs = Redis::shared().ask(&requests, commands.len() + 2).split_off(2);
+
+    let mut store = Store::new();
+    store.now_ms = now_ms;
+    store.settings.proto_max_bulk_len = MIB;
+    let history = || commands.iter().map(|(args, _)| show(args)).collect::<Vec<_>>().join("\n");
+    for ((args, kind), expected) in commands.iter().zip(&mut theirs) {
+        let (mut reply, _) = store.run_on(1, args);
+        let equal = match kind {
+            Kind::Exact | Kind::Transaction => reply == *expected,
+            Kind::Set => {
+                sort_items(&mut reply);
+                sort_items(expected);
+                reply == *expected
+            }
+            Kind::Time { tolerance } => match (integer(&reply), integer(expected)) {
+                (Some(ours), Some(theirs)) if ours >= 0 && theirs >= 0 => (ours - theirs).abs() <= *tolerance,
+                _ => reply == *expected,
+            },
+        };
+        assert!(
+            equal,
+            "{}\nours    {}\nRedis's {}\nafter:\n{}",
+            show(args),
+            reply.escape_ascii(),
+            expected.escape_ascii(),
+            history()
+        );
+    }
+    let replayed = replay(store.effects.bytes(), now_ms);
+    let live = &store.engine;
+    assert_eq!(
+        replayed.digest(now_ms),
+        live.digest(now_ms),
+        "the log gives other data, after:\n{}",
+        history()
+    );
+}
+
+fn replay(log: &[u8], now_ms: i64) -> Engine {
+    let mut engine = Engine::new(EngineOptions { databases: 16, seed: HashSeed([7, 8]) });
+    let mut replayer = Replayer::begin(&mut engine);
+    let mut decoder = Decoder::new();
+    let mut rest = log;
+    while !rest.is_empty() {
+        let step = decoder.decode(rest, &DecodeLimits::LOG).expect("effects are well-formed");
+        let request: OwnedRequest = step.request.expect("effects are whole").to_owned();
+        rest = &rest[step.consumed..];
+        replayer
+            .apply(&mut engine, &request.as_request(), now_ms)
+            .unwrap_or_else(|error| panic!("{error}; the log is {}", log.escape_ascii()));
+    }
+    assert!(!replayer.in_transaction(), "the log ends in a transaction: {}", log.escape_ascii());
+    replayer.end(&mut engine);
+    engine
+}
+
+fn show(args: &[Vec<u8>]) -> String {
+    args.iter().map(|arg| format!("\"{}\"", arg.escape_ascii())).collect::<Vec<_>>().join(" ")
+}
+
+fn integer(reply: &[u8]) -> Option<i64> {
+    std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()
+}
+
+/// Orders the items of an array, so that two arrays with the same items are equal.
+fn sort_items(reply: &mut Vec<u8>) {
+    if reply.first() != Some(&b'*') {
+        return;
+    }
+    let head = reply.iter().position(|&byte| byte == b'\n').map_or(reply.len(), |at| at + 1);
+    let mut items = Vec::new();
+    let mut at = head;
+    while let Some(len) = reply_len(&reply[at..]) {
+        items.push(reply[at..at + len].to_vec());
+        at += len;
+    }
+    items.sort();
+    reply.truncate(head);
+    reply.extend(items.concat());
+}
