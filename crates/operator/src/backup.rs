@@ -284,6 +284,7 @@ async fn snapshot_turn(
         owner_uid: target.store.uid().unwrap_or_default(),
         owner_name: format!("{namespace}/{store_name}"),
         takes_over: has_adopted(&target.store),
+        former_owner_uids: None,
     };
     let progress = match ctx.servers.start_backup(&target.endpoint, &request).await {
         Ok(progress) => progress,

@@ -76,6 +76,7 @@ pub fn bucket_of(location: &BackupLocation) -> Location {
         bucket: location.spec.s3.bucket.clone(),
         prefix: location.spec.prefix.clone().unwrap_or_default(),
         path_style: location.spec.s3.addressing_style == AddressingStyle::Path,
+        ca_bundle: None,
     }
 }
 
