@@ -119,8 +119,8 @@ fn rights_are_named_one_by_one() {
 #[test]
 fn two_releases_in_one_namespace_have_leases_of_their_own() {
     let lease = |release: &str| {
-        let text =
-            helm(&["template", release, "charts/holdfast", "--namespace", "operators"]).expect("rendering");
+        let arguments = ["template", release, "charts/holdfast", "--namespace", "operators"];
+        let text = helm(&[&arguments[..], &["--kube-version", "1.36.0"]].concat()).expect("rendering");
         let documents = documents(&text);
         let deployment = documents.iter().find(|document| document["kind"] == "Deployment").expect("one");
         let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().expect("env");

@@ -20,8 +20,8 @@ pub struct Facts {
     pub pod: Option<Pod>,
     /// What the server says of itself.
     pub server: ServerFact,
-    /// What the running server says of the configuration that the spec yields; asked only when that is not the one in the
-    /// ConfigMap, and absent when the server cannot tell.
+    /// What the running server says of the configuration that the spec yields; asked only when it runs with
+    /// another one, and absent when the server cannot tell.
     pub config_check: Option<ConfigCheck>,
     /// The source that bootstrap names; read only while the Store has no epoch.
     pub source: SourceFact,

@@ -14,7 +14,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::build::{config_map, secret, server_config};
+use super::build::{config_map, secret, server_config, sha256_hex};
 use super::facts::{Children, Facts, ServerFact, SnapshotFact, SourceFact};
 use super::ownership::is_store_pod;
 use super::plan::identity::{bucket_of, location_of_dir};
@@ -107,13 +107,12 @@ async fn ask_server(ctx: &Context, children: &Children, pod: Option<&Pod>) -> Se
 /// Asks the running server whether it would start with the configuration that the spec yields, before anything is written
 /// for it. A server of another image may read another language, and one of an earlier version cannot tell.
 async fn check_config(ctx: &Context, valid: &ValidatedStore, facts: &Facts) -> Option<ConfigCheck> {
-    let live = facts.children.config.as_ref()?.data.as_ref()?.get(names::CONFIG_KEY)?;
     let text = server_config::render(valid);
-    facts.server.status()?;
+    let running = facts.server.status()?;
     let runs_image = facts.pod.as_ref()?.spec.as_ref()?.containers.iter().any(|container| {
         container.name == names::SERVER_CONTAINER && container.image.as_ref() == Some(&valid.image)
     });
-    if *live == text || !runs_image {
+    if running.config_sha256 == sha256_hex(text.as_bytes()) || !runs_image {
         return None;
     }
     let endpoint = endpoint(&facts.children, facts.pod.as_ref())?;

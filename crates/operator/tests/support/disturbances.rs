@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use holdfast_contract::bucket::Location;
 use holdfast_operator::bucket_client::{BucketClient, SecretData};
 use holdfast_operator::controller::controllers;
+use holdfast_operator::events::Note;
 use holdfast_operator::reconcile::facts::{LatestBackup, LocationProblem};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::PropagationPolicy;
@@ -96,6 +97,7 @@ async fn other_hands_never_make_the_operator_harm_a_store() {
         a_line_that_the_server_refuses_takes_no_pod_down(&api),
         a_claim_of_an_earlier_version_is_marked_for_gitops_tools(&api),
         a_deleted_store_leaves_no_metrics_behind(&api),
+        events_show_what_was_found_and_how_often(&api),
     );
 }
 
@@ -302,4 +304,23 @@ async fn a_deleted_store_leaves_no_metrics_behind(api: &ApiServer) {
         !world.ctx.metrics.render().contains("namespace=\"metrics\"")
     })
     .await;
+}
+
+async fn events_show_what_was_found_and_how_often(api: &ApiServer) {
+    let world = World::new(api, "events", Mode::Off, 0).await;
+    let location = world.model.api::<BackupLocation>().get(LOCATION).await.expect("read");
+    let note = |text: &str| Note { warning: true, reason: "AccessDenied".into(), text: text.into() };
+    for text in ["to bucket a", "to bucket b", "to bucket b", "to bucket b"] {
+        world.ctx.events.publish(&location, note(text)).await;
+    }
+    // As people see them: kubectl lists the older kind.
+    let about =
+        ListParams::default().fields("involvedObject.kind=BackupLocation,involvedObject.name=offsite");
+    let events = world.model.api::<k8s_openapi::api::core::v1::Event>().list(&about).await.expect("list");
+    let mut seen: Vec<_> = events
+        .into_iter()
+        .map(|event| (event.message.unwrap_or_default(), event.series.and_then(|series| series.count)))
+        .collect();
+    seen.sort();
+    assert_eq!(seen, [("to bucket a".to_owned(), None), ("to bucket b".to_owned(), Some(3))]);
 }
