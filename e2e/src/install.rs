@@ -39,6 +39,8 @@ pub async fn by_chart(cluster: &Cluster, client: &Client) -> Result<()> {
     let values = [
         format!("image.repository={}/holdfast-operator", cluster.images),
         format!("serverImage.repository={}/holdfast-server", cluster.images),
+        // Scenarios run side by side, and one whose Store does not come back must not hold up the others.
+        "maxConcurrentRestarts=100".to_owned(),
     ];
     let chart = root.join("charts/holdfast");
     let chart = chart.to_string_lossy();

@@ -12,6 +12,7 @@ mod behaviours {
     mod node_drain;
     mod operator_away;
     mod operator_killed;
+    mod other_hands;
     mod policy;
     mod rotation;
     mod strategies;

@@ -3,6 +3,11 @@
 {{- .Release.Name | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* Name of the Lease: releases side by side in one namespace do not stand by for each other. */}}
+{{- define "holdfast.lease" -}}
+{{- include "holdfast.name" . }}-operator
+{{- end -}}
+
 {{- define "holdfast.selector" -}}
 app.kubernetes.io/name: holdfast-operator
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -14,7 +14,7 @@ use object_store::{
 };
 use serde::Deserialize;
 
-use crate::http::{Connector, Failure, observed};
+use crate::http::{Connector, Failure, authorities, observed};
 use crate::{BucketError, Credentials, Place};
 
 /// Largest manifest or marker that is read, in bytes. Written ones have under 2 KiB.
@@ -48,6 +48,22 @@ impl Default for Limits {
             part_bytes: 8 << 20,
         }
     }
+}
+
+/// The object of [`Bucket::probe`], below the prefix. No store id begins with a dot.
+const PROBE_FILE: &str = ".holdfast-probe";
+/// What is in it, always.
+const PROBE_CONTENTS: &[u8] = b"holdfast probe";
+
+/// Whose owner marker gives way in [`Bucket::claim_owner`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakeOver<'a> {
+    /// Nobody's.
+    Nobody,
+    /// That of anybody who owned the same data.
+    Anybody,
+    /// That of these UIDs: of two Stores that adopt the same data, the second does not displace the first.
+    From(&'a [String]),
 }
 
 /// An open location. Cheap to keep; opening sends nothing.
@@ -100,6 +116,10 @@ impl Bucket {
                 "must be names separated by single slashes, without a slash at either end",
             ));
         }
+        let segments = location.prefix.split('/');
+        if segments.into_iter().any(|segment| matches!(segment, "." | "..")) {
+            return Err(invalid("prefix", &location.prefix, "must not have `.` or `..` between its slashes"));
+        }
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&location.bucket)
             .with_region(&location.region)
@@ -132,6 +152,13 @@ impl Bucket {
                     invalid("endpoint", endpoint, "must be http://host[:port] or https://host[:port]")
                 })?;
             let host = host.trim_end_matches('/');
+            if host.contains('@') {
+                return Err(invalid(
+                    "endpoint",
+                    "…",
+                    "must not contain a user or password; credentials come from the Secret",
+                ));
+            }
             allow_http = scheme == "http";
             let url = if location.path_style {
                 format!("{scheme}://{host}")
@@ -142,7 +169,12 @@ impl Bucket {
         }
         let store = builder
             .with_allow_http(allow_http)
-            .with_http_connector(Connector { limits: limits.clone(), allow_http })
+            .with_http_connector(Connector {
+                limits: limits.clone(),
+                allow_http,
+                ca_bundle: authorities(location.ca_bundle.as_deref())
+                    .map_err(|problem| invalid("caBundle", "…", &problem))?,
+            })
             .build()
             .map_err(|error| {
                 invalid("endpoint", location.endpoint.as_deref().unwrap_or(""), &error.to_string())
@@ -156,40 +188,47 @@ impl Bucket {
         &self.place
     }
 
-    /// Proves that backups would work here: writes a small object below the prefix, reads it back, checks that it
-    /// cannot be overwritten by a conditional put, deletes it.
+    /// Proves that backups would work here: one small object below the prefix can be written, is read back, and cannot be
+    /// overwritten by a conditional put.
+    ///
+    /// The object stays. A bucket that keeps versions so gets one version and not one with each probe, a bucket whose keys
+    /// may not delete can be used, and the text of an error is the same each time.
     /// # Errors
     /// The first step that failed.
     pub async fn probe(&self) -> Result<(), BucketError> {
-        let path = format!(".holdfast-probe/{}", uuid::Uuid::new_v4());
-        let written = self.probe_writes(&path).await;
-        let deleted = self.delete(&path).await;
-        written.and(deleted)
-    }
-
-    async fn probe_writes(&self, path: &str) -> Result<(), BucketError> {
-        let contents = Bytes::from_static(b"holdfast probe");
-        self.put_new(path, contents.clone()).await?;
-        let found = self.read_document("read back", path).await?;
-        if found != contents {
-            return Err(self.damaged(path, "what was read back is not what was written".to_owned()));
+        let contents = Bytes::from_static(PROBE_CONTENTS);
+        match self.put_if_absent(PROBE_FILE, contents.clone()).await {
+            // It was there, and the put was refused for that alone: the keys may write, and conditions count.
+            Err(BucketError::Exists { .. }) => {}
+            Ok(()) => match self.put_if_absent(PROBE_FILE, contents.clone()).await {
+                Err(BucketError::Exists { .. }) => {}
+                Ok(()) => {
+                    return Err(BucketError::NoConditionalPut {
+                        object: self.location.key(PROBE_FILE),
+                        place: self.place.clone(),
+                    });
+                }
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
         }
-        match self.put_if_absent(path, contents).await {
-            Err(BucketError::Exists { .. }) => Ok(()),
-            Ok(()) => Err(BucketError::NoConditionalPut {
-                object: self.location.key(path),
-                place: self.place.clone(),
-            }),
-            Err(error) => Err(error),
+        let found = self.read_document("read back", PROBE_FILE).await?;
+        if found == contents {
+            return Ok(());
         }
+        Err(self.damaged(PROBE_FILE, "what was read back is not what was written".to_owned()))
     }
 
     /// Makes the Store of `marker` the owner of its part of the bucket; does nothing when it is. Another owner gives way
-    /// when the new one `takes_over`: of two that do, the later has it, and the former is told at its next backup.
+    /// only when `take_over` names it.
     /// # Errors
     /// [`BucketError::ForeignOwner`] when the marker there names another owner; [`BucketError::Newer`] or
     /// [`BucketError::Damaged`] when it cannot be read.
-    pub async fn claim_owner(&self, marker: &StoreMarker, takes_over: bool) -> Result<(), BucketError> {
+    pub async fn claim_owner(
+        &self,
+        marker: &StoreMarker,
+        take_over: TakeOver<'_>,
+    ) -> Result<(), BucketError> {
         let path = marker_path(&marker.store_id);
         let contents = to_json(marker);
         match self.put_if_absent(&path, contents.clone()).await {
@@ -201,7 +240,12 @@ impl Bucket {
         if found.owner_uid == marker.owner_uid && found.store_id == marker.store_id {
             return Ok(());
         }
-        if takes_over && found.store_id == marker.store_id {
+        let gives_way = match take_over {
+            TakeOver::Nobody => false,
+            TakeOver::Anybody => true,
+            TakeOver::From(former) => former.contains(&found.owner_uid),
+        };
+        if gives_way && found.store_id == marker.store_id {
             return self.put(&path, contents, PutMode::Overwrite).await;
         }
         Err(BucketError::ForeignOwner {
@@ -382,21 +426,41 @@ impl Bucket {
         let answer = if code.is_empty() { format!("HTTP {status}") } else { format!("HTTP {status} {code}") };
         match (status, code.as_str()) {
             (_, "NoSuchBucket") => BucketError::BucketNotFound { action, object, place },
-            (401 | 403, _)
-            | (
-                400,
-                "ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId" | "AuthorizationHeaderMalformed",
-            ) => BucketError::AccessDenied { action, object, place, code: answer },
-            (404, _) if matches!(action, "write" | "list" | "send") => {
-                BucketError::BucketNotFound { action, object, place }
+            // The code counts, not the status: some object stores answer 404 when they do not know the access key.
+            (401 | 403, _) => BucketError::AccessDenied { action, object, place, code: answer },
+            (_, code) if is_access_code(code) => {
+                BucketError::AccessDenied { action, object, place, code: answer }
             }
-            (404, _) => BucketError::ObjectNotFound { object, place },
+            (404, "" | "NoSuchKey" | "NotFound" | "NoSuchVersion") => {
+                if matches!(action, "write" | "list" | "send") {
+                    BucketError::BucketNotFound { action, object, place }
+                } else {
+                    BucketError::ObjectNotFound { object, place }
+                }
+            }
             (301 | 307, _) => {
                 self.unavailable(action, path, format!("{answer}; the bucket lies in another region"))
             }
             _ => self.unavailable(action, path, answer),
         }
     }
+}
+
+/// Whether an S3 error code is about who asks: keys that are unknown, expired or not allowed.
+fn is_access_code(code: &str) -> bool {
+    const CODES: [&str; 9] = [
+        "AccessDenied",
+        "AccountProblem",
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "NoSuchUser",
+        "SignatureDoesNotMatch",
+        // versitygw, with any of its account stores.
+        "XAdminUserNotFound",
+    ];
+    CODES.iter().any(|known| known.eq_ignore_ascii_case(code))
 }
 
 fn late(limit: Duration, failure: Option<Failure>) -> String {

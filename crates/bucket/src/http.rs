@@ -13,6 +13,9 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use crate::Limits;
 
 /// Longest error answer that is read for its code, in bytes; S3 error documents have a few hundred.
@@ -46,11 +49,35 @@ fn note(failure: Option<Failure>) {
     let _ = LAST_FAILURE.try_with(|last| last.replace(failure));
 }
 
+/// The certificates of a PEM text.
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn authorities(pem: Option<&str>) -> Result<Vec<CertificateDer<'static>>, String> {
+    let Some(pem) = pem else { return Ok(Vec::new()) };
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("is not a list of PEM certificates ({error})"))?;
+    if certificates.is_empty() {
+        return Err(
+            "holds no certificate; paste the PEM text of the authority, BEGIN CERTIFICATE included".into()
+        );
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in &certificates {
+        roots
+            .add(certificate.clone())
+            .map_err(|error| format!("holds something that is no certificate ({error})"))?;
+    }
+    Ok(certificates)
+}
+
 /// Builds clients whose TLS needs nothing from the file system.
 #[derive(Debug)]
 pub(crate) struct Connector {
     pub(crate) limits: Limits,
     pub(crate) allow_http: bool,
+    /// Trusted besides the public authorities.
+    pub(crate) ca_bundle: Vec<CertificateDer<'static>>,
 }
 
 impl HttpConnector for Connector {
@@ -59,7 +86,10 @@ impl HttpConnector for Connector {
             store: "S3",
             source: error,
         };
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        for certificate in &self.ca_bundle {
+            roots.add(certificate.clone()).map_err(|error| generic(error.into()))?;
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -141,6 +171,14 @@ mod tests {
         check("<Error><Code>two words</Code></Error>", None);
         check("<html>gateway", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_bundle_without_certificates_is_refused() {
+        assert_eq!(authorities(None), Ok(Vec::new()));
+        for text in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            assert!(authorities(Some(text)).is_err(), "{text:?}");
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Opens a backup location: S3 client, owner marker, backups and their manifests, probe. Used by server and operator.
 //!
 //! ```text
-//!   Location + Credentials ──▶ Bucket::open ──▶ probe         write, read back, conditional put, delete
+//!   Location + Credentials ──▶ Bucket::open ──▶ probe         conditional put of one object that stays, read back
 //!                                           ├─▶ claim_owner   store.json, first come, by conditional put
 //!                                           ├─▶ put_file      streamed, SHA-256 on the way, multipart above one part
 //!                                           ├─▶ put_manifest  last, by conditional put: from now on the backup exists
@@ -15,7 +15,7 @@
 //! - An error never contains a credential or an answer's body (bodies may quote the key id); it names the object, the
 //!   bucket, its endpoint, and what to do.
 //! - Every request is bounded: three attempts, [`Limits`] for the time. Nothing here retries for ever.
-//! - TLS roots are compiled in: an image without a certificate directory works.
+//! - TLS roots are compiled in: an image without a certificate directory works. A location can add its own.
 
 mod bucket;
 mod credentials;
@@ -26,7 +26,7 @@ mod list;
 pub mod testing;
 mod transfer;
 
-pub use bucket::{Bucket, Limits};
+pub use bucket::{Bucket, Limits, TakeOver};
 pub use credentials::Credentials;
 pub use error::{BucketError, Place};
 pub use list::BackupList;

@@ -116,6 +116,7 @@ mod tests {
             bucket: "b".into(),
             prefix: String::new(),
             path_style: true,
+            ca_bundle: None,
         });
         let check =
             |readable: &[(u64, u64)], unreadable: &[&str], expected: Result<Option<(u64, u64)>, ()>| {

@@ -113,6 +113,7 @@ pub fn location(address: SocketAddr, prefix: &str) -> Location {
         bucket: BUCKET.to_owned(),
         prefix: prefix.to_owned(),
         path_style: true,
+        ca_bundle: None,
     }
 }
 

@@ -12,7 +12,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use futures::StreamExt;
 use holdfast_bucket::testing::{credentials, free_address, location};
-use holdfast_bucket::{Bucket, BucketError, Limits, cancel_pair};
+use holdfast_bucket::{Bucket, BucketError, Limits, TakeOver, cancel_pair};
 use holdfast_contract::bucket::{StoreMarker, backup_path};
 
 /// A server whose every answer is `answer(number of the request, request)`.
@@ -65,7 +65,7 @@ async fn every_operation(bucket: &Bucket) -> Vec<BucketError> {
     let (_canceller, cancel) = cancel_pair();
     vec![
         bucket.probe().await.unwrap_err(),
-        bucket.claim_owner(&marker(), false).await.unwrap_err(),
+        bucket.claim_owner(&marker(), TakeOver::Nobody).await.unwrap_err(),
         bucket.put_file("s/x", &b"data"[..], 4, &|_| {}, &cancel).await.unwrap_err(),
         bucket.get_stream("s/x").await.unwrap_err(),
         bucket.read_manifest(&backup_path("s", "20260101T000000Z", 1, 1)).await.unwrap_err(),
@@ -93,6 +93,9 @@ async fn each_answer_has_its_class_and_no_secret() {
     check(400, "ExpiredToken", "AccessDenied").await;
     check(401, "", "AccessDenied").await;
     check(404, "NoSuchBucket", "BucketNotFound").await;
+    check(404, "XAdminUserNotFound", "AccessDenied").await;
+    check(404, "InvalidAccessKeyID", "AccessDenied").await;
+    check(404, "NoSuchUpgrade", "LocationUnavailable").await;
     check(503, "SlowDown", "LocationUnavailable").await;
     check(500, "InternalError", "LocationUnavailable").await;
     check(301, "PermanentRedirect", "LocationUnavailable").await;
@@ -102,7 +105,7 @@ async fn each_answer_has_its_class_and_no_secret() {
 #[tokio::test]
 async fn a_server_error_is_tried_three_times() {
     let ill = Ill::start(|_, _| s3_error(503, "SlowDown")).await;
-    let error = ill.bucket().claim_owner(&marker(), false).await.unwrap_err();
+    let error = ill.bucket().claim_owner(&marker(), TakeOver::Nobody).await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("503 SlowDown"), "{error}");
     assert_eq!(ill.requests.load(Ordering::SeqCst), 3);
 
@@ -174,6 +177,21 @@ async fn a_download_that_stops_early_is_an_error_and_never_a_short_file() {
 }
 
 #[tokio::test]
+async fn a_bucket_whose_keys_may_not_delete_can_be_used() {
+    let ill = Ill::start(|_, request| match request.method().as_str() {
+        "DELETE" => s3_error(403, "AccessDenied"),
+        "PUT" => s3_error(412, "PreconditionFailed"),
+        _ => Response::builder()
+            .header("etag", "\"e\"")
+            .header("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            .body(Body::from("holdfast probe"))
+            .unwrap(),
+    })
+    .await;
+    ill.bucket().probe().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_store_that_ignores_conditions_fails_the_probe() {
     let ill = Ill::start(|_, request| {
         let body = if request.method() == "GET" { "holdfast probe" } else { "" };
@@ -203,6 +221,9 @@ fn locations_that_make_no_sense_name_their_field() {
     check(|location| location.prefix = "/a".into(), "prefix");
     check(|location| location.prefix = "a/".into(), "prefix");
     check(|location| location.prefix = "a//b".into(), "prefix");
+    check(|location| location.prefix = "a/../b".into(), "prefix");
+    check(|location| location.endpoint = Some("http://user:pass@minio:9000".into()), "endpoint");
+    check(|location| location.ca_bundle = Some("hello".into()), "caBundle");
     check(|location| location.endpoint = Some("minio:9000".into()), "endpoint");
     check(|location| location.endpoint = Some("ftp://minio".into()), "endpoint");
     check(|location| location.endpoint = Some("http://".into()), "endpoint");

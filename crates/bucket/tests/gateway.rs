@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdfast_bucket::testing::{Gateway, credentials};
-use holdfast_bucket::{Bucket, BucketError, Canceller, Limits, Uploaded, cancel_pair};
+use holdfast_bucket::{Bucket, BucketError, Canceller, Limits, TakeOver, Uploaded, cancel_pair};
 use holdfast_contract::bucket::{
     BASE_FILE, BackupFile, BackupManifest, DatasetSummary, LAYOUT_VERSION, MANIFEST_FILE, StoreMarker,
     backup_path,
@@ -66,12 +66,32 @@ async fn get(bucket: &Bucket, path: &str) -> Result<Vec<u8>, BucketError> {
 }
 
 #[tokio::test]
-async fn probe_succeeds_and_leaves_nothing_behind() {
+async fn probes_keep_to_one_object_however_often_they_come() {
     let gateway = Gateway::start();
-    gateway.open("team/a").probe().await.unwrap();
+    let bucket = gateway.open("team/a");
+    bucket.probe().await.unwrap();
+    let first = walk(&gateway.objects());
+    assert_eq!(first.len(), 1, "{first:?}");
+    let written = std::fs::metadata(&first[0]).unwrap().modified().unwrap();
+    for _ in 0..3 {
+        bucket.probe().await.unwrap();
+    }
+    assert_eq!(walk(&gateway.objects()), first);
+    assert_eq!(std::fs::metadata(&first[0]).unwrap().modified().unwrap(), written, "it was written again");
     gateway.open("").probe().await.unwrap();
-    let left: Vec<_> = walk(&gateway.objects());
-    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_access_key_is_told_from_a_missing_bucket() {
+    let gateway = Gateway::start();
+    let keys = [("accessKeyID", "nobody"), ("secretAccessKey", "wrong")];
+    let keys = keys.into_iter().map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
+    let keys = holdfast_bucket::Credentials::from_map(&keys).unwrap();
+    let bucket = Bucket::open(&gateway.location("p"), keys).unwrap();
+    let error = bucket.probe().await.unwrap_err();
+    assert_eq!(error.reason(), "AccessDenied", "{error}");
+    let again = bucket.probe().await.unwrap_err();
+    assert_eq!(error.to_string(), again.to_string(), "a message without random parts");
 }
 
 #[tokio::test]
@@ -89,7 +109,7 @@ async fn wrong_key_and_wrong_bucket_are_told_apart() {
     let bucket = Bucket::open(&location, credentials()).unwrap();
     for error in [
         bucket.probe().await.unwrap_err(),
-        bucket.claim_owner(&marker("one"), false).await.unwrap_err(),
+        bucket.claim_owner(&marker("one"), TakeOver::Nobody).await.unwrap_err(),
         bucket.list_backups(STORE).await.unwrap_err(),
         bucket.read_manifest(&backup_path(STORE, "20260101T000000Z", 1, 1)).await.unwrap_err(),
         put(&bucket, "s/x", b"1").await.unwrap_err(),
@@ -103,21 +123,25 @@ async fn wrong_key_and_wrong_bucket_are_told_apart() {
 async fn an_owner_keeps_its_prefix_until_another_takes_over() {
     let gateway = Gateway::start();
     let bucket = gateway.open("p");
-    bucket.claim_owner(&marker("one"), false).await.unwrap();
-    bucket.claim_owner(&marker("one"), false).await.unwrap();
-    let error = bucket.claim_owner(&marker("two"), false).await.unwrap_err();
+    bucket.claim_owner(&marker("one"), TakeOver::Nobody).await.unwrap();
+    bucket.claim_owner(&marker("one"), TakeOver::Nobody).await.unwrap();
+    let error = bucket.claim_owner(&marker("two"), TakeOver::Nobody).await.unwrap_err();
     assert_eq!(error.reason(), "ForeignOwner");
     assert!(error.to_string().contains("team/one"), "{error}");
-    gateway.open("q").claim_owner(&marker("two"), false).await.unwrap();
+    gateway.open("q").claim_owner(&marker("two"), TakeOver::Nobody).await.unwrap();
 
-    bucket.claim_owner(&marker("two"), true).await.unwrap();
-    bucket.claim_owner(&marker("two"), false).await.unwrap();
-    let error = bucket.claim_owner(&marker("one"), false).await.unwrap_err();
+    let stranger = ["uid-stranger".to_owned()];
+    let error = bucket.claim_owner(&marker("two"), TakeOver::From(&stranger)).await.unwrap_err();
+    assert_eq!(error.reason(), "ForeignOwner", "a second adopter displaces nobody but the Store before it");
+    let former = [marker("one").owner_uid];
+    bucket.claim_owner(&marker("two"), TakeOver::From(&former)).await.unwrap();
+    bucket.claim_owner(&marker("two"), TakeOver::Nobody).await.unwrap();
+    let error = bucket.claim_owner(&marker("one"), TakeOver::Nobody).await.unwrap_err();
     assert!(error.to_string().contains("team/two"), "{error}");
 
     let path = gateway.objects().join("p").join(STORE).join("store.json");
     std::fs::write(&path, r#"{"version": 2, "unknown": true}"#).unwrap();
-    let error = bucket.claim_owner(&marker("one"), false).await.unwrap_err();
+    let error = bucket.claim_owner(&marker("one"), TakeOver::Nobody).await.unwrap_err();
     assert!(matches!(error, BucketError::Newer { found: 2, .. }), "{error}");
 }
 

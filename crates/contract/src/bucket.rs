@@ -47,6 +47,9 @@ pub struct Location {
     /// True: `endpoint/bucket/key`; false: `bucket.endpoint/key`.
     #[serde(default)]
     pub path_style: bool,
+    /// Certificates in PEM of the authorities to trust for `endpoint`, besides the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
 }
 
 impl Location {
@@ -168,6 +171,7 @@ mod tests {
             bucket: "b".into(),
             prefix: String::new(),
             path_style: false,
+            ca_bundle: None,
         };
         assert_eq!(location.key("s/store.json"), "s/store.json");
         location.prefix = "team/a".into();

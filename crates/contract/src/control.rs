@@ -10,6 +10,7 @@
 //! | `POST /v1/backups` | [`BackupRequest`] | [`BackupProgress`]; asking again with the same id answers its progress |
 //! | `GET /v1/backups/{id}` | – | [`BackupProgress`] |
 //! | `DELETE /v1/backups/{id}` | – | [`BackupProgress`], cancelled unless it had ended |
+//! | `POST /v1/config/check` | [`ConfigCheckRequest`] | [`ConfigCheck`]; nothing changes |
 //! | `POST /v1/snapshot` | – | [`ServerStatus`]; starts a log rewrite (with a log) or a snapshot (without) |
 //!
 //! An error is a status code of the 400s or 500s with [`ErrorBody`].
@@ -144,9 +145,13 @@ pub struct BackupRequest {
     pub owner_uid: String,
     /// `namespace/name` of the Store object, for the owner marker.
     pub owner_name: String,
-    /// The Store has adopted this data: the owner marker of the Store that had it before gives way.
+    /// The Store has adopted this data: the owner marker of a Store that had it before gives way.
     #[serde(default)]
     pub takes_over: bool,
+    /// UIDs of the Store objects that had this data before: only their marker gives way. Absent in requests of older
+    /// operators, which do not know them; then any marker of this data gives way.
+    #[serde(default, rename = "formerOwnerUIDs", skip_serializing_if = "Option::is_none")]
+    pub former_owner_uids: Option<Vec<String>>,
 }
 
 /// Where a backup stands.
@@ -220,6 +225,33 @@ pub mod backup_reason {
     pub const CANCELLED: &str = "Cancelled";
     /// The server holds no data to back up (`disabled`, holding, loading).
     pub const NOT_READY: &str = "NotReady";
+}
+
+/// Asks whether this server could start with a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigCheckRequest {
+    /// The whole file.
+    pub text: String,
+}
+
+/// What the server says of a configuration file: read by the same code as at start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigCheck {
+    /// Why it would not start; empty: it would.
+    pub problems: Vec<ConfigProblem>,
+}
+
+/// One reason for which a server would not start with a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigProblem {
+    /// Number of the line, from 1; absent when it is about several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// What is wrong and what is allowed. Values of secret directives are not repeated.
+    pub message: String,
 }
 
 /// Body of an error answer.

@@ -1,5 +1,5 @@
 //! What both programs must agree on, written once: ports, the identity on the volume, the record that the operator
-//! keeps of a Store, the messages of the control port and the layout of a bucket.
+//! keeps of a Store, the messages of the control port, the words of a configuration line and the layout of a bucket.
 //!
 //! ```text
 //!   holdfast-operator ── StoreRecord (mounted ConfigMap, PUT /v1/decision) ──▶ holdfast-server
@@ -13,6 +13,7 @@
 //! either order; a change of meaning takes a new field or a new `version`.
 
 pub mod bucket;
+pub mod config_line;
 pub mod control;
 pub mod identity;
 pub mod record;

@@ -1,8 +1,8 @@
 //! The operator's own `/livez`, `/readyz` and `/metrics`: read-only, no authentication.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -16,18 +16,44 @@ use crate::metrics::Metrics;
 /// Media type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether the operator can do its work. A clone shows the same.
+/// The operator is not ready when the API has not answered for so long: the lease is asked for every two seconds, and lost
+/// after ten.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// The operator is not alive when it has not even asked the API for so long: answered or not, it does every two seconds.
+const STANDSTILL_MAX: Duration = Duration::from_secs(120);
+
+/// Whether the operator can do its work, by what it has heard of the API. A clone shows the same.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Mutex<Pulse>>);
+
+#[derive(Debug, Default)]
+struct Pulse {
+    asked: Option<Instant>,
+    answered: Option<Instant>,
+}
 
 impl Readiness {
-    /// Says whether the operator is ready.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+    /// The API is asked just now.
+    pub fn api_asked(&self) {
+        self.lock().asked = Some(Instant::now());
     }
 
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// The API has answered just now.
+    pub fn api_answered(&self) {
+        self.lock().answered = Some(Instant::now());
+    }
+
+    fn is_ready(&self, now: Instant) -> bool {
+        self.lock().answered.is_some_and(|at| now.saturating_duration_since(at) < SILENCE_MAX)
+    }
+
+    /// A process that has only begun is alive.
+    fn is_alive(&self, now: Instant) -> bool {
+        self.lock().asked.is_none_or(|at| now.saturating_duration_since(at) < STANDSTILL_MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pulse> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -42,7 +68,7 @@ struct Shared {
 /// The address is in use or not permitted.
 pub async fn serve(address: SocketAddr, readiness: Readiness, metrics: Metrics) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render_metrics))
         .with_state(Shared { readiness, metrics });
@@ -50,15 +76,45 @@ pub async fn serve(address: SocketAddr, readiness: Readiness, metrics: Metrics) 
     axum::serve(listener, router).await
 }
 
-/// Ready once the API has answered; also while another operator leads, for then this one stands by.
-async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
-    if shared.readiness.get() {
+/// Alive while it asks the API now and then: one that does not, although it leads or wants to, hangs. An API that is away is
+/// no reason to start again.
+async fn livez(State(shared): State<Shared>) -> impl IntoResponse {
+    if shared.readiness.is_alive(Instant::now()) {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API has not answered yet\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API has not been asked for two minutes\n")
+    }
+}
+
+/// Ready while the API answers; also while another operator leads, for then this one stands by.
+async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
+    if shared.readiness.is_ready(Instant::now()) {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API does not answer\n")
     }
 }
 
 async fn render_metrics(State(shared): State<Shared>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, OPEN_METRICS)], shared.metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_falls_when_the_api_is_silent_and_life_ends_much_later() {
+        let readiness = Readiness::default();
+        let now = Instant::now();
+        assert!(!readiness.is_ready(now) && readiness.is_alive(now), "it has just begun");
+        readiness.api_asked();
+        readiness.api_answered();
+        assert!(readiness.is_ready(now));
+        let later = Instant::now() + SILENCE_MAX;
+        assert!(!readiness.is_ready(later) && readiness.is_alive(later));
+        assert!(!readiness.is_alive(Instant::now() + STANDSTILL_MAX));
+        readiness.api_answered();
+        assert!(readiness.is_ready(Instant::now()));
+    }
 }

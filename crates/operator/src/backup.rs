@@ -11,8 +11,8 @@ mod volume_snapshot;
 
 use std::time::Duration;
 
-use holdfast_contract::control::{BackupPhase, BackupProgress, BackupRequest, backup_reason};
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use holdfast_contract::control::{BackupPhase, BackupProgress, BackupRequest, ServerState, backup_reason};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -21,11 +21,15 @@ use kube::runtime::controller::Action;
 use serde_json::json;
 
 use crate::api::conditions::{self, Verdict, kind, reason};
-use crate::api::v1alpha1::{BackupLocation, BackupMethod, Store, StoreBackup, StoreBackupStatus, Strategy};
+use crate::api::v1alpha1::{
+    BackupLocation, BackupMethod, BackupPlace, Store, StoreBackup, StoreBackupStatus, Strategy,
+};
 use crate::context::{Context, ReconcileError};
 use crate::events::Note;
 use crate::names;
 use crate::reconcile::apply::post_params;
+use crate::reconcile::build::claim;
+use crate::reconcile::build::stateful_set::locations_of;
 use crate::reconcile::facts::Children;
 use crate::reconcile::observe::endpoint;
 use crate::reconcile::plan::identity::bucket_of;
@@ -36,6 +40,8 @@ use crate::server_client::{Endpoint, ServerError};
 const DEADLINE_SECONDS: u32 = 3600;
 /// While a backup runs: a barrier is held for as long as we do not look.
 const WHILE_RUNNING: Duration = Duration::from_secs(1);
+/// Longest pause between attempts that the server has interrupted.
+const INTERRUPTED_MAX: Duration = Duration::from_secs(60);
 /// While it waits for its Store.
 const WHILE_PENDING: Duration = Duration::from_secs(3);
 
@@ -70,16 +76,24 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         }
         return Ok(Action::await_change());
     }
+    let now = Timestamp::now();
     if status.completion_time.is_some() {
         if has_finalizer(&backup) {
             set_finalizer(ctx, &backup, false).await?;
+            return Ok(Action::requeue(Duration::ZERO));
+        }
+        if let Some(verdict) = usable_now(ctx, &backup, &status).await? {
+            write(ctx, &backup, status, vec![verdict], now).await?;
         }
         return Ok(Action::await_change());
     }
-    let now = Timestamp::now();
-    if let Some(ended) = past_deadline(&backup, &status, now) {
+    if let Some(late) = past_deadline(&backup, &status, now) {
+        // It may have ended well while nobody looked: what is in the bucket is a backup, however long that took.
+        if let Some(Turn::Ended(new, note)) = last_look(ctx, &backup, &status, now).await? {
+            return end(ctx, &backup, *new, note, now).await;
+        }
         cancel(ctx, &backup, &status).await;
-        return finish(ctx, &backup, &status, ended, now).await;
+        return finish(ctx, &backup, &status, late, now).await;
     }
     let target = match find_target(ctx, &backup, status.start_time.is_some()).await? {
         Ok(target) => target,
@@ -110,20 +124,99 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
     match turn {
         Err(obstacle) => wait(ctx, &backup, status, obstacle, now).await,
         Ok(Turn::Running(new)) => {
+            let pause = pause_after(&status, &new);
             if *new != status {
                 replace_status(ctx, &backup, *new).await?;
             }
-            Ok(Action::requeue(WHILE_RUNNING))
+            Ok(Action::requeue(pause))
         }
-        Ok(Turn::Ended(new, note)) => {
-            let mut new = *new;
-            new.completion_time = Some(Time(whole_second(now)));
-            replace_status(ctx, &backup, new).await?;
-            tracing::info!(reason = note.reason, note = note.text, "backup ended");
-            ctx.events.publish(&backup, note).await;
-            Ok(Action::requeue(Duration::ZERO))
-        }
+        Ok(Turn::Ended(new, note)) => end(ctx, &backup, *new, note, now).await,
     }
+}
+
+/// The pause after a turn: doubling with each attempt that the server has interrupted.
+fn pause_after(before: &StoreBackupStatus, after: &StoreBackupStatus) -> Duration {
+    let attempts = after.attempts.unwrap_or(1);
+    if before.attempts.unwrap_or(1) == attempts {
+        return WHILE_RUNNING;
+    }
+    WHILE_RUNNING.saturating_mul(1_u32.checked_shl(attempts).unwrap_or(u32::MAX)).min(INTERRUPTED_MAX)
+}
+
+/// Records how a backup has ended.
+async fn end(
+    ctx: &Context,
+    backup: &StoreBackup,
+    mut new: StoreBackupStatus,
+    note: Note,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    new.completion_time = Some(Time(whole_second(now)));
+    replace_status(ctx, backup, new).await?;
+    tracing::info!(reason = note.reason, note = note.text, "backup ended");
+    ctx.events.publish(backup, note).await;
+    Ok(Action::requeue(Duration::ZERO))
+}
+
+/// How a backup stands that is past its deadline; begins nothing.
+async fn last_look(
+    ctx: &Context,
+    backup: &StoreBackup,
+    status: &StoreBackupStatus,
+    now: Timestamp,
+) -> Result<Option<Turn>, ReconcileError> {
+    if status.start_time.is_none() {
+        return Ok(None);
+    }
+    let Ok(target) = find_target(ctx, backup, true).await? else { return Ok(None) };
+    match backup.spec.method {
+        BackupMethod::Snapshot => {
+            let id = attempt_id(&uid(backup)?, status.attempts.unwrap_or(1));
+            match ctx.servers.find_backup(&target.endpoint, &id).await {
+                Ok(progress) if progress.phase == BackupPhase::Succeeded => {
+                    let generation = backup.metadata.generation;
+                    Ok(Some(upload_turn(status.clone(), &progress, generation, now)))
+                }
+                Ok(_) => Ok(None),
+                Err(error) => {
+                    tracing::debug!(%error, "backup not found after its deadline");
+                    Ok(None)
+                }
+            }
+        }
+        BackupMethod::VolumeSnapshot => volume_snapshot::last_look(ctx, backup, status, &target, now).await,
+    }
+}
+
+/// Whether a backup in a bucket can be restored from by the location as it is now; absent when that has not changed.
+async fn usable_now(
+    ctx: &Context,
+    backup: &StoreBackup,
+    status: &StoreBackupStatus,
+) -> Result<Option<Verdict>, ReconcileError> {
+    let (Some(place), Some(name)) = (&status.place, &status.location) else { return Ok(None) };
+    if !conditions::is_true(&status.conditions, kind::SUCCEEDED) {
+        return Ok(None);
+    }
+    let locations: Api<BackupLocation> =
+        Api::namespaced(ctx.client.clone(), &backup.namespace().unwrap_or_default());
+    let location =
+        locations.get_opt(name).await.map_err(ReconcileError::call("read", "BackupLocation", name))?;
+    Ok(Some(match location.as_ref().map(|location| place.differs_from(location)) {
+        Some(None) => Verdict::yes(kind::READY_TO_USE, reason::COMPLETED, ""),
+        Some(Some(moved)) => Verdict::no(
+            kind::READY_TO_USE,
+            reason::LOCATION_CHANGED,
+            format!(
+                "the backup lies in {moved}, but BackupLocation {name:?} names another place now; set it back, or create a location for the former place"
+            ),
+        ),
+        None => Verdict::no(
+            kind::READY_TO_USE,
+            reason::LOCATION_NOT_FOUND,
+            format!("BackupLocation {name:?} is not in this namespace; create it again"),
+        ),
+    }))
 }
 
 /// Why a backup does not go on for now: reason and message.
@@ -140,7 +233,7 @@ impl Obstacle {
 
 impl From<ServerError> for Obstacle {
     fn from(error: ServerError) -> Self {
-        Self::new(reason::SERVER_UNREACHABLE, error.to_string())
+        Self::new(error.reason(), error.to_string())
     }
 }
 
@@ -218,7 +311,9 @@ async fn find_target(
     let is_ready = conditions::is_true(&status.conditions, kind::READY)
         && !conditions::is_true(&status.conditions, kind::RECONCILING)
         && status.observed_generation == store.metadata.generation
-        && status.persistence.as_ref().is_some_and(|persistence| persistence.configuration_current);
+        // No restart comes in between: either nothing is to change, or the change is held back until a person acts.
+        && (status.persistence.as_ref().is_some_and(|persistence| persistence.configuration_current)
+            || conditions::is_true(&status.conditions, kind::STALLED));
     if !has_begun && !is_ready {
         let why = conditions::find(&status.conditions, kind::READY)
             .filter(|condition| condition.status != "True")
@@ -228,7 +323,15 @@ async fn find_target(
         return Ok(Err(Obstacle::new(reason::STORE_NOT_READY, message)));
     }
     match find_endpoint(ctx, &namespace, name).await? {
-        Some((endpoint, pod)) => Ok(Ok(Target { store, endpoint, pod })),
+        Some((endpoint, pod)) => {
+            if !has_begun
+                && backup.spec.method == BackupMethod::Snapshot
+                && let Some(obstacle) = missing_mount(ctx, &namespace, &store, &pod).await?
+            {
+                return Ok(Err(obstacle));
+            }
+            Ok(Ok(Target { store, endpoint, pod: pod.name_any() }))
+        }
         None => {
             let message = format!("waits until the server of Store {name:?} runs");
             Ok(Err(Obstacle::new(reason::STORE_NOT_READY, message)))
@@ -236,11 +339,36 @@ async fn find_target(
     }
 }
 
+/// A pod takes on the credentials of a location that came later, or whose Secret has another name now, when a backup needs
+/// them; until then the backup waits.
+async fn missing_mount(
+    ctx: &Context,
+    namespace: &str,
+    store: &Store,
+    pod: &Pod,
+) -> Result<Option<Obstacle>, ReconcileError> {
+    let Some(settings) = &store.spec.backup else { return Ok(None) };
+    let name = &settings.location_ref.name;
+    let locations: Api<BackupLocation> = Api::namespaced(ctx.client.clone(), namespace);
+    let location =
+        locations.get_opt(name).await.map_err(ReconcileError::call("read", "BackupLocation", name))?;
+    let Some(location) = location else { return Ok(None) };
+    let mounted = pod.spec.as_ref().map(locations_of).unwrap_or_default();
+    if mounted.get(name) == Some(&location.spec.credentials_secret_ref.name) {
+        return Ok(None);
+    }
+    let message = format!(
+        "waits until the pod of Store {:?} has restarted: it does not mount the credentials of BackupLocation {name:?} yet",
+        store.name_any()
+    );
+    Ok(Some(Obstacle::new(reason::STORE_NOT_READY, message)))
+}
+
 async fn find_endpoint(
     ctx: &Context,
     namespace: &str,
     store: &str,
-) -> Result<Option<(Endpoint, String)>, ReconcileError> {
+) -> Result<Option<(Endpoint, Pod)>, ReconcileError> {
     let pod_name = names::pod(store);
     let secret_name = names::auth_secret(store);
     let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), namespace);
@@ -249,7 +377,7 @@ async fn find_endpoint(
     let auth =
         secrets.get_opt(&secret_name).await.map_err(ReconcileError::call("read", "Secret", &secret_name))?;
     let children = Children { auth, ..Children::default() };
-    Ok(endpoint(&children, pod.as_ref()).map(|endpoint| (endpoint, pod_name)))
+    Ok(endpoint(&children, pod.as_ref()).zip(pod))
 }
 
 /// One look at an upload by the server; asking again with the same id never starts a second one.
@@ -276,6 +404,19 @@ async fn snapshot_turn(
         let message = format!("waits for BackupLocation {location_name:?}, which is not in this namespace");
         return Ok(Err(Obstacle::new(reason::LOCATION_NOT_FOUND, message)));
     };
+    // A server that loads or holds would end each attempt at once.
+    match ctx.servers.status(&target.endpoint).await {
+        Ok(server) if matches!(server.state, ServerState::Ready | ServerState::WritesRefused) => {}
+        Ok(server) => {
+            let message = format!(
+                "waits until the server of Store {store_name:?} is ready; it is {}",
+                state_word(server.state)
+            );
+            return Ok(Err(Obstacle::new(reason::STORE_NOT_READY, message)));
+        }
+        Err(error) => return Ok(Err(error.into())),
+    }
+    let former = former_owners(ctx, &namespace, &target.store).await?;
     let attempt = status.attempts.unwrap_or(1);
     let request = BackupRequest {
         id: attempt_id(&uid(backup)?, attempt),
@@ -283,7 +424,8 @@ async fn snapshot_turn(
         credentials_dir: names::credentials_dir(location_name),
         owner_uid: target.store.uid().unwrap_or_default(),
         owner_name: format!("{namespace}/{store_name}"),
-        takes_over: has_adopted(&target.store),
+        takes_over: !former.is_empty(),
+        former_owner_uids: Some(former),
     };
     let progress = match ctx.servers.start_backup(&target.endpoint, &request).await {
         Ok(progress) => progress,
@@ -306,14 +448,30 @@ async fn snapshot_turn(
     new.store_id = target.store.status.as_ref().and_then(|status| status.store_id.clone());
     new.instance = Some(target.pod.clone());
     new.location = Some(location_name.clone());
+    new.place = Some(BackupPlace::of(&location));
     Ok(Ok(upload_turn(new, &progress, backup.metadata.generation, Timestamp::now())))
 }
 
-/// Whether the Store's data are those that it was told to adopt: its part of a bucket still names the Store before it.
-fn has_adopted(store: &Store) -> bool {
-    let asked = store.spec.bootstrap.as_ref().and_then(|bootstrap| bootstrap.adopt.as_ref());
-    let id = store.status.as_ref().and_then(|status| status.store_id.as_deref());
-    asked.is_some_and(|adopt| id == Some(adopt.store_id.as_str()))
+/// UIDs of the Store objects that had the claim before: their owner markers give way, and no other.
+async fn former_owners(ctx: &Context, namespace: &str, store: &Store) -> Result<Vec<String>, ReconcileError> {
+    let name = names::claim(&store.name_any());
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), namespace);
+    let claim =
+        claims.get_opt(&name).await.map_err(ReconcileError::call("read", "PersistentVolumeClaim", &name))?;
+    let uid = store.uid().unwrap_or_default();
+    Ok(claim.map(|claim| claim::former_owners(&claim, &uid)).unwrap_or_default())
+}
+
+fn state_word(state: ServerState) -> &'static str {
+    match state {
+        ServerState::Holding => "held",
+        ServerState::Restoring => "restoring",
+        ServerState::AwaitingRecord => "being set up",
+        ServerState::Loading => "loading",
+        ServerState::Ready => "ready",
+        ServerState::WritesRefused => "refusing writes",
+        ServerState::Stopping => "stopping",
+    }
 }
 
 /// The status after the server's answer.
@@ -472,6 +630,15 @@ fn time(ms: u64) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interrupted_attempts_come_slower_and_slower() {
+        let status = |attempts| StoreBackupStatus { attempts, ..StoreBackupStatus::default() };
+        assert_eq!(pause_after(&status(None), &status(None)), WHILE_RUNNING);
+        assert_eq!(pause_after(&status(Some(1)), &status(Some(2))), WHILE_RUNNING * 4);
+        assert_eq!(pause_after(&status(Some(2)), &status(Some(3))), WHILE_RUNNING * 8);
+        assert_eq!(pause_after(&status(Some(40)), &status(Some(41))), INTERRUPTED_MAX);
+    }
 
     #[test]
     fn every_attempt_has_an_id_of_its_own() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use holdfast_contract::ports;
 
-use crate::reconcile::validate::Defaults;
+use crate::reconcile::validate::{Defaults, PodUser};
 use crate::telemetry::LogFormat;
 
 /// Settings of `run`, as they are given.
@@ -27,6 +27,10 @@ pub struct RunArgs {
     #[arg(long, env = "HOLDFAST_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
 
+    /// Name of that Lease: operators that share it do the same work, one at a time. Give each release a name of its own.
+    #[arg(long, env = "HOLDFAST_LEASE_NAME", default_value = "holdfast-operator")]
+    pub lease_name: String,
+
     /// Whether to take part in leader election. `disabled` only where a second operator is impossible.
     #[arg(long, env = "HOLDFAST_LEADER_ELECTION", default_value = "enabled", value_parser = ["enabled", "disabled"])]
     pub leader_election: String,
@@ -43,6 +47,15 @@ pub struct RunArgs {
     #[arg(long, env = "HOLDFAST_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
 
+    /// Stores that restart at a time, for whatever reason.
+    #[arg(long, env = "HOLDFAST_MAX_CONCURRENT_RESTARTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_concurrent_restarts: u16,
+
+    /// Who chooses user and group of server pods: `fixed`, or `cluster` where each namespace has a range of its own
+    /// (OpenShift).
+    #[arg(long, env = "HOLDFAST_POD_USER", default_value = "fixed", value_parser = ["fixed", "cluster"])]
+    pub pod_user: String,
+
     /// What to log, for example `info` or `info,holdfast_operator=debug`.
     #[arg(long, env = "HOLDFAST_LOG", default_value = "info")]
     pub log: String,
@@ -58,6 +71,11 @@ pub enum ConfigError {
     /// The default image is empty.
     #[error("--server-image (HOLDFAST_SERVER_IMAGE) is empty; name the image of holdfast-server")]
     EmptyImage,
+    /// The name of the Lease cannot be one.
+    #[error(
+        "--lease-name (HOLDFAST_LEASE_NAME) is {0:?}, which is not a name; use lower-case letters, digits and '-'"
+    )]
+    LeaseName(String),
     /// A name cannot be that of a namespace.
     #[error("--watch-namespaces (HOLDFAST_WATCH_NAMESPACES) names {0:?}, which is not a namespace's name")]
     Namespace(String),
@@ -72,6 +90,8 @@ pub struct Config {
     pub watch_namespaces: Vec<String>,
     /// Namespace of the Lease; absent: the client's own.
     pub lease_namespace: Option<String>,
+    /// Name of the Lease.
+    pub lease_name: String,
     /// Whether to take part in leader election.
     pub elects_leader: bool,
     /// Name of this operator among all.
@@ -80,6 +100,8 @@ pub struct Config {
     pub health_address: SocketAddr,
     /// Objects of one kind that are reconciled side by side.
     pub concurrency: u16,
+    /// Stores that restart at a time.
+    pub max_concurrent_restarts: u16,
 }
 
 impl TryFrom<RunArgs> for Config {
@@ -99,6 +121,9 @@ impl TryFrom<RunArgs> for Config {
         if let Some(bad) = watch_namespaces.iter().find(|name| !is_namespace(name)) {
             return Err(ConfigError::Namespace(bad.clone()));
         }
+        if !is_namespace(&args.lease_name) || args.lease_name.is_empty() {
+            return Err(ConfigError::LeaseName(args.lease_name));
+        }
         watch_namespaces.sort();
         watch_namespaces.dedup();
         let identity = args.identity.filter(|identity| !identity.is_empty()).unwrap_or_else(|| {
@@ -106,13 +131,19 @@ impl TryFrom<RunArgs> for Config {
             format!("{host}-{}", uuid::Uuid::new_v4())
         });
         Ok(Config {
-            defaults: Defaults { server_image, image_pull_policy: args.image_pull_policy },
+            defaults: Defaults {
+                server_image,
+                image_pull_policy: args.image_pull_policy,
+                pod_user: if args.pod_user == "cluster" { PodUser::Cluster } else { PodUser::Fixed },
+            },
+            lease_name: args.lease_name,
             watch_namespaces,
             lease_namespace: args.lease_namespace.filter(|namespace| !namespace.is_empty()),
             elects_leader: args.leader_election == "enabled",
             identity,
             health_address: args.health_address,
             concurrency: args.concurrency,
+            max_concurrent_restarts: args.max_concurrent_restarts,
         })
     }
 }
@@ -147,6 +178,14 @@ mod tests {
         assert_eq!(namespaces("b, a,,b"), Ok(vec!["a".into(), "b".into()]));
         assert_eq!(namespaces("a,B"), Err(ConfigError::Namespace("B".into())));
         assert_eq!(namespaces("-a"), Err(ConfigError::Namespace("-a".into())));
+    }
+
+    #[test]
+    fn releases_can_have_leases_of_their_own() {
+        assert_eq!(parse(&[]).unwrap().lease_name, "holdfast-operator");
+        assert_eq!(parse(&["--lease-name", "keeper"]).unwrap().lease_name, "keeper");
+        assert_eq!(parse(&["--lease-name", "A b"]), Err(ConfigError::LeaseName("A b".into())));
+        assert_eq!(parse(&["--lease-name", ""]), Err(ConfigError::LeaseName(String::new())));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::build::claim::SNAPSHOT_GROUP;
 use crate::reconcile::facts::LocationProblem;
 use crate::reconcile::validate::Defaults;
+use crate::restart_gate::RestartGate;
 use crate::server_client::ServerClient;
 
 /// What every reconcile is given. Holds no knowledge of any object.
@@ -31,6 +32,8 @@ pub struct Context {
     pub events: Events,
     /// Metrics.
     pub metrics: Metrics,
+    /// How many Stores restart at a time.
+    pub restarts: RestartGate,
 }
 
 /// Why a reconcile ended early. It is repeated; nothing that was done has to be undone.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service,
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
-use kube::runtime::controller::{Action, Config as ControllerConfig};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{Controller, watcher};
+use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
@@ -27,12 +28,14 @@ use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
 use crate::context::{Context, ReconcileError};
 use crate::metrics::Outcome;
 use crate::names;
-use crate::{backup, location, reconcile};
+use crate::{backup, failure, location, reconcile};
 
 /// First pause after an error; it doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 /// Longest pause after an error.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Errors in a row after which the object itself says so.
+const FAILURES_TOLD: u32 = 3;
 /// Longest time for one reconcile. Every call in it is bounded; this is for all of them together.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -56,6 +59,23 @@ struct Worker {
     failures: Mutex<HashMap<(String, String), u32>>,
 }
 
+impl Worker {
+    /// Forgets an object that is gone.
+    fn forget(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        if self.kind == "Store" {
+            self.ctx.metrics.forget_store(namespace, name);
+            self.ctx.restarts.leave(namespace, name);
+        }
+    }
+
+    fn failures_of(&self, namespace: &str, name: &str) -> u32 {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or(0)
+    }
+}
+
 /// The controllers of `namespace` (absent: of all), ready to run until `stop` ends. They end early only by a bug.
 pub fn controllers(
     ctx: &Context,
@@ -72,8 +92,7 @@ pub fn controllers(
         Some(ObjectRef::<Store>::new(name).within(&namespace?))
     };
 
-    let stores = Controller::new(api::<Store>(ctx, namespace), watcher::Config::default());
-    let reader = stores.store();
+    let (stores, reader) = controller::<Store>(ctx, namespace);
     let stores = stores
         .owns(api::<StatefulSet>(ctx, namespace), ours())
         .owns(api::<ConfigMap>(ctx, namespace), ours())
@@ -100,10 +119,23 @@ pub fn controllers(
             },
         )
         .with_config(config.clone());
-    let backups = Controller::new(api::<StoreBackup>(ctx, namespace), watcher::Config::default())
+    let (backups, reader) = controller::<StoreBackup>(ctx, namespace);
+    let backups = backups
+        // A location that names another place holds another set of backups.
+        .watches(
+            api::<BackupLocation>(ctx, namespace),
+            watcher::Config::default(),
+            move |location: BackupLocation| {
+                let held = reader.state().into_iter().filter(move |backup| {
+                    let used = backup.status.as_ref().and_then(|status| status.location.clone());
+                    backup.namespace() == location.namespace() && used == Some(location.name_any())
+                });
+                held.map(|backup| ObjectRef::from_obj(&*backup)).collect::<Vec<_>>()
+            },
+        )
         .with_config(config.clone());
-    let locations = Controller::new(api::<BackupLocation>(ctx, namespace), watcher::Config::default())
-        .with_config(config);
+    let (locations, _) = controller::<BackupLocation>(ctx, namespace);
+    let locations = locations.with_config(config);
 
     vec![
         run(
@@ -122,6 +154,37 @@ pub fn controllers(
             stop,
         ),
     ]
+}
+
+/// A controller of `K` that our own status does not wake.
+fn controller<K>(ctx: &Context, namespace: Option<&str>) -> (Controller<K>, reflector::Store<K>)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let (reader, writer) = reflector::store();
+    let objects = watcher(api::<K>(ctx, namespace), watcher::Config::default())
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(wishes::<K>, PredicateConfig::default());
+    (Controller::for_stream(objects, reader.clone()), reader)
+}
+
+/// What of an object people change: everything but its status.
+fn wishes<K: Resource>(object: &K) -> Option<u64> {
+    let metadata = object.meta();
+    let mut hasher = DefaultHasher::new();
+    metadata.generation.hash(&mut hasher);
+    metadata.annotations.hash(&mut hasher);
+    metadata.labels.hash(&mut hasher);
+    metadata.finalizers.hash(&mut hasher);
+    metadata.deletion_timestamp.as_ref().map(|time| time.0.as_second()).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 fn api<K>(ctx: &Context, namespace: Option<&str>) -> Api<K>
@@ -148,19 +211,21 @@ fn run<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
+    let gone = Arc::clone(&worker);
     controller
         .graceful_shutdown_on(stop)
         .run(reconcile_one::<K>, |object, error, worker| back_off(&*object, error, &worker), worker)
-        .for_each(|result| {
+        .for_each(move |result| {
             // Errors of reconciles are logged where they are handled; here come those of watches, which go on by themselves.
-            if let Err(error) = result
-                && !matches!(
-                    error,
-                    kube::runtime::controller::Error::ReconcilerFailed(..)
-                        | kube::runtime::controller::Error::ObjectNotFound(_)
-                )
-            {
-                tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "watch interrupted");
+            match result {
+                Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
+                // One of its children woke it, and it is gone: a reconcile never sees that.
+                Err(ControllerError::ObjectNotFound(object)) => {
+                    gone.forget(&object.namespace.unwrap_or_default(), &object.name);
+                }
+                Err(error) => {
+                    tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "watch interrupted");
+                }
             }
             futures::future::ready(())
         })
@@ -181,6 +246,18 @@ where
     };
     let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
     worker.ctx.metrics.observe_reconcile(worker.kind, outcome, started.elapsed());
+    if let Err(error) = &result
+        && worker.failures_of(&namespace, &name) + 1 >= FAILURES_TOLD
+        && !matches!(error, RunError::Reconcile(error) if error.code() == Some(409))
+    {
+        let problem = causes(error);
+        let told = failure::report(&worker.ctx, worker.kind, &namespace, &name, &problem);
+        match tokio::time::timeout(RECONCILE_TIMEOUT, told).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "failure not written into the status"),
+            Err(_) => tracing::debug!("failure not written into the status in time"),
+        }
+    }
     if result.is_ok() {
         worker.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace, name));
     }
@@ -200,14 +277,19 @@ fn back_off<K: Resource<DynamicType = ()>>(object: &K, error: &RunError, worker:
         tracing::debug!(kind = worker.kind, namespace, name, "changed meanwhile");
         return Action::requeue(Duration::from_millis(100));
     }
-    let mut causes = error.to_string();
+    tracing::warn!(kind = worker.kind, namespace, name, error = causes(error), failures, "reconcile failed");
+    Action::requeue(pause(failures))
+}
+
+/// The error with its causes.
+fn causes(error: &RunError) -> String {
+    let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        causes = format!("{causes}: {inner}");
+        text = format!("{text}: {inner}");
         cause = inner.source();
     }
-    tracing::warn!(kind = worker.kind, namespace, name, error = causes, failures, "reconcile failed");
-    Action::requeue(pause(failures))
+    text
 }
 
 /// The pause after so many errors in a row.
@@ -220,6 +302,24 @@ fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_status_wakes_nobody() {
+        let location = |change: &str| {
+            let text = format!(
+                "{{apiVersion: holdfast.dev/v1alpha1, kind: BackupLocation, metadata: {{name: a, generation: 1{change}}}, spec: {{s3: {{bucket: abc}}, credentialsSecretRef: {{name: k}}}}}}"
+            );
+            serde_yaml::from_str::<BackupLocation>(&text).expect("a location")
+        };
+        let mut written = location(", resourceVersion: '8'");
+        written.status = Some(crate::api::v1alpha1::BackupLocationStatus {
+            observed_generation: Some(1),
+            ..Default::default()
+        });
+        assert_eq!(wishes(&written), wishes(&location(", resourceVersion: '7'")));
+        assert_ne!(wishes(&location("")), wishes(&location(", annotations: {a: b}")));
+        assert_ne!(wishes(&location("")), wishes(&location(", finalizers: [a/b]")));
+    }
 
     #[test]
     fn pauses_double_up_to_a_bound() {

@@ -14,11 +14,10 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Error as KubeError};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::admin::Readiness;
 use crate::context::code;
 use crate::names;
 
-/// Name of the Lease.
-const LEASE_NAME: &str = "holdfast-operator";
 /// After this time without a renewal another operator may take over. The three figures are Kubernetes's own.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// The holder stops when it could not renew for this long.
@@ -35,14 +34,18 @@ const _: () = assert!(
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Another operator holds the Lease.
-    #[error("lease {LEASE_NAME:?} was taken over by {holder:?}")]
+    #[error("lease {lease:?} was taken over by {holder:?}")]
     TakenOver {
+        /// Name of the Lease.
+        lease: String,
         /// Its identity.
         holder: String,
     },
     /// The API did not answer in time.
-    #[error("failed to renew lease {LEASE_NAME:?} for {} s", RENEW_DEADLINE.as_secs())]
+    #[error("failed to renew lease {lease:?} for {} s", RENEW_DEADLINE.as_secs())]
     NotRenewed {
+        /// Name of the Lease.
+        lease: String,
         /// The last answer.
         #[source]
         source: Option<Box<KubeError>>,
@@ -53,24 +56,32 @@ pub enum LeaseError {
 #[derive(Clone)]
 pub struct Candidate {
     api: Api<Lease>,
+    /// Name of the Lease: operators that share it do the same work.
+    name: String,
     identity: String,
+    readiness: Readiness,
 }
 
 impl Candidate {
-    /// A candidate called `identity`, unique among all operators, for the Lease in `namespace`.
+    /// A candidate called `identity`, unique among all operators, for the Lease `name` in `namespace`. `readiness` hears of
+    /// every answer of the API.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity }
+    pub fn new(client: Client, namespace: &str, name: &str, identity: String, readiness: Readiness) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), identity, readiness }
     }
 
     /// Waits until this candidate holds the Lease.
     pub async fn acquire(&self) {
         let mut seen: Option<(Option<String>, Instant)> = None;
         loop {
+            self.readiness.api_asked();
             match self.try_acquire(&mut seen).await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) if code(&error) == Some(409) => {}
+                Ok(true) => {
+                    self.readiness.api_answered();
+                    return;
+                }
+                Ok(false) => self.readiness.api_answered(),
+                Err(error) if code(&error) == Some(409) => self.readiness.api_answered(),
                 Err(error) => tracing::warn!(%error, "lease not acquired"),
             }
             sleep(RETRY_PERIOD).await;
@@ -83,18 +94,20 @@ impl Candidate {
         let mut last_error = None;
         loop {
             sleep(RETRY_PERIOD).await;
+            self.readiness.api_asked();
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
             match timeout(left, self.renew()).await {
                 Ok(Ok(None)) => {
+                    self.readiness.api_answered();
                     renewed = Instant::now();
                     last_error = None;
                 }
-                Ok(Ok(Some(holder))) => return LeaseError::TakenOver { holder },
+                Ok(Ok(Some(holder))) => return LeaseError::TakenOver { lease: self.name.clone(), holder },
                 Ok(Err(error)) => last_error = Some(Box::new(error)),
                 Err(_) => {}
             }
             if renewed.elapsed() >= RENEW_DEADLINE {
-                return LeaseError::NotRenewed { source: last_error };
+                return LeaseError::NotRenewed { lease: self.name.clone(), source: last_error };
             }
         }
     }
@@ -102,7 +115,7 @@ impl Candidate {
     /// Gives the Lease back, so that the next candidate need not wait.
     pub async fn release(&self) {
         let release = async {
-            let lease = self.api.get(LEASE_NAME).await?;
+            let lease = self.api.get(&self.name).await?;
             if holder(&lease).as_deref() != Some(&self.identity) {
                 return Ok(());
             }
@@ -110,7 +123,7 @@ impl Candidate {
             let spec = released.spec.get_or_insert_default();
             spec.holder_identity = None;
             spec.renew_time = Some(MicroTime(Timestamp::now()));
-            self.api.replace(LEASE_NAME, &params(), &released).await.map(|_| ())
+            self.api.replace(&self.name, &params(), &released).await.map(|_| ())
         };
         match timeout(RETRY_PERIOD, release).await {
             Ok(Ok(())) => {}
@@ -120,9 +133,9 @@ impl Candidate {
     }
 
     async fn try_acquire(&self, seen: &mut Option<(Option<String>, Instant)>) -> Result<bool, KubeError> {
-        let Some(mut lease) = self.api.get_opt(LEASE_NAME).await? else {
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let new = Lease {
-                metadata: ObjectMeta { name: Some(LEASE_NAME.into()), ..ObjectMeta::default() },
+                metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.spec(0)),
             };
             self.api.create(&params(), &new).await?;
@@ -144,19 +157,19 @@ impl Candidate {
         let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
         lease.spec = Some(self.spec(transitions.saturating_add(1)));
         // The version in the object makes this fail if another candidate was faster.
-        self.api.replace(LEASE_NAME, &params(), &lease).await?;
+        self.api.replace(&self.name, &params(), &lease).await?;
         Ok(true)
     }
 
     /// Absent: renewed. Present: the other holder.
     async fn renew(&self) -> Result<Option<String>, KubeError> {
-        let mut lease = self.api.get(LEASE_NAME).await?;
+        let mut lease = self.api.get(&self.name).await?;
         match holder(&lease) {
             Some(holder) if holder == self.identity => {}
             other => return Ok(Some(other.unwrap_or_default())),
         }
         lease.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
-        self.api.replace(LEASE_NAME, &params(), &lease).await?;
+        self.api.replace(&self.name, &params(), &lease).await?;
         Ok(None)
     }
 

@@ -26,16 +26,19 @@
 
 pub mod admin;
 pub mod api;
+pub mod api_deadline;
 pub mod backup;
 pub mod bucket_client;
 pub mod config;
 pub mod context;
 pub mod controller;
 pub mod events;
+pub mod failure;
 pub mod lease;
 pub mod location;
 pub mod metrics;
 pub mod names;
 pub mod reconcile;
+pub mod restart_gate;
 pub mod server_client;
 pub mod telemetry;

@@ -38,7 +38,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         Ok(()) => Verdict::yes(
             kind::AVAILABLE,
             reason::PROBE_SUCCEEDED,
-            "a small object was written, read back and deleted",
+            "a small object can be written and is read back",
         ),
         Err(problem) => Verdict::no(kind::AVAILABLE, problem.reason, problem.message),
     };

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
@@ -10,6 +11,7 @@ use futures::FutureExt as _;
 use futures::future::{join_all, select_all};
 use holdfast_operator::admin::{self, Readiness};
 use holdfast_operator::api::schema::crd_files;
+use holdfast_operator::api_deadline::{ANSWER_TIME_MAX, DeadlineLayer};
 use holdfast_operator::bucket_client::S3BucketClient;
 use holdfast_operator::config::{Config, RunArgs};
 use holdfast_operator::context::Context;
@@ -17,10 +19,15 @@ use holdfast_operator::controller::controllers;
 use holdfast_operator::events::Events;
 use holdfast_operator::lease::Candidate;
 use holdfast_operator::metrics::Metrics;
+use holdfast_operator::restart_gate::RestartGate;
 use holdfast_operator::server_client::HttpServerClient;
 use holdfast_operator::telemetry;
+use kube::client::ClientBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+/// Between two questions whether the API is there, where no lease is renewed.
+const API_CHECK_PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Parser)]
 #[command(name = "holdfast-operator", version, about = "Kubernetes operator of Holdfast stores")]
@@ -104,6 +111,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
     work.await
 }
 
+/// Without a lease to renew, asks the API now and then whether it is there. Never ends.
+async fn watch_api<T>(ctx: &Context, readiness: &Readiness) -> T {
+    loop {
+        readiness.api_asked();
+        match ctx.client.apiserver_version().await {
+            Ok(_) => readiness.api_answered(),
+            Err(error) => tracing::warn!(%error, "the Kubernetes API does not answer"),
+        }
+        tokio::time::sleep(API_CHECK_PERIOD).await;
+    }
+}
+
 /// Reconciles until told to stop, or until leadership is lost.
 async fn work(
     config: Config,
@@ -122,13 +141,22 @@ async fn work(
     };
     let client_config = kube::Config::infer().await.context("find the Kubernetes API")?;
     let default_namespace = client_config.default_namespace.clone();
-    let client = kube::Client::try_from(client_config).context("make a client of the Kubernetes API")?;
+    let client = ClientBuilder::try_from(client_config)
+        .context("make a client of the Kubernetes API")?
+        .with_layer(&DeadlineLayer(ANSWER_TIME_MAX))
+        .build();
     let server_version = client.apiserver_version().await.context("reach the Kubernetes API")?;
     tracing::info!(version = server_version.git_version, "Kubernetes API answers");
-    readiness.set(true);
+    readiness.api_answered();
 
     let lease_namespace = config.lease_namespace.clone().unwrap_or(default_namespace);
-    let candidate = Candidate::new(client.clone(), &lease_namespace, config.identity.clone());
+    let candidate = Candidate::new(
+        client.clone(),
+        &lease_namespace,
+        &config.lease_name,
+        config.identity.clone(),
+        readiness.clone(),
+    );
     if config.elects_leader {
         tokio::select! {
             () = candidate.acquire() => {}
@@ -145,6 +173,7 @@ async fn work(
         buckets: Arc::new(S3BucketClient),
         defaults: config.defaults.clone(),
         metrics: metrics.clone(),
+        restarts: RestartGate::new(config.max_concurrent_restarts),
     };
     let namespaces: Vec<Option<&str>> = if config.watch_namespaces.is_empty() {
         vec![None]
@@ -157,8 +186,9 @@ async fn work(
         .map(tokio::spawn)
         .collect();
 
-    let lost =
-        async { if config.elects_leader { candidate.hold().await } else { std::future::pending().await } };
+    let lost = async {
+        if config.elects_leader { candidate.hold().await } else { watch_api(&ctx, &readiness).await }
+    };
     let mut running = select_all(controllers);
     let (ended, others) = tokio::select! {
         // Order matters: without the lease another operator may be at work, so this one must not go on at all.

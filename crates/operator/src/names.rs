@@ -55,8 +55,9 @@ pub mod key {
     pub const BACKUP_UID: &str = "holdfast.dev/backup-uid";
     /// Annotation of claims: UID of the Store object that uses it.
     pub const STORE_UID: &str = "holdfast.dev/store-uid";
-    /// Annotation of every applied object: digest of what was applied.
-    pub const DESIRED_HASH: &str = "holdfast.dev/desired-hash";
+    /// Annotation of adopted claims: UIDs of the Store objects that used it before, separated by commas, newest last. Their
+    /// owner markers in buckets give way to the one that uses it now.
+    pub const FORMER_STORE_UIDS: &str = "holdfast.dev/former-store-uids";
     /// Annotation of pods: digest of the pod template they come from.
     pub const TEMPLATE_HASH: &str = "holdfast.dev/template-hash";
     /// Annotation of pods: SHA-256 of the configuration file they start with.
@@ -148,15 +149,31 @@ pub fn volume_snapshot(backup: &str, uid: &str, attempt: u32) -> String {
 /// Labels that select the pods of a Store; they never change.
 #[must_use]
 pub fn selector(store: &str) -> BTreeMap<String, String> {
-    [
-        ("app.kubernetes.io/name", "holdfast-server"),
-        ("app.kubernetes.io/instance", store),
-        (key::STORE, store),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect()
+    [("app.kubernetes.io/name", "holdfast-server"), (INSTANCE_LABEL, store), (key::STORE, store)]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
+
+/// Labels of what holds data and has no owner: claims and VolumeSnapshots. Without `app.kubernetes.io/instance`, by which
+/// GitOps tools know what is theirs: an object that they know and do not find in their source they delete.
+#[must_use]
+pub fn data_labels(store: &str) -> BTreeMap<String, String> {
+    let mut labels = labels(store);
+    labels.remove(INSTANCE_LABEL);
+    labels
+}
+
+/// Annotations by which Argo CD, Flux and Helm leave an object alone that they take for theirs.
+pub const KEEP_ANNOTATIONS: [(&str, &str); 4] = [
+    ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
+    ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+    ("helm.sh/resource-policy", "keep"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
+
+/// Label that names an installation of an application.
+pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 
 /// Labels of every object of a Store.
 #[must_use]

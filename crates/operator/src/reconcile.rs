@@ -11,7 +11,9 @@ pub mod apply;
 pub mod build;
 pub mod facts;
 mod finalize;
+mod managed;
 pub mod observe;
+mod ownership;
 pub mod plan;
 pub mod status;
 pub mod validate;
@@ -29,11 +31,12 @@ use crate::api::conditions::{self, kind, reason};
 use crate::api::v1alpha1::{Store, StoreStatus};
 use crate::context::{Context, ReconcileError};
 use crate::events::Note;
-use apply::{Applied, Work};
+use apply::Work;
 use build::{Desired, Inputs, MountedLocation, build, stateful_set::mounted_locations};
 use facts::Facts;
-use plan::identity::{Identified, Known, foreign_child, identify, location_of_dir};
-use plan::{Hold, Plan, Step};
+use ownership::{foreign_pod, verify_children};
+use plan::identity::{Identified, Known, identify, location_of_dir};
+use plan::{Plan, Step, Unchanged};
 use validate::{ValidatedStore, validate};
 
 /// After a step: at once, as the next one may be due.
@@ -55,75 +58,55 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
     let live = stores.get_opt(name).await.map_err(ReconcileError::call("read", "Store", name))?;
     let Some(store) = live else {
         ctx.metrics.forget_store(namespace, name);
+        ctx.restarts.leave(namespace, name);
         return Ok(Action::await_change());
     };
     if store.metadata.deletion_timestamp.is_some() {
         finalize::finalize(ctx, &store).await?;
         ctx.metrics.forget_store(namespace, name);
+        ctx.restarts.leave(namespace, name);
         return Ok(Action::await_change());
     }
 
     let (valid, refused) = match validate(&store, &ctx.defaults) {
         Ok(valid) => (Some(valid), None),
-        Err(refusals) => {
-            let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-            (None, Some(Hold::stalled(reason::INVALID_SPEC, lines.join("; "))))
-        }
+        Err(refusals) => (None, Some(plan::refused(&refusals))),
     };
     // Boxed: it holds a dozen objects, and the stack of a worker thread is small.
     let facts = Box::pin(observe::observe(ctx, &store, valid.as_ref())).await?;
     let now = Timestamp::now();
-    let decision = match &valid {
-        Some(valid) => decide(&store, valid, &facts, now, false),
-        None => Decision::default(),
-    };
-    let mut plan = decision.plan.clone();
-    plan.holds.extend(refused);
-
-    let mut wrote_status = false;
-    if let (Some(step), Some(valid)) = (&decision.plan.step, &valid) {
+    let mut unchanged = Vec::new();
+    let applied = loop {
+        let mut decision = match &valid {
+            Some(valid) => decide(&store, valid, &facts, now, &unchanged),
+            None => Decision::default(),
+        };
+        decision.plan.holds.extend(refused.clone());
+        let Decision { plan, known, desired } = decision;
         let work = Work {
             store: &store,
-            valid,
-            known: decision.known.as_ref(),
-            desired: decision.desired.as_ref(),
+            valid: valid.as_ref(),
+            known: known.as_ref(),
+            desired: desired.as_ref(),
             facts: &facts,
         };
-        match apply::apply(ctx, &work, step).await {
-            Ok(Applied::Changed) => {}
-            Ok(Applied::Nothing) => {
-                // The objects only look different; go on as if they did not.
-                let again = decide(&store, valid, &facts, now, true);
-                if let Some(step) = &again.plan.step {
-                    apply::apply(ctx, &work, step).await?;
-                }
-                plan = again.plan;
-            }
-            Err(error) => match error.refusal() {
-                Some(message) => {
-                    plan.step = None;
-                    plan.holds.insert(0, Hold::stalled(reason::API_REFUSED, message));
-                }
-                None => return Err(error),
-            },
+        let applied = apply::apply(ctx, &work, plan).await?;
+        // Objects that only look different are current; go on with the others. Each turn adds to the list, so it ends.
+        if applied.unchanged().iter().all(|kind| unchanged.contains(kind)) {
+            break applied;
         }
-        wrote_status = plan.step.as_ref().is_some_and(|step| {
-            matches!(
-                step,
-                Step::RecordIdentity { .. }
-                    | Step::RecordEpoch { .. }
-                    | Step::RecordClaim(_)
-                    | Step::RecordRestore(_)
-                    | Step::DropRestore
-                    | Step::SetFinalizer(_)
-            )
-        });
-    }
+        unchanged.extend_from_slice(applied.unchanged());
+    };
+    let plan = applied.plan();
+    let wrote_status = matches!(plan.step, Some(Step::Record(_) | Step::SetFinalizer(_)));
     if !wrote_status {
-        let new = status::status(&store, valid.as_ref(), &facts, &plan, now);
+        let new = status::status(&store, valid.as_ref(), &facts, &applied, now);
+        if plan.step.is_none() && conditions::is_true(&new.conditions, kind::READY) {
+            ctx.restarts.leave(namespace, name);
+        }
         report(ctx, &store, new).await?;
     }
-    Ok(Action::requeue(delay(&plan, &facts)))
+    Ok(Action::requeue(delay(plan, &facts)))
 }
 
 /// What was decided, and what it was decided upon.
@@ -137,17 +120,22 @@ pub struct Decision {
     pub desired: Option<Desired>,
 }
 
-/// The pure middle of a reconcile.
+/// The pure middle of a reconcile. `unchanged`: what was applied a moment ago without changing anything.
 #[must_use]
 pub fn decide(
     store: &Store,
     valid: &ValidatedStore,
     facts: &Facts,
     now: Timestamp,
-    applied_noop: bool,
+    unchanged: &Unchanged,
 ) -> Decision {
-    if let Some(hold) = foreign_child(store, facts) {
+    let foreign = verify_children(store, &facts.children).err().or_else(|| foreign_pod(facts));
+    if let Some(hold) = foreign {
         return Decision { plan: Plan::hold(hold), ..Decision::default() };
+    }
+    // A Store without a pod cannot go on with what it has.
+    if !valid.refused.is_empty() && facts.children.stateful_set.is_none() {
+        return Decision { plan: Plan::hold(plan::refused(&valid.refused)), ..Decision::default() };
     }
     let (known, hold) = if valid.storage.is_some() {
         match identify(store, valid, facts, now) {
@@ -162,9 +150,14 @@ pub fn decide(
         record: known.as_ref().map(Known::record),
         auth_revision: plan::auth_revision(facts),
         locations: locations(valid, known.as_ref(), store.status.as_ref(), facts),
+        claim_templates: facts
+            .children
+            .stateful_set
+            .as_ref()
+            .and_then(|set| set.spec.volume_claim_templates.clone()),
     };
     let desired = build(valid, &inputs);
-    let mut plan = plan::next_step(store, valid, known.as_ref(), &desired, facts, applied_noop);
+    let mut plan = plan::next_step(store, valid, known.as_ref(), &inputs, &desired, facts, now, unchanged);
     if let Some(hold) = hold {
         plan.holds.insert(0, hold);
     }
@@ -208,11 +201,14 @@ fn locations(
 }
 
 fn delay(plan: &Plan, facts: &Facts) -> Duration {
-    if matches!(plan.step, Some(Step::SendRecord(_))) {
+    let is_stalled = plan.holds.iter().any(|hold| hold.stalled);
+    if matches!(plan.step, Some(Step::SaveSnapshot)) && is_stalled {
+        WHILE_STALLED
+    } else if matches!(plan.step, Some(Step::SendRecord(_) | Step::SaveSnapshot)) {
         AFTER_MESSAGE
     } else if plan.step.is_some() {
         AFTER_STEP
-    } else if plan.holds.iter().any(|hold| hold.stalled) {
+    } else if is_stalled {
         WHILE_STALLED
     } else if !plan.holds.is_empty() || status::readiness(facts).status != "True" {
         WHILE_WAITING

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use holdfast_contract::control::{
-    BackupProgress, BackupRequest, Barrier, BarrierRequest, ErrorBody, ServerStatus,
+    BackupProgress, BackupRequest, Barrier, BarrierRequest, ConfigCheck, ConfigCheckRequest, ErrorBody,
+    ServerStatus,
 };
 use holdfast_contract::record::StoreRecord;
 use http::{Method, Request, StatusCode, header};
@@ -17,6 +18,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::api::conditions::reason;
 
 /// Time to connect; a pod that is there answers within milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -94,11 +97,29 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// PascalCase reason for a condition.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            ServerError::Unreachable { .. } => reason::SERVER_UNREACHABLE,
+            ServerError::Unauthorized { .. } => reason::SERVER_UNAUTHORIZED,
+            ServerError::Refused { reason, .. } if is_reason(reason) => reason,
+            ServerError::Refused { .. } | ServerError::Malformed { .. } => reason::SERVER_ANSWER_INVALID,
+        }
+    }
+
     /// Whether the server says that it does not know what was asked about.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, ServerError::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
     }
+}
+
+/// Whether the API takes `text` as the reason of a condition.
+fn is_reason(text: &str) -> bool {
+    text.len() <= 128
+        && text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// The messages of [`holdfast_contract::control`] that the operator uses. Each may be sent again at any time.
@@ -108,6 +129,14 @@ pub trait ServerClient: Send + Sync {
     async fn status(&self, endpoint: &Endpoint) -> Result<ServerStatus, ServerError>;
     /// Tells it the record; it decides again.
     async fn decide(&self, endpoint: &Endpoint, record: &StoreRecord) -> Result<ServerStatus, ServerError>;
+    /// Asks whether the server would start with a configuration.
+    async fn check_config(
+        &self,
+        endpoint: &Endpoint,
+        request: &ConfigCheckRequest,
+    ) -> Result<ConfigCheck, ServerError>;
+    /// Asks for a snapshot, or a log rewrite where there is a log.
+    async fn save_snapshot(&self, endpoint: &Endpoint) -> Result<ServerStatus, ServerError>;
     /// Takes a barrier, or finds the one with this token.
     async fn take_barrier(
         &self,
@@ -122,6 +151,8 @@ pub trait ServerClient: Send + Sync {
         endpoint: &Endpoint,
         request: &BackupRequest,
     ) -> Result<BackupProgress, ServerError>;
+    /// How far the backup with this id is; never starts one.
+    async fn find_backup(&self, endpoint: &Endpoint, id: &str) -> Result<BackupProgress, ServerError>;
     /// Cancels the backup with this id unless it has ended.
     async fn cancel_backup(&self, endpoint: &Endpoint, id: &str) -> Result<BackupProgress, ServerError>;
 }
@@ -249,8 +280,45 @@ impl ServerClient for HttpServerClient {
         self.send(endpoint, Method::POST, "/v1/backups", Some(request), ANSWER_TIMEOUT).await
     }
 
+    async fn check_config(
+        &self,
+        endpoint: &Endpoint,
+        request: &ConfigCheckRequest,
+    ) -> Result<ConfigCheck, ServerError> {
+        self.send(endpoint, Method::POST, "/v1/config/check", Some(request), ANSWER_TIMEOUT).await
+    }
+
+    async fn save_snapshot(&self, endpoint: &Endpoint) -> Result<ServerStatus, ServerError> {
+        self.send(endpoint, Method::POST, "/v1/snapshot", NO_BODY, ANSWER_TIMEOUT).await
+    }
+
+    async fn find_backup(&self, endpoint: &Endpoint, id: &str) -> Result<BackupProgress, ServerError> {
+        let path = format!("/v1/backups/{id}");
+        self.send(endpoint, Method::GET, &path, NO_BODY, ANSWER_TIMEOUT).await
+    }
+
     async fn cancel_backup(&self, endpoint: &Endpoint, id: &str) -> Result<BackupProgress, ServerError> {
         let path = format!("/v1/backups/{id}");
         self.send(endpoint, Method::DELETE, &path, NO_BODY, ANSWER_TIMEOUT).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_server_error_has_a_reason_of_its_own() {
+        let refused = |reason: &str| ServerError::Refused {
+            method: Method::GET,
+            path: "/v1/status".into(),
+            status: StatusCode::CONFLICT,
+            reason: reason.into(),
+            message: String::new(),
+        };
+        assert_eq!(refused("NotReady").reason(), "NotReady");
+        assert_eq!(refused("502 Bad Gateway").reason(), reason::SERVER_ANSWER_INVALID);
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(ServerError::Unauthorized { address }.reason(), reason::SERVER_UNAUTHORIZED);
     }
 }

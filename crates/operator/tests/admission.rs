@@ -4,6 +4,7 @@
 #[path = "support/apiserver.rs"]
 mod apiserver;
 
+use holdfast_operator::api::schema::crds;
 use holdfast_operator::api::v1alpha1::{BackupLocation, Store, StoreBackup, StoreStatus};
 use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
@@ -55,6 +56,72 @@ async fn manifests_are_refused_with_a_sentence_that_helps() {
     new_stores(&admission).await;
     changes_of_stores(&admission).await;
     other_kinds(&admission).await;
+    older_objects(&admission).await;
+}
+
+/// The definition of Store as an earlier version had it, without rules (`old`), or as it is now.
+async fn define_stores(admission: &Admission, old: bool) {
+    fn strip(schema: &mut Value) {
+        match schema {
+            Value::Object(map) => {
+                map.remove("x-kubernetes-validations");
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(list) => list.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    let mut crd = crds().into_iter().find(|crd| crd["spec"]["names"]["kind"] == "Store").expect("Store");
+    if old {
+        strip(&mut crd);
+    }
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "apiextensions.k8s.io",
+        "v1",
+        "CustomResourceDefinition",
+    ));
+    let api: Api<DynamicObject> = Api::all_with(admission.client.clone(), &resource);
+    api.patch("stores.holdfast.dev", &PatchParams::apply("test").force(), &Patch::Apply(&crd))
+        .await
+        .expect("a definition");
+}
+
+const VOLUME: &str = "storage: {volumeClaimTemplate: {spec: {resources: {requests: {storage: 1Gi}}}}}";
+
+/// Stores that were created before a rule was there go on: they can be changed, and they can be mended.
+async fn older_objects(admission: &Admission) {
+    let apply = async |spec: &str| {
+        let spec: Value = serde_yaml::from_str(spec).expect("YAML");
+        admission.apply("Store", "older", &spec).await
+    };
+    let broken = format!(
+        "{{{VOLUME}, persistence: {{strategy: Never, shutdown: {{budgetSeconds: 1}}}}, config: ['\"hz\" 20']}}"
+    );
+    define_stores(admission, true).await;
+    let begun = std::time::Instant::now();
+    // The API server takes a changed definition up a moment later.
+    while apply(&broken).await.is_err() {
+        assert!(begun.elapsed().as_secs() < 60, "the old definition is not taken up");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    define_stores(admission, false).await;
+    let fresh = broken.replace("budgetSeconds: 1", "budgetSeconds: 2");
+    let fresh: Value = serde_yaml::from_str(&fresh).expect("YAML");
+    while admission.apply("Store", "fresh", &fresh).await.is_ok() {
+        assert!(begun.elapsed().as_secs() < 60, "the new definition is not taken up");
+        let stores: Api<Store> = Api::namespaced(admission.client.clone(), "default");
+        let _ = stores.delete("fresh", &Default::default()).await;
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    let changed = broken.replace("config:", "deletionPolicy: DeleteVolumes, config:");
+    Admission::check(&apply(&changed).await, None, "another field of an older Store changes");
+    let mended = changed.replace("budgetSeconds: 1", "budgetSeconds: 20").replace("\"hz\"", "hz");
+    Admission::check(&apply(&mended).await, None, "an older Store is mended");
+    Admission::check(
+        &apply(&changed).await,
+        Some("hardly suffices"),
+        "what was mended cannot be broken again",
+    );
 }
 
 async fn new_stores(admission: &Admission) {
@@ -93,6 +160,25 @@ async fn new_stores(admission: &Admission) {
         ("{bootstrap: {adopt: {storeID: mine}}}", Some("at least 36 chars")),
         ("{config: ['APPENDONLY no']}", Some("sets a directive that the operator manages")),
         ("{config: ['\"dir\" /tmp']}", Some("sets a directive that the operator manages")),
+        ("{config: [credentials-dir /x]}", Some("sets a directive that the operator manages")),
+        (r#"{config: ['requirepass-fil"e" ""']}"#, Some("write the name of the directive plainly")),
+        (r#"{config: ['"\x64ir" /tmp']}"#, Some("write the name of the directive plainly")),
+        (r#"{config: ["'dir' /tmp"]}"#, Some("write the name of the directive plainly")),
+        (r##"{config: ['logfile-is-fine "a b"', "# it's \"quoted\""]}"##, None),
+        (
+            "{persistence: {strategy: Disabled}, storage: none, backup: {locationRef: {name: a}}}",
+            Some("spec.backup has no effect with persistence.strategy Disabled"),
+        ),
+        (
+            "{persistence: {strategy: Disabled}, storage: none, deletionPolicy: DeleteVolumes}",
+            Some("DeleteVolumes has no effect with persistence.strategy Disabled"),
+        ),
+        (
+            "{persistence: {strategy: Never, shutdown: {budgetSeconds: 1}}}",
+            Some("hardly suffices to write the dataset"),
+        ),
+        ("{persistence: {strategy: Never, shutdown: {budgetSeconds: 10}}}", None),
+        ("{persistence: {strategy: Always, shutdown: {budgetSeconds: 1}}}", None),
         ("{config: [\"hz 10\\nport 1\"]}", Some("should match")),
         ("{memory: {maxMemory: lots}}", Some("should match")),
         ("{podTemplate: {metadata: {labels: {app.kubernetes.io/name: mine}}}}", Some("are the operator's")),
@@ -184,6 +270,22 @@ async fn other_kinds(admission: &Admission) {
         "BackupLocation",
         "bad",
         &format!("{{s3: {{bucket: archive}}, prefix: /a/, {keys}}}"),
+        Some("should match"),
+    )
+    .await;
+    check(
+        "BackupLocation",
+        "bad",
+        &format!("{{s3: {{bucket: archive}}, prefix: a/../b, {keys}}}"),
+        Some("must not have . or .."),
+    )
+    .await;
+    check("BackupLocation", "dots", &format!("{{s3: {{bucket: archive}}, prefix: a/..b/.c., {keys}}}"), None)
+        .await;
+    check(
+        "BackupLocation",
+        "bad",
+        &format!("{{s3: {{bucket: archive, endpoint: 'http://user:pass@s3.test'}}, {keys}}}"),
         Some("should match"),
     )
     .await;

@@ -76,9 +76,15 @@ fn rendering_is_as_committed() {
 
 #[test]
 fn values_that_make_no_sense_are_refused() {
-    for set in
-        ["watchNamespaces={A}", "log.format=xml", "replicas=-1", "colour=blue", "image.pullPolicy=Sometimes"]
-    {
+    for set in [
+        "watchNamespaces={A}",
+        "log.format=xml",
+        "replicas=-1",
+        "colour=blue",
+        "image.pullPolicy=Sometimes",
+        "podUser=root",
+        "maxConcurrentRestarts=0",
+    ] {
         let error = render(&["--set", set]).expect_err(set);
         assert!(error.contains("values don't meet the specifications"), "{set}: {error}");
     }
@@ -108,6 +114,28 @@ fn rights_are_named_one_by_one() {
             assert_eq!(verbs, BTreeSet::from(["get".to_owned(), "create".to_owned()]), "{rule}");
         }
     }
+}
+
+#[test]
+fn two_releases_in_one_namespace_have_leases_of_their_own() {
+    let lease = |release: &str| {
+        let arguments = ["template", release, "charts/holdfast", "--namespace", "operators"];
+        let text = helm(&[&arguments[..], &["--kube-version", "1.36.0"]].concat()).expect("rendering");
+        let documents = documents(&text);
+        let deployment = documents.iter().find(|document| document["kind"] == "Deployment").expect("one");
+        let env = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().expect("env");
+        let named = env.iter().find(|variable| variable["name"] == "HOLDFAST_LEASE_NAME").expect("a lease");
+        let allowed: Vec<&Value> = documents
+            .iter()
+            .filter(|document| document["kind"] == "Role")
+            .flat_map(|role| role["rules"].as_array().into_iter().flatten())
+            .flat_map(|rule| rule["resourceNames"].as_array().into_iter().flatten())
+            .collect();
+        assert_eq!(allowed, [&named["value"]], "the operator may renew its Lease and no other");
+        named["value"].clone()
+    };
+    assert_eq!(lease("holdfast"), "holdfast-operator", "that of earlier versions");
+    assert_ne!(lease("holdfast"), lease("keeper"));
 }
 
 #[test]

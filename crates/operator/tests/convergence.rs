@@ -11,6 +11,8 @@
 mod apiserver;
 #[path = "support/defaults.rs"]
 mod defaults;
+#[path = "support/disturbances.rs"]
+mod disturbances;
 #[path = "support/faults.rs"]
 mod faults;
 #[path = "support/model.rs"]
@@ -23,12 +25,14 @@ use crate::apiserver::ApiServer;
 use crate::faults::{FaultState, Mode, operator_client};
 use crate::model::{LOCATION, Model, STORE};
 use futures::StreamExt as _;
+use holdfast_operator::admin::Readiness;
 use holdfast_operator::api::conditions::{self, kind};
 use holdfast_operator::api::v1alpha1::{BackupLocation, Store, StoreBackup};
 use holdfast_operator::context::Context;
 use holdfast_operator::events::Events;
 use holdfast_operator::lease::Candidate;
 use holdfast_operator::metrics::Metrics;
+use holdfast_operator::restart_gate::RestartGate;
 use holdfast_operator::{backup, location, names, reconcile};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
 use kube::ResourceExt as _;
@@ -77,6 +81,7 @@ impl World {
             buckets: Arc::new(model.clone()),
             defaults: defaults::defaults(),
             metrics: Metrics::default(),
+            restarts: RestartGate::new(1),
         };
         let world = Self { ctx, model, faults, namespace: namespace.to_owned(), epoch: 0 };
         world
@@ -391,8 +396,11 @@ async fn ends(api: &ApiServer) {
 
 async fn one_operator_leads(api: &ApiServer) {
     let client = operator_client(api, &FaultState::new(Mode::Off, 0));
-    let first = Candidate::new(client.clone(), "holdfast-system", "first".into());
-    let second = Candidate::new(client, "holdfast-system", "second".into());
+    let candidate = |lease: &str, name: &str| {
+        Candidate::new(client.clone(), "holdfast-system", lease, name.into(), Readiness::default())
+    };
+    let first = candidate("holdfast-operator", "first");
+    let second = candidate("holdfast-operator", "second");
     first.acquire().await;
     let waiting = timeout(Duration::from_secs(5), second.acquire()).await;
     assert!(waiting.is_err(), "two operators lead at once");

@@ -59,7 +59,8 @@ fn render(valid: &ValidatedStore) -> String {
         .iter()
         .map(|name| MountedLocation { name: name.clone(), secret: "offsite-keys".into() })
         .collect();
-    let desired = build(valid, &Inputs { record, auth_revision: "auth-1".into(), locations });
+    let desired =
+        build(valid, &Inputs { record, auth_revision: "auth-1".into(), locations, claim_templates: None });
     let mut text = String::new();
     document(&mut text, &desired.service_account);
     if let Some(record) = &desired.record {

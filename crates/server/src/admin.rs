@@ -11,6 +11,7 @@
 //! disk or for the owner of the data in a health answer, and panicking on input.
 
 pub mod bridge;
+mod config_check;
 mod control;
 mod health;
 mod listener;

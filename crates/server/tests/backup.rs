@@ -88,6 +88,7 @@ impl World {
             owner_uid: "uid-1".to_owned(),
             owner_name: "team/cache".to_owned(),
             takes_over: false,
+            former_owner_uids: None,
         }
     }
 
@@ -206,7 +207,12 @@ async fn what_fails_has_its_reason_and_leaves_no_data() {
                 owner_uid: "uid-2".to_owned(),
                 owner_name: "team/other".to_owned(),
             };
-            world.gateway.open("team/a").claim_owner(&marker, false).await.unwrap();
+            world
+                .gateway
+                .open("team/a")
+                .claim_owner(&marker, holdfast_bucket::TakeOver::Nobody)
+                .await
+                .unwrap();
         }
         let progress = world.run(request).await;
         assert_eq!(

@@ -144,6 +144,7 @@ impl Cluster {
             owner_uid: "uid-1".to_owned(),
             owner_name: "team/cache".to_owned(),
             takes_over: false,
+            former_owner_uids: None,
         };
         let _: BackupProgress = self.ask("POST", "/v1/backups", &request);
         let deadline = Instant::now() + PATIENCE;

@@ -15,6 +15,8 @@ pub mod kind {
     pub const PERSISTENCE_HEALTHY: &str = "PersistenceHealthy";
     /// Store: how the newest finished backup ended.
     pub const LAST_BACKUP_SUCCEEDED: &str = "LastBackupSucceeded";
+    /// Store: something in the spec works, and perhaps not as somebody thinks.
+    pub const CONFIGURATION_WARNING: &str = "ConfigurationWarning";
     /// StoreBackup: ended, and how.
     pub const SUCCEEDED: &str = "Succeeded";
     /// StoreBackup: can be restored from.
@@ -100,6 +102,28 @@ pub mod reason {
     pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
     /// The container ends again and again.
     pub const CONTAINER_FAILING: &str = "ContainerFailing";
+    /// The claim is being deleted, and only the running pod holds it back.
+    pub const VOLUME_CLAIM_DELETING: &str = "VolumeClaimDeleting";
+    /// An object of the Store is being deleted.
+    pub const OBJECT_DELETING: &str = "ObjectDeleting";
+    /// Restarts have not brought about what they were for.
+    pub const RESTART_INEFFECTIVE: &str = "RestartIneffective";
+    /// The running server would not start with the new configuration.
+    pub const CONFIGURATION_REFUSED: &str = "ConfigurationRefused";
+    /// A snapshot that a restart needs has failed.
+    pub const SNAPSHOT_FAILED: &str = "SnapshotFailed";
+    /// Other Stores restart.
+    pub const WAITING_FOR_OTHERS: &str = "WaitingForOthers";
+    /// A field works, and perhaps not as somebody thinks.
+    pub const CHECK_SPEC: &str = "CheckSpec";
+    /// Nothing in the spec looks wrong.
+    pub const NO_WARNINGS: &str = "NoWarnings";
+    /// Looking at the object failed again and again.
+    pub const RECONCILE_FAILED: &str = "ReconcileFailed";
+    /// The server answered something that is not understood.
+    pub const SERVER_ANSWER_INVALID: &str = "ServerAnswerInvalid";
+    /// The BackupLocation names another place than the one that holds the backup.
+    pub const LOCATION_CHANGED: &str = "LocationChanged";
     /// The claim has no volume yet.
     pub const VOLUME_CLAIM_PENDING: &str = "VolumeClaimPending";
     /// The claim has lost its volume.

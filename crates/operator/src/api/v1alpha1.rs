@@ -16,10 +16,12 @@ pub use store::{
     Strategy,
 };
 pub use store_backup::{
-    BackupMethod, BarrierStatus, StoreBackup, StoreBackupSpec, StoreBackupStatus, VolumeSnapshotStatus,
+    BackupMethod, BackupPlace, BarrierStatus, StoreBackup, StoreBackupSpec, StoreBackupStatus,
+    VolumeSnapshotStatus,
 };
 pub use store_status::{
-    BackupSummary, ClaimStatus, JobStatus, PersistenceStatus, RestoreStatus, StoreStatus,
+    BackupSummary, ClaimStatus, JobStatus, PersistenceStatus, PodRestartStatus, RestartCause, RestoreStatus,
+    StoreStatus,
 };
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use serde_json::json;
 
-use super::{Obstacle, Target, Turn, attempt_id, time, uid};
+use super::{Obstacle, Target, Turn, attempt_id, time, uid, whole_second};
 use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{BarrierStatus, StoreBackup, StoreBackupStatus, VolumeSnapshotStatus};
 use crate::context::{Context, ReconcileError, code, volume_snapshot_resource};
@@ -32,6 +32,8 @@ const CLOCK_MARGIN_SECONDS: i64 = 2;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct SnapshotState {
     uid: Option<String>,
+    /// Somebody deletes it, and a finalizer holds it back.
+    is_deleting: bool,
     creation_time: Option<Timestamp>,
     ready_to_use: bool,
     restore_bytes: Option<u64>,
@@ -69,14 +71,29 @@ fn next(status: &StoreBackupStatus, snapshot: Option<&SnapshotState>, now: Times
         // its labels say.
         return if barrier.released { Next::GiveUp } else { Next::Create };
     };
+    if snapshot.is_deleting {
+        return if barrier.released { Next::GiveUp } else { Next::Retry };
+    }
     if barrier.released {
         return if snapshot.ready_to_use { Next::Done } else { Next::AwaitReady };
     }
     match snapshot.creation_time {
         Some(cut) => Next::Release(cut),
-        None if now > barrier.expiry_time.0 => Next::Retry,
+        None if is_over(barrier, now) => Next::Retry,
         None => Next::AwaitCut,
     }
+}
+
+/// Whether the barrier must have ended by itself. Server and operator have clocks of their own, so the time that it lasts
+/// is counted by the operator's clock alone, from when the operator had it.
+fn is_over(barrier: &BarrierStatus, now: Timestamp) -> bool {
+    let end = match &barrier.recorded_time {
+        Some(recorded) => {
+            recorded.0.as_second() + (barrier.expiry_time.0.as_second() - barrier.taken_time.0.as_second())
+        }
+        None => barrier.expiry_time.0.as_second(),
+    };
+    now.as_second() > end
 }
 
 /// Whether a cut at `cut` lies within a barrier that is over.
@@ -115,7 +132,7 @@ pub(super) async fn turn(
             };
             new.attempts = Some(attempt);
             new.instance = Some(target.pod.clone());
-            record_barrier(&mut new, &barrier);
+            record_barrier(&mut new, &barrier, now);
             (reason::TAKING_BARRIER, String::new())
         }
         Next::Create => {
@@ -153,17 +170,7 @@ pub(super) async fn turn(
             retry(ctx, &namespace, &name, state.as_ref(), &mut new).await?
         }
         Next::AwaitReady => (reason::FINISHING_SNAPSHOT, driver_error(state.as_ref())),
-        Next::Done => {
-            new.bytes = state.as_ref().and_then(|state| state.restore_bytes);
-            let verdicts = vec![
-                Verdict::yes(kind::SUCCEEDED, reason::COMPLETED, "cut within a barrier, and ready to use"),
-                Verdict::yes(kind::READY_TO_USE, reason::COMPLETED, ""),
-            ];
-            new.conditions = conditions::merge(&status.conditions, verdicts, backup.metadata.generation, now);
-            new.observed_generation = backup.metadata.generation;
-            let note = Note::normal("BackupSucceeded", format!("VolumeSnapshot {name:?} is ready to use"));
-            return Ok(Ok(Turn::Ended(Box::new(new), note)));
-        }
+        Next::Done => return Ok(Ok(done(backup, &new, state.as_ref(), &name, now))),
         Next::GiveUp => {
             let message = if status.barrier.is_some() {
                 format!("VolumeSnapshot {name:?} was deleted while it was being finished")
@@ -180,6 +187,62 @@ pub(super) async fn turn(
     new.conditions = conditions::merge(&new.conditions, vec![verdict], backup.metadata.generation, now);
     new.observed_generation = backup.metadata.generation;
     Ok(Ok(Turn::Running(Box::new(new))))
+}
+
+/// The end of a backup whose cut is proven and can be used.
+fn done(
+    backup: &StoreBackup,
+    status: &StoreBackupStatus,
+    state: Option<&SnapshotState>,
+    name: &str,
+    now: Timestamp,
+) -> Turn {
+    let mut new = status.clone();
+    new.bytes = state.and_then(|state| state.restore_bytes);
+    let verdicts = vec![
+        Verdict::yes(kind::SUCCEEDED, reason::COMPLETED, "cut within a barrier, and ready to use"),
+        Verdict::yes(kind::READY_TO_USE, reason::COMPLETED, ""),
+    ];
+    new.conditions = conditions::merge(&status.conditions, verdicts, backup.metadata.generation, now);
+    new.observed_generation = backup.metadata.generation;
+    Turn::Ended(
+        Box::new(new),
+        Note::normal("BackupSucceeded", format!("VolumeSnapshot {name:?} is ready to use")),
+    )
+}
+
+/// How a backup stands that is past its deadline: it has ended well when its cut is proven and usable. Begins nothing.
+pub(super) async fn last_look(
+    ctx: &Context,
+    backup: &StoreBackup,
+    status: &StoreBackupStatus,
+    target: &Target,
+    now: Timestamp,
+) -> Result<Option<Turn>, ReconcileError> {
+    let namespace = backup.namespace().unwrap_or_default();
+    let name = snapshot_name(backup, status)?;
+    let live = ctx.volume_snapshots(&namespace).get_opt(&name).await.map_err(ReconcileError::call(
+        "read",
+        "VolumeSnapshot",
+        &name,
+    ))?;
+    let state = live.as_ref().map(read_state);
+    let mut new = status.clone();
+    match next(status, state.as_ref(), now) {
+        Next::Done => {}
+        Next::Release(cut)
+            if state.as_ref().is_some_and(|state| state.ready_to_use)
+                && matches!(release(ctx, target, status, cut).await, Ok(true)) =>
+        {
+            if let Some(barrier) = &mut new.barrier {
+                barrier.released = true;
+            }
+            new.volume_snapshots =
+                vec![VolumeSnapshotStatus { name: name.clone(), creation_time: Some(Time(cut)) }];
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(done(backup, &new, state.as_ref(), &name, now)))
 }
 
 /// Releases the barrier; true when the cut is proven to lie within it.
@@ -276,7 +339,7 @@ fn snapshot_name(backup: &StoreBackup, status: &StoreBackupStatus) -> Result<Str
     Ok(names::volume_snapshot(&backup.name_any(), &uid(backup)?, status.attempts.unwrap_or(1)))
 }
 
-fn record_barrier(status: &mut StoreBackupStatus, barrier: &Barrier) {
+fn record_barrier(status: &mut StoreBackupStatus, barrier: &Barrier, now: Timestamp) {
     status.store_id = Some(barrier.store_id.clone());
     status.epoch = Some(barrier.epoch);
     status.offset = Some(barrier.offset);
@@ -285,13 +348,14 @@ fn record_barrier(status: &mut StoreBackupStatus, barrier: &Barrier) {
         token: barrier.token.clone(),
         taken_time: time(barrier.taken_ms),
         expiry_time: time(barrier.expires_ms),
+        recorded_time: Some(Time(whole_second(now))),
         released: false,
     });
 }
 
 fn build(backup: &StoreBackup, status: &StoreBackupStatus, name: &str, namespace: &str) -> DynamicObject {
     let store = &backup.spec.store_ref.name;
-    let mut labels = names::labels(store);
+    let mut labels = names::data_labels(store);
     let mut label = |key: &str, value: String| labels.insert(key.to_owned(), value);
     label(names::key::STORE_ID, status.store_id.clone().unwrap_or_default());
     label(names::key::EPOCH, status.epoch.unwrap_or_default().to_string());
@@ -305,6 +369,8 @@ fn build(backup: &StoreBackup, status: &StoreBackupStatus, name: &str, namespace
     }));
     // No owner: deleting the StoreBackup leaves the data.
     object.metadata.labels = Some(labels);
+    let keep = names::KEEP_ANNOTATIONS.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    object.metadata.annotations = Some(keep.collect());
     object
 }
 
@@ -312,6 +378,7 @@ fn read_state(object: &DynamicObject) -> SnapshotState {
     let status = &object.data["status"];
     SnapshotState {
         uid: object.uid(),
+        is_deleting: object.metadata.deletion_timestamp.is_some(),
         creation_time: status["creationTime"].as_str().and_then(|text| text.parse().ok()),
         ready_to_use: status["readyToUse"].as_bool().unwrap_or(false),
         restore_bytes: status["restoreSize"]
@@ -343,6 +410,7 @@ mod tests {
                 token: "t".into(),
                 taken_time: Time(at(0)),
                 expiry_time: Time(at(expiry)),
+                recorded_time: None,
                 released,
             }),
             ..StoreBackupStatus::default()
@@ -368,6 +436,26 @@ mod tests {
         check(status(Some(1), Some((100, true))), Some(snapshot(Some(10), false)), Next::AwaitReady);
         check(status(Some(1), Some((100, true))), Some(snapshot(Some(10), true)), Next::Done);
         check(status(Some(1), Some((100, true))), None, Next::GiveUp);
+    }
+
+    #[test]
+    fn an_operator_whose_clock_is_ahead_waits_for_the_cut_all_the_same() {
+        // The server took it at 0 and lets go at 120; the operator had it at 150 by a clock that is 2.5 minutes ahead.
+        let mut status = status(Some(1), Some((120, false)));
+        status.barrier.as_mut().unwrap().recorded_time = Some(Time(at(150)));
+        let uncut = snapshot(None, false);
+        assert_eq!(next(&status, Some(&uncut), at(200)), Next::AwaitCut);
+        assert_eq!(next(&status, Some(&uncut), at(271)), Next::Retry);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_being_deleted_is_no_backup() {
+        let deleting = |released| {
+            let gone = SnapshotState { is_deleting: true, ..snapshot(Some(10), true) };
+            next(&status(Some(1), Some((100, released))), Some(&gone), at(50))
+        };
+        assert_eq!(deleting(false), Next::Retry);
+        assert_eq!(deleting(true), Next::GiveUp);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Instant;
 
 use holdfast_contract::record::StoreRecord;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
@@ -17,10 +18,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::build::{Desired, claim, secret};
-use super::facts::{Children, Facts};
+use super::facts::Facts;
 use super::observe::{NamedKind, endpoint};
+use super::ownership::{Verified, VerifiedChildren, verify_children};
 use super::plan::identity::Known;
-use super::plan::{ChildKind, Step};
+use super::plan::{ChildKind, Hold, Plan, Recording, Step};
+use super::status::pod_is_ready;
 use super::validate::ValidatedStore;
 use crate::api::conditions::reason;
 use crate::api::v1alpha1::{Store, StoreStatus};
@@ -31,55 +34,116 @@ use crate::names;
 /// Characters of a password or token: over 256 bits.
 const SECRET_LEN: usize = 48;
 
-/// What a step came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Applied {
-    /// Something changed, or may have.
-    Changed,
-    /// Objects were applied and were so already.
-    Nothing,
+/// What was done: only [`apply`] makes one, and the status takes nothing else, so that no status is written past it.
+#[derive(Debug)]
+pub struct Applied {
+    plan: Plan,
+    unchanged: Vec<ChildKind>,
+}
+
+impl Applied {
+    /// The plan as it was carried out: without its step when the API refused that.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The objects that were applied and were so already, if nothing else was done.
+    pub(super) fn unchanged(&self) -> &[ChildKind] {
+        &self.unchanged
+    }
+
+    /// As if `plan` had been carried out: for golden files, which show what would be said then.
+    #[must_use]
+    pub fn preview(plan: Plan) -> Self {
+        Self { plan, unchanged: Vec::new() }
+    }
 }
 
 /// Everything that a step may need.
 pub(super) struct Work<'a> {
     pub(super) store: &'a Store,
-    pub(super) valid: &'a ValidatedStore,
+    /// Absent when the spec is refused; then there is no step.
+    pub(super) valid: Option<&'a ValidatedStore>,
     pub(super) known: Option<&'a Known>,
     pub(super) desired: Option<&'a Desired>,
     pub(super) facts: &'a Facts,
 }
 
-/// Does `step`.
+/// Carries out `plan`: its step, if there is one.
 /// # Errors
-/// The API refused, did not answer, or another writer was faster.
-pub(super) async fn apply(ctx: &Context, work: &Work<'_>, step: &Step) -> Result<Applied, ReconcileError> {
+/// The API did not answer, or another writer was faster. A refusal becomes a hold.
+pub(super) async fn apply(ctx: &Context, work: &Work<'_>, mut plan: Plan) -> Result<Applied, ReconcileError> {
+    let (Some(step), Some(valid)) = (plan.step.clone(), work.valid) else {
+        plan.step = None;
+        return Ok(Applied { plan, unchanged: Vec::new() });
+    };
+    let hold = match take(ctx, work, valid, &step).await {
+        Ok(Outcome::Changed) => return Ok(Applied { plan, unchanged: Vec::new() }),
+        Ok(Outcome::Unchanged(unchanged)) => return Ok(Applied { plan, unchanged }),
+        Ok(Outcome::Held(hold)) => hold,
+        Err(error) => match error.refusal() {
+            Some(message) => Hold::stalled(reason::API_REFUSED, message),
+            None => return Err(error),
+        },
+    };
+    plan.step = None;
+    plan.holds.insert(0, hold);
+    Ok(Applied { plan, unchanged: Vec::new() })
+}
+
+/// What a step came to.
+enum Outcome {
+    /// Something changed, or may have.
+    Changed,
+    /// These objects were applied and were so already.
+    Unchanged(Vec<ChildKind>),
+    /// Not done, for this.
+    Held(Hold),
+}
+
+async fn take(
+    ctx: &Context,
+    work: &Work<'_>,
+    valid: &ValidatedStore,
+    step: &Step,
+) -> Result<Outcome, ReconcileError> {
     match step {
-        Step::RecordIdentity { .. }
-        | Step::RecordEpoch { .. }
-        | Step::RecordClaim(_)
-        | Step::RecordRestore(_)
-        | Step::DropRestore => record(ctx, work, step).await?,
+        Step::Record(recording) => record(ctx, work, recording).await?,
         Step::SetFinalizer(wanted) => set_finalizer(ctx, work.store, *wanted).await?,
-        Step::AdoptClaim => adopt_claim(ctx, work).await?,
-        Step::CreateAuth => create_auth(ctx, work).await?,
+        Step::AdoptClaim => adopt_claim(ctx, work, valid).await?,
+        Step::ProtectClaim => protect_claim(ctx, work, valid).await?,
+        Step::CreateAuth => create_auth(ctx, work, valid).await?,
         Step::Apply(kinds) => {
-            let Some(desired) = work.desired else { return Ok(Applied::Nothing) };
-            return apply_children(ctx, &work.valid.namespace, desired, kinds, &work.facts.children).await;
+            let Some(desired) = work.desired else { return Ok(Outcome::Unchanged(kinds.clone())) };
+            return match verify_children(work.store, &work.facts.children) {
+                Ok(live) => apply_children(ctx, &valid.namespace, desired, kinds, &live).await,
+                Err(hold) => Ok(Outcome::Held(hold)),
+            };
         }
-        Step::CreateClaim { data_source } => create_claim(ctx, work, data_source.as_deref()).await?,
+        Step::CreateClaim { data_source } => create_claim(ctx, work, valid, data_source.as_deref()).await?,
         Step::SendRecord(record) => send_record(ctx, work, record).await,
-        Step::RestartPod { uid, resource_version, why } => {
-            restart_pod(ctx, work, uid, resource_version, why).await?;
+        Step::SaveSnapshot => save_snapshot(ctx, work).await,
+        Step::RestartPod { uid, resource_version, grace_seconds, why } => {
+            // A server that serves nobody has nothing to lose, and the restart may be what mends it.
+            let serves = work.facts.pod.as_ref().is_some_and(pod_is_ready);
+            if serves && let Err(other) = ctx.restarts.enter(&valid.namespace, &valid.name, Instant::now()) {
+                return Ok(Outcome::Held(Hold::waiting(
+                    reason::WAITING_FOR_OTHERS,
+                    format!("{why}; the restart waits until Store {other} is ready again"),
+                )));
+            }
+            restart_pod(ctx, work, valid, uid, resource_version, *grace_seconds, why).await?;
         }
     }
-    Ok(Applied::Changed)
+    Ok(Outcome::Changed)
 }
 
 /// Writes intent or knowledge into the status. The version of the object that the decision was made upon is a
 /// precondition: a second operator, or an older view, changes nothing.
-async fn record(ctx: &Context, work: &Work<'_>, step: &Step) -> Result<(), ReconcileError> {
+async fn record(ctx: &Context, work: &Work<'_>, recording: &Recording) -> Result<(), ReconcileError> {
     let mut status = work.store.status.clone().unwrap_or_default();
-    let note = record_in(&mut status, step, Timestamp::now());
+    let note = record_in(&mut status, recording, Timestamp::now());
     replace_status(ctx, work.store, status).await?;
     if let Some(note) = note {
         tracing::info!(reason = note.reason, note = note.text, "recorded");
@@ -88,9 +152,9 @@ async fn record(ctx: &Context, work: &Work<'_>, step: &Step) -> Result<(), Recon
     Ok(())
 }
 
-fn record_in(status: &mut StoreStatus, step: &Step, now: Timestamp) -> Option<Note> {
-    match step {
-        Step::RecordIdentity { store_id: Some(id), epoch } => {
+fn record_in(status: &mut StoreStatus, recording: &Recording, now: Timestamp) -> Option<Note> {
+    match recording {
+        Recording::Identity { store_id: Some(id), epoch } => {
             status.store_id = Some(id.clone());
             status.epoch = *epoch;
             Some(Note::normal(
@@ -98,13 +162,13 @@ fn record_in(status: &mut StoreStatus, step: &Step, now: Timestamp) -> Option<No
                 format!("the data is that of {id}, epoch {}", epoch.unwrap_or(0)),
             ))
         }
-        Step::RecordIdentity { store_id: None, .. } => {
+        Recording::Identity { store_id: None, .. } => {
             let id = uuid::Uuid::new_v4().to_string();
             let note = Note::normal("IdentityChosen", format!("the data of this Store is called {id}"));
             status.store_id = Some(id);
             Some(note)
         }
-        Step::RecordEpoch { epoch, completes_restore } => {
+        Recording::Epoch { epoch, completes_restore } => {
             status.epoch = Some(*epoch);
             if !completes_restore {
                 return Some(Note::normal("EpochRecorded", format!("the volume holds epoch {epoch}")));
@@ -117,7 +181,7 @@ fn record_in(status: &mut StoreStatus, step: &Step, now: Timestamp) -> Option<No
             status.last_restore = restore;
             Some(Note::normal("RestoreCompleted", format!("backup {path:?} is restored as epoch {epoch}")))
         }
-        Step::RecordClaim(claim) => {
+        Recording::Claim(claim) => {
             let before = status.claim.replace(claim.clone());
             before.map(|before| {
                 Note::normal(
@@ -129,7 +193,7 @@ fn record_in(status: &mut StoreStatus, step: &Step, now: Timestamp) -> Option<No
                 )
             })
         }
-        Step::RecordRestore(restore) => {
+        Recording::Restore(restore) => {
             let note = Note::warning(
                 "RestorePlanned",
                 format!(
@@ -142,20 +206,19 @@ fn record_in(status: &mut StoreStatus, step: &Step, now: Timestamp) -> Option<No
             status.restore = Some(restore);
             Some(note)
         }
-        Step::DropRestore => {
+        Recording::DropRestore => {
             let dropped = status.restore.take()?;
             Some(Note::normal(
                 "RestoreDropped",
                 format!("the volume is back; backup {:?} is not restored", dropped.backup_path),
             ))
         }
-        Step::SetFinalizer(_)
-        | Step::AdoptClaim
-        | Step::CreateAuth
-        | Step::Apply(_)
-        | Step::CreateClaim { .. }
-        | Step::SendRecord(_)
-        | Step::RestartPod { .. } => None,
+        Recording::Restart(restart) => {
+            let mut restart = restart.clone();
+            restart.start_time = whole_second(restart.start_time.0);
+            status.last_pod_restart = Some(restart);
+            None
+        }
     }
 }
 
@@ -204,11 +267,15 @@ pub(super) async fn set_finalizer(ctx: &Context, store: &Store, wanted: bool) ->
     Ok(())
 }
 
-async fn adopt_claim(ctx: &Context, work: &Work<'_>) -> Result<(), ReconcileError> {
+async fn adopt_claim(ctx: &Context, work: &Work<'_>, valid: &ValidatedStore) -> Result<(), ReconcileError> {
     let Some(claim) = &work.facts.claim else { return Ok(()) };
     let name = claim.name_any();
-    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &work.valid.namespace);
-    let annotations = BTreeMap::from([(names::key::STORE_UID, work.valid.uid.as_str())]);
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &valid.namespace);
+    let former = claim::former_owners(claim, &valid.uid).join(",");
+    let annotations = BTreeMap::from([
+        (names::key::STORE_UID, valid.uid.as_str()),
+        (names::key::FORMER_STORE_UIDS, former.as_str()),
+    ]);
     let patch =
         json!({"metadata": {"annotations": annotations, "resourceVersion": claim.resource_version()}});
     api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(ReconcileError::call(
@@ -220,15 +287,38 @@ async fn adopt_claim(ctx: &Context, work: &Work<'_>) -> Result<(), ReconcileErro
     Ok(())
 }
 
-async fn create_auth(ctx: &Context, work: &Work<'_>) -> Result<(), ReconcileError> {
+/// Marks the claim for GitOps tools as something to leave alone.
+async fn protect_claim(ctx: &Context, work: &Work<'_>, valid: &ValidatedStore) -> Result<(), ReconcileError> {
+    let Some(claim) = &work.facts.claim else { return Ok(()) };
+    let name = claim.name_any();
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &valid.namespace);
+    // What a person has put there stays.
+    let annotations: BTreeMap<&str, &str> = names::KEEP_ANNOTATIONS
+        .into_iter()
+        .filter(|(key, _)| !claim.annotations().contains_key(*key))
+        .collect();
+    let labels = json!({names::INSTANCE_LABEL: null});
+    let patch = json!({"metadata": {
+        "annotations": annotations, "labels": labels, "resourceVersion": claim.resource_version(),
+    }});
+    api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(ReconcileError::call(
+        "mark",
+        "PersistentVolumeClaim",
+        &name,
+    ))?;
+    Ok(())
+}
+
+async fn create_auth(ctx: &Context, work: &Work<'_>, valid: &ValidatedStore) -> Result<(), ReconcileError> {
     let random = || Alphanumeric.sample_string(&mut rand::rng(), SECRET_LEN);
-    let new = secret::build(work.valid, random(), random());
-    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &work.valid.namespace);
-    let name = names::auth_secret(&work.valid.name);
+    let new = secret::build(valid, random(), random());
+    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &valid.namespace);
+    let name = names::auth_secret(&valid.name);
     let created = api.create(&post_params(), &new).await;
     if ignore(created, 409, "create", "Secret", &name)? && work.facts.children.stateful_set.is_some() {
-        let text =
-            format!("Secret {name:?} was gone; it is made anew with another password, and the pod restarts");
+        let text = format!(
+            "Secret {name:?} was gone; it is created again with another password, and the pod restarts"
+        );
         ctx.events.publish(work.store, Note::warning("AuthSecretRecreated", text)).await;
     }
     Ok(())
@@ -237,12 +327,13 @@ async fn create_auth(ctx: &Context, work: &Work<'_>) -> Result<(), ReconcileErro
 async fn create_claim(
     ctx: &Context,
     work: &Work<'_>,
+    valid: &ValidatedStore,
     data_source: Option<&str>,
 ) -> Result<(), ReconcileError> {
-    let (Some(storage), Some(known)) = (&work.valid.storage, work.known) else { return Ok(()) };
-    let new = claim::build(work.valid, storage, &known.store_id, data_source);
-    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &work.valid.namespace);
-    let name = names::claim(&work.valid.name);
+    let (Some(storage), Some(known)) = (&valid.storage, work.known) else { return Ok(()) };
+    let new = claim::build(valid, storage, &known.store_id, data_source);
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &valid.namespace);
+    let name = names::claim(&valid.name);
     let created = api.create(&post_params(), &new).await;
     if ignore(created, 409, "create", "PersistentVolumeClaim", &name)? {
         let text = match data_source {
@@ -278,21 +369,32 @@ async fn send_record(ctx: &Context, work: &Work<'_>, record: &StoreRecord) {
     }
 }
 
+async fn save_snapshot(ctx: &Context, work: &Work<'_>) {
+    let Some(endpoint) = endpoint(&work.facts.children, work.facts.pod.as_ref()) else { return };
+    match ctx.servers.save_snapshot(&endpoint).await {
+        Ok(_) => tracing::info!("a snapshot is asked for before the restart"),
+        Err(error) => tracing::warn!(%error, "no snapshot before the restart"),
+    }
+}
+
 /// Deletes the pod that was looked at, and no other: UID and version are preconditions.
 async fn restart_pod(
     ctx: &Context,
     work: &Work<'_>,
+    valid: &ValidatedStore,
     uid: &str,
     resource_version: &str,
+    grace_seconds: u32,
     why: &str,
 ) -> Result<(), ReconcileError> {
-    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &work.valid.namespace);
-    let name = names::pod(&work.valid.name);
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &valid.namespace);
+    let name = names::pod(&valid.name);
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(uid.to_owned()),
             resource_version: Some(resource_version.to_owned()),
         }),
+        grace_period_seconds: Some(grace_seconds),
         ..DeleteParams::default()
     };
     let deleted = api.delete(&name, &params).await;
@@ -308,33 +410,42 @@ async fn apply_children(
     namespace: &str,
     desired: &Desired,
     kinds: &[ChildKind],
-    live: &Children,
-) -> Result<Applied, ReconcileError> {
-    let mut outcome = Applied::Nothing;
+    live: &VerifiedChildren<'_>,
+) -> Result<Outcome, ReconcileError> {
+    let Desired {
+        service_account,
+        record,
+        config,
+        service,
+        headless_service,
+        pdb,
+        stateful_set,
+        config_sha256: _,
+        template_hash: _,
+    } = desired;
+    let mut unchanged = Vec::new();
     for kind in kinds {
         let changed = match kind {
             ChildKind::ServiceAccount => {
-                patch(ctx, namespace, &desired.service_account, live.service_account.as_ref()).await?
+                patch(ctx, namespace, service_account, &live.service_account).await?
             }
-            ChildKind::Record => match &desired.record {
-                Some(record) => patch(ctx, namespace, record, live.record.as_ref()).await?,
+            ChildKind::Record => match record {
+                Some(record) => patch(ctx, namespace, record, &live.record).await?,
                 None => false,
             },
-            ChildKind::Config => patch(ctx, namespace, &desired.config, live.config.as_ref()).await?,
-            ChildKind::Service => patch(ctx, namespace, &desired.service, live.service.as_ref()).await?,
+            ChildKind::Config => patch(ctx, namespace, config, &live.config).await?,
+            ChildKind::Service => patch(ctx, namespace, service, &live.service).await?,
             ChildKind::HeadlessService => {
-                patch(ctx, namespace, &desired.headless_service, live.headless_service.as_ref()).await?
+                patch(ctx, namespace, headless_service, &live.headless_service).await?
             }
-            ChildKind::Pdb => patch(ctx, namespace, &desired.pdb, live.pdb.as_ref()).await?,
-            ChildKind::StatefulSet => {
-                patch(ctx, namespace, &desired.stateful_set, live.stateful_set.as_ref()).await?
-            }
+            ChildKind::Pdb => patch(ctx, namespace, pdb, &live.pdb).await?,
+            ChildKind::StatefulSet => patch(ctx, namespace, stateful_set, &live.stateful_set).await?,
         };
-        if changed {
-            outcome = Applied::Changed;
+        if !changed {
+            unchanged.push(*kind);
         }
     }
-    Ok(outcome)
+    Ok(if unchanged.len() == kinds.len() { Outcome::Unchanged(unchanged) } else { Outcome::Changed })
 }
 
 /// Applies one object; true when that changed it.
@@ -342,7 +453,7 @@ async fn patch<K>(
     ctx: &Context,
     namespace: &str,
     desired: &K,
-    live: Option<&K>,
+    live: &Verified<'_, K>,
 ) -> Result<bool, ReconcileError>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + NamedKind,
@@ -350,14 +461,23 @@ where
 {
     let name = desired.name_any();
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    // One field manager, by force: what the operator sets is the operator's; everything else is left alone.
-    let params = PatchParams::apply(names::FIELD_MANAGER).force();
-    let applied = api.patch(&name, &params, &Patch::Apply(desired)).await.map_err(ReconcileError::call(
+    let mut desired = desired.clone();
+    // One field manager, by force: what the operator sets is the operator's; everything else is left alone. But only on the
+    // object that was found to be ours: another one of that name has another UID, and none is there to be forced yet.
+    let params = PatchParams::apply(names::FIELD_MANAGER);
+    let params = match live.live() {
+        Some(live) => {
+            desired.meta_mut().uid.clone_from(&live.meta().uid);
+            params.force()
+        }
+        None => params,
+    };
+    let applied = api.patch(&name, &params, &Patch::Apply(&desired)).await.map_err(ReconcileError::call(
         "apply",
         K::KIND_NAME,
         &name,
     ))?;
-    let changed = live.map(|live| live.meta().resource_version.clone())
+    let changed = live.live().map(|live| live.meta().resource_version.clone())
         != Some(applied.meta().resource_version.clone());
     if changed {
         tracing::info!(kind = K::KIND_NAME, name, "applied");

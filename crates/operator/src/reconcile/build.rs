@@ -12,9 +12,8 @@ pub mod stateful_set;
 use std::fmt::Write as _;
 
 use holdfast_contract::record::StoreRecord;
-use k8s_openapi::Metadata;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource as _;
@@ -34,6 +33,8 @@ pub struct Inputs {
     pub auth_revision: String,
     /// Locations whose credentials the pod needs, sorted by name.
     pub locations: Vec<MountedLocation>,
+    /// Claim templates of the StatefulSet that is there: they can never change, however a newer operator would write them.
+    pub claim_templates: Option<Vec<PersistentVolumeClaim>>,
 }
 
 /// A location whose credentials the pod mounts.
@@ -84,24 +85,16 @@ pub fn build(store: &ValidatedStore, inputs: &Inputs) -> Desired {
         .cloned()
         .unwrap_or_default();
     Desired {
-        service_account: stamp(rbac::build_service_account(store)),
-        record: inputs.record.as_ref().map(|record| stamp(config_map::build_record(store, record))),
-        config: stamp(config_map::build_config(store, config)),
-        service: stamp(service::build(store)),
-        headless_service: stamp(service::build_headless(store)),
-        pdb: stamp(pdb::build(store)),
-        stateful_set: stamp(stateful_set),
+        service_account: rbac::build_service_account(store),
+        record: inputs.record.as_ref().map(|record| config_map::build_record(store, record)),
+        config: config_map::build_config(store, config),
+        service: service::build(store),
+        headless_service: service::build_headless(store),
+        pdb: pdb::build(store),
+        stateful_set,
         config_sha256,
         template_hash,
     }
-}
-
-/// Notes in `object` what it is, so that a later look finds fields that are no longer asked for.
-fn stamp<K: Metadata<Ty = ObjectMeta> + Serialize>(mut object: K) -> K {
-    let hash = digest(&object);
-    let annotations = object.metadata_mut().annotations.get_or_insert_default();
-    annotations.insert(names::key::DESIRED_HASH.to_owned(), hash);
-    object
 }
 
 /// Metadata of an object that is owned by `store` and deleted with it.

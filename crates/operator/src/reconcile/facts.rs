@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_contract::control::{ServerState, ServerStatus};
+use holdfast_contract::control::{ConfigCheck, ServerState, ServerStatus};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -20,6 +20,9 @@ pub struct Facts {
     pub pod: Option<Pod>,
     /// What the server says of itself.
     pub server: ServerFact,
+    /// What the running server says of the configuration that the spec yields; asked only when it runs with
+    /// another one, and absent when the server cannot tell.
+    pub config_check: Option<ConfigCheck>,
     /// The source that bootstrap names; read only while the Store has no epoch.
     pub source: SourceFact,
     /// The locations that spec, status and record name; absent values are missing objects.
@@ -69,6 +72,13 @@ pub enum ServerFact {
     Unreachable(String),
     /// It refused the operator's token.
     Unauthorized(String),
+    /// It refused the question for another reason, or its answer is not understood.
+    Refused {
+        /// PascalCase reason.
+        reason: String,
+        /// A sentence for people.
+        message: String,
+    },
     /// It answered.
     Status(Box<ServerStatus>),
 }
@@ -79,7 +89,10 @@ impl ServerFact {
     pub fn status(&self) -> Option<&ServerStatus> {
         match self {
             ServerFact::Status(status) => Some(status),
-            ServerFact::Absent | ServerFact::Unreachable(_) | ServerFact::Unauthorized(_) => None,
+            ServerFact::Absent
+            | ServerFact::Unreachable(_)
+            | ServerFact::Unauthorized(_)
+            | ServerFact::Refused { .. } => None,
         }
     }
 
@@ -120,6 +133,10 @@ pub struct SnapshotFact {
     pub offset: Option<u64>,
     /// `status.readyToUse`.
     pub ready_to_use: bool,
+    /// `status.restoreSize` in bytes.
+    pub restore_bytes: Option<u64>,
+    /// It is being deleted.
+    pub is_deleting: bool,
     /// `status.error.message`.
     pub error: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What must be done before a Store may vanish. Bounded: two calls, no waiting for anything that the same deletion
+//! What must be done before a Store may vanish. Bounded: a dozen calls, no waiting for anything that the same deletion
 //! removes.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -6,6 +6,8 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, Preconditions};
 
 use super::apply::set_finalizer;
+use super::observe::read_children;
+use super::ownership::is_orphaned;
 use super::plan::has_finalizer;
 use crate::api::v1alpha1::{DeletionPolicy, Store};
 use crate::context::{Context, ReconcileError, code};
@@ -23,11 +25,25 @@ pub(super) async fn finalize(ctx: &Context, store: &Store) -> Result<(), Reconci
     if !has_finalizer(&store.metadata) {
         return Ok(());
     }
-    let is_orphaned = store.finalizers().iter().any(|finalizer| finalizer == ORPHAN_FINALIZER);
-    if store.spec.deletion_policy == DeletionPolicy::DeleteVolumes && !is_orphaned {
-        delete_claim(ctx, store).await?;
+    if store.spec.deletion_policy == DeletionPolicy::DeleteVolumes {
+        if is_to_be_kept(ctx, store).await? {
+            let text = "the Store is deleted with --cascade=orphan: its objects and its claim stay";
+            ctx.events.publish(store, Note::normal("ClaimKept", text)).await;
+        } else {
+            delete_claim(ctx, store).await?;
+        }
     }
     set_finalizer(ctx, store, false).await
+}
+
+/// Whether everything of the Store is to stay. The garbage collector takes its finalizer away as soon as it has let the
+/// children go, so an operator that was away for a moment sees only these.
+async fn is_to_be_kept(ctx: &Context, store: &Store) -> Result<bool, ReconcileError> {
+    if store.finalizers().iter().any(|finalizer| finalizer == ORPHAN_FINALIZER) {
+        return Ok(true);
+    }
+    let children = read_children(ctx, &store.namespace().unwrap_or_default(), &store.name_any()).await?;
+    Ok(is_orphaned(store, &children))
 }
 
 /// Deletes the claim of this very Store, as it was looked at a moment ago.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
+use holdfast_contract::control::{ConfigCheck, ConfigCheckRequest};
 use holdfast_contract::ports;
 use holdfast_contract::record::{Origin, reason as held};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
@@ -13,11 +14,13 @@ use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use super::build::{config_map, secret};
+use super::build::{config_map, secret, server_config, sha256_hex};
 use super::facts::{Children, Facts, ServerFact, SnapshotFact, SourceFact};
+use super::ownership::is_store_pod;
 use super::plan::identity::{bucket_of, location_of_dir};
 use super::status::pod_is_ready;
 use super::validate::{Source, ValidatedStore};
+use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{BackupLocation, BackupMethod, OnVolumeLoss, Store, StoreBackup};
 use crate::context::{Context, ReconcileError, code};
 use crate::names;
@@ -36,33 +39,12 @@ pub async fn observe(
 ) -> Result<Facts, ReconcileError> {
     let namespace = store.namespace().unwrap_or_default();
     let name = store.name_any();
-    let (
-        service_account,
-        record,
-        config,
-        auth,
-        service,
-        headless_service,
-        pdb,
-        stateful_set,
-        claim,
-        pod,
-        backups,
-    ) = tokio::try_join!(
-        read(ctx, &namespace, names::service_account(&name)),
-        read(ctx, &namespace, names::record(&name)),
-        read(ctx, &namespace, names::config(&name)),
-        read(ctx, &namespace, names::auth_secret(&name)),
-        read(ctx, &namespace, names::stateful_set(&name)),
-        read(ctx, &namespace, names::headless_service(&name)),
-        read(ctx, &namespace, names::stateful_set(&name)),
-        read(ctx, &namespace, names::stateful_set(&name)),
+    let (children, claim, pod, backups) = tokio::try_join!(
+        read_children(ctx, &namespace, &name),
         read::<PersistentVolumeClaim>(ctx, &namespace, names::claim(&name)),
         read::<Pod>(ctx, &namespace, names::pod(&name)),
         backups_of(ctx, &namespace, &name),
     )?;
-    let children =
-        Children { service_account, record, config, auth, service, headless_service, pdb, stateful_set };
     let server = ask_server(ctx, &children, pod.as_ref()).await;
     let mut facts = Facts { children, claim, pod, server, backups, ..Facts::default() };
     if let Some(valid) = valid {
@@ -70,14 +52,37 @@ pub async fn observe(
         facts.locations = read_locations(ctx, store, valid, &facts).await?;
         read_adoption(ctx, store, valid, &mut facts).await?;
         facts.latest_backup = read_latest_backup(ctx, store, valid, &facts).await?;
+        facts.config_check = check_config(ctx, valid, &facts).await;
     }
     read_warnings(ctx, &namespace, &mut facts).await?;
     Ok(facts)
 }
 
+/// Reads the owned objects of the Store `name`.
+/// # Errors
+/// The API did not answer.
+pub(super) async fn read_children(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Children, ReconcileError> {
+    let (service_account, record, config, auth, service, headless_service, pdb, stateful_set) = tokio::try_join!(
+        read(ctx, namespace, names::service_account(name)),
+        read(ctx, namespace, names::record(name)),
+        read(ctx, namespace, names::config(name)),
+        read(ctx, namespace, names::auth_secret(name)),
+        read(ctx, namespace, names::stateful_set(name)),
+        read(ctx, namespace, names::headless_service(name)),
+        read(ctx, namespace, names::stateful_set(name)),
+        read(ctx, namespace, names::stateful_set(name)),
+    )?;
+    Ok(Children { service_account, record, config, auth, service, headless_service, pdb, stateful_set })
+}
+
 /// The endpoint of the server in `pod`, when there is a server to ask.
 pub(crate) fn endpoint(children: &Children, pod: Option<&Pod>) -> Option<Endpoint> {
-    let status = pod?.status.as_ref()?;
+    // A stranger's pod of that name must not be told the token.
+    let status = pod.filter(|pod| is_store_pod(pod))?.status.as_ref()?;
     let is_running = status.container_statuses.iter().flatten().any(|container| {
         container.name == names::SERVER_CONTAINER
             && container.state.as_ref().is_some_and(|state| state.running.is_some())
@@ -92,7 +97,31 @@ async fn ask_server(ctx: &Context, children: &Children, pod: Option<&Pod>) -> Se
     match ctx.servers.status(&endpoint).await {
         Ok(status) => ServerFact::Status(Box::new(status)),
         Err(error @ ServerError::Unauthorized { .. }) => ServerFact::Unauthorized(error.to_string()),
-        Err(error) => ServerFact::Unreachable(error.to_string()),
+        Err(error @ ServerError::Unreachable { .. }) => ServerFact::Unreachable(error.to_string()),
+        Err(error @ (ServerError::Refused { .. } | ServerError::Malformed { .. })) => {
+            ServerFact::Refused { reason: error.reason().to_owned(), message: error.to_string() }
+        }
+    }
+}
+
+/// Asks the running server whether it would start with the configuration that the spec yields, before anything is written
+/// for it. A server of another image may read another language, and one of an earlier version cannot tell.
+async fn check_config(ctx: &Context, valid: &ValidatedStore, facts: &Facts) -> Option<ConfigCheck> {
+    let text = server_config::render(valid);
+    let running = facts.server.status()?;
+    let runs_image = facts.pod.as_ref()?.spec.as_ref()?.containers.iter().any(|container| {
+        container.name == names::SERVER_CONTAINER && container.image.as_ref() == Some(&valid.image)
+    });
+    if running.config_sha256 == sha256_hex(text.as_bytes()) || !runs_image {
+        return None;
+    }
+    let endpoint = endpoint(&facts.children, facts.pod.as_ref())?;
+    match ctx.servers.check_config(&endpoint, &ConfigCheckRequest { text }).await {
+        Ok(check) => Some(check),
+        Err(error) => {
+            tracing::info!(%error, "configuration not checked before it is applied");
+            None
+        }
     }
 }
 
@@ -176,6 +205,10 @@ async fn read_snapshot(ctx: &Context, namespace: &str, name: &str) -> Result<Sou
                 epoch: label(names::key::EPOCH).and_then(|text| text.parse().ok()),
                 offset: label(names::key::OFFSET).and_then(|text| text.parse().ok()),
                 ready_to_use: status["readyToUse"].as_bool().unwrap_or(false),
+                restore_bytes: status["restoreSize"]
+                    .as_str()
+                    .and_then(|text| Quantity(text.to_owned()).bytes().ok()),
+                is_deleting: object.metadata.deletion_timestamp.is_some(),
                 error: status["error"]["message"].as_str().map(str::to_owned),
             })))
         }

@@ -3,7 +3,8 @@
 //! ```text
 //!   facts + status ── identity::identify ──▶ whose data, which epoch, what fills the volume   (or a step, or a stop)
 //!                                                   │ build
-//!   desired + facts ── next_step ──▶ finalizer → Secret → objects → claim → StatefulSet → record to server → restart
+//!   desired + facts ── next_step ──▶ finalizer → Secret → objects → claim → StatefulSet → record to server
+//!                                      → restart: recorded → snapshot where nothing else keeps the data → pod deleted
 //! ```
 //!
 //! Order matters: what is irreversible is recorded before it is done, the status before the ConfigMap, the ConfigMap
@@ -13,48 +14,37 @@
 pub mod identity;
 
 use holdfast_contract::control::{ServerState, ServerStatus};
-use holdfast_contract::record::{StoreRecord, reason as held};
+use holdfast_contract::record::{Origin, StoreRecord, reason as held};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Serialize;
-use serde_json::Value;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
 
-use super::build::{Desired, secret};
+use super::build::stateful_set::locations_of;
+use super::build::{Desired, Inputs, MountedLocation, build, claim, secret};
 use super::facts::{Facts, ServerFact};
-use super::validate::ValidatedStore;
+use super::managed;
+use super::ownership::{is_pod_of, vanishing};
+use super::validate::{Refusal, ValidatedStore};
 use crate::api::conditions::reason;
-use crate::api::quantity::Quantity;
-use crate::api::v1alpha1::{ClaimStatus, DeletionPolicy, RestoreStatus, Store};
+use crate::api::v1alpha1::{
+    BackupMethod, ClaimStatus, DeletionPolicy, PodRestartStatus, RestartCause, RestoreStatus,
+    ShutdownSnapshot, Store,
+};
 use crate::names;
 use identity::Known;
 
 /// One step. Each is at most one write to the API, or one message to the server; [`Step::Apply`] is one per object.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Record id and epoch in the status.
-    RecordIdentity {
-        /// The id; absent: a new one is to be chosen.
-        store_id: Option<String>,
-        /// Epoch that is known from elsewhere.
-        epoch: Option<u64>,
-    },
-    /// Record in the status that the volume has this epoch.
-    RecordEpoch {
-        /// The epoch; above the recorded one.
-        epoch: u64,
-        /// True when the recorded restore has brought it about.
-        completes_restore: bool,
-    },
-    /// Record in the status which claim holds the data.
-    RecordClaim(ClaimStatus),
-    /// Record in the status what is about to be restored.
-    RecordRestore(RestoreStatus),
-    /// Forget the recorded restore: the volume is back.
-    DropRestore,
+    /// Write intent or knowledge into the status.
+    Record(Recording),
     /// Add the finalizer (true) or remove it.
     SetFinalizer(bool),
     /// Take over the claim of a deleted Store: its annotation names this Store.
     AdoptClaim,
+    /// Mark the claim so that no GitOps tool takes it for its own and prunes it.
+    ProtectClaim,
     /// Make the Secret with a new password and token.
     CreateAuth,
     /// Apply these objects in this order.
@@ -66,15 +56,46 @@ pub enum Step {
     },
     /// Tell the server the record.
     SendRecord(Box<StoreRecord>),
+    /// Ask the server for a snapshot, without which a restart would lose what came since the last one.
+    SaveSnapshot,
     /// Delete the pod, so that it comes back with the new template.
     RestartPod {
         /// UID of the pod.
         uid: String,
         /// Version at which the decision was made.
         resource_version: String,
+        /// Seconds for a clean stop by the spec as it is now; the pod may have been made with fewer.
+        grace_seconds: u32,
         /// What changes by it.
         why: String,
     },
+}
+
+/// What is written into the status before it is acted upon.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recording {
+    /// Id and epoch.
+    Identity {
+        /// The id; absent: a new one is to be chosen.
+        store_id: Option<String>,
+        /// Epoch that is known from elsewhere.
+        epoch: Option<u64>,
+    },
+    /// The volume has this epoch.
+    Epoch {
+        /// The epoch; above the recorded one.
+        epoch: u64,
+        /// True when the recorded restore has brought it about.
+        completes_restore: bool,
+    },
+    /// Which claim holds the data.
+    Claim(ClaimStatus),
+    /// What is about to be restored.
+    Restore(RestoreStatus),
+    /// The recorded restore is not needed: the volume is back.
+    DropRestore,
+    /// The pod is about to be restarted.
+    Restart(PodRestartStatus),
 }
 
 /// The applied objects.
@@ -155,19 +176,31 @@ pub fn auth_revision(facts: &Facts) -> String {
     .unwrap_or_default()
 }
 
-/// Decides the next step towards `desired`. `known` is absent exactly with the strategy Disabled. `applied_noop`: the
-/// objects were applied just now and nothing changed, so they are current however they look.
+/// What was applied a moment ago without changing anything: it is current however it looks.
+pub type Unchanged = [ChildKind];
+
+/// Decides the next step towards `desired`, which was built from `inputs`. `known` is absent exactly with the strategy Disabled.
 #[must_use]
+#[expect(clippy::too_many_arguments, reason = "what a decision depends on, each by its name")]
 pub fn next_step(
     store: &Store,
     valid: &ValidatedStore,
     known: Option<&Known>,
+    inputs: &Inputs,
     desired: &Desired,
     facts: &Facts,
-    applied_noop: bool,
+    now: Timestamp,
+    unchanged: &Unchanged,
 ) -> Plan {
     let mut holds = Vec::new();
     let with = |step: Step, holds: Vec<Hold>| Plan { step: Some(step), holds };
+
+    let vanishing = vanishing(facts);
+    let something_vanishes = !vanishing.is_empty();
+    holds.extend(vanishing);
+    let frozen = frozen(valid, facts);
+    let is_frozen = frozen.is_some();
+    holds.extend(frozen);
 
     let wants_finalizer = valid.deletion_policy == DeletionPolicy::DeleteVolumes;
     let has_finalizer = has_finalizer(&store.metadata);
@@ -182,7 +215,7 @@ pub fn next_step(
                 holds.push(Hold::stalled(
                     reason::AUTH_SECRET_INVALID,
                     format!(
-                        "key {key:?} of Secret {:?} is missing or empty; what runs keeps its password; set the key, or delete the Secret to have a new one made",
+                        "key {key:?} of Secret {:?} is missing or empty; what runs keeps its password; set the key, or delete the Secret to have a new one created",
                         names::auth_secret(&valid.name)
                     ),
                 ));
@@ -194,7 +227,11 @@ pub fn next_step(
         holds.push(location);
     }
 
-    let mut stale = if applied_noop { Vec::new() } else { stale_children(desired, facts) };
+    let mut stale = stale_children(desired, facts);
+    stale.retain(|kind| !unchanged.contains(kind));
+    if is_frozen {
+        stale.retain(|kind| !matches!(kind, ChildKind::Config | ChildKind::StatefulSet));
+    }
     let stateful_set_stale = stale.pop_if(|kind| *kind == ChildKind::StatefulSet).is_some();
     if !stale.is_empty() {
         return with(Step::Apply(stale), holds);
@@ -216,14 +253,85 @@ pub fn next_step(
         return with(Step::Apply(vec![ChildKind::StatefulSet]), holds);
     }
 
-    match restart(desired, facts) {
+    if something_vanishes || is_frozen {
+        return Plan { step: None, holds };
+    }
+    let only_mounts = lacks_only_mounts(valid, known, inputs, facts);
+    match restart(store, valid, desired, facts, now, only_mounts) {
         Restart::Now(step) => with(step, holds),
         Restart::Later(hold) => {
             holds.push(hold);
             Plan { step: None, holds }
         }
+        Restart::After(step, hold) => {
+            holds.push(hold);
+            with(step, holds)
+        }
         Restart::NotNeeded => Plan { step: None, holds },
     }
+}
+
+/// Whether the pod differs from `desired` in nothing but the locations whose credentials it mounts, and nobody needs these
+/// now: then it takes them on with its next restart, or with the first StoreBackup.
+fn lacks_only_mounts(valid: &ValidatedStore, known: Option<&Known>, inputs: &Inputs, facts: &Facts) -> bool {
+    let Some(pod) = &facts.pod else { return false };
+    let is_restoring = known.is_some_and(|known| {
+        known.restore.is_some() || (known.epoch == 0 && matches!(known.origin, Origin::Restore { .. }))
+    });
+    let is_wanted = facts.backups.iter().any(|backup| {
+        backup.spec.method == BackupMethod::Snapshot
+            && backup.status.as_ref().is_none_or(|status| status.completion_time.is_none())
+    });
+    if is_restoring || is_wanted {
+        return false;
+    }
+    let mounted = pod.spec.as_ref().map(locations_of).unwrap_or_default();
+    let locations = mounted.into_iter().map(|(name, secret)| MountedLocation { name, secret }).collect();
+    let as_mounted = build(valid, &Inputs { locations, ..inputs.clone() });
+    template_hash(pod) == Some(&as_mounted.template_hash)
+}
+
+/// Why configuration and template stay as they are: the spec cannot be obeyed in full, or the running server would not
+/// start with it. Everything else of the Store goes on.
+fn frozen(valid: &ValidatedStore, facts: &Facts) -> Option<Hold> {
+    if !valid.refused.is_empty() {
+        return Some(refused(&valid.refused));
+    }
+    let problems = &facts.config_check.as_ref()?.problems;
+    if problems.is_empty() {
+        return None;
+    }
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|problem| match problem.line {
+            Some(line) => format!("line {line} ({}): {}", line_origin(valid, line), problem.message),
+            None => problem.message.clone(),
+        })
+        .collect();
+    Some(Hold::stalled(
+        reason::CONFIGURATION_REFUSED,
+        format!(
+            "the server would not start with the configuration that the spec yields, and goes on with the one it has: {}; correct the spec",
+            lines.join("; ")
+        ),
+    ))
+}
+
+/// Where a line of the configuration file comes from.
+fn line_origin(valid: &ValidatedStore, number: usize) -> String {
+    let text = super::build::server_config::render(valid);
+    let first = text.lines().count().saturating_sub(valid.config.len());
+    match number.checked_sub(first + 1).and_then(|index| Some((index, valid.config.get(index)?))) {
+        Some((index, line)) => format!("spec.config[{index}], {line:?}"),
+        None => text.lines().nth(number.saturating_sub(1)).unwrap_or_default().to_owned(),
+    }
+}
+
+/// The hold for fields that cannot be obeyed.
+#[must_use]
+pub fn refused(refusals: &[Refusal]) -> Hold {
+    let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    Hold::stalled(reason::INVALID_SPEC, lines.join("; "))
 }
 
 /// Whether the finalizer is there.
@@ -251,14 +359,18 @@ fn claim_step(store: &Store, valid: &ValidatedStore, known: &Known, facts: &Fact
         let is_first = known.epoch == 0 && (recorded.is_none() || known.data_source.is_some());
         return is_first.then(|| Step::CreateClaim { data_source: known.data_source.clone() });
     };
+    if claim.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
     let uid = claim.metadata.uid.clone().unwrap_or_default();
     if recorded.is_some_and(|recorded| recorded.uid == uid) {
-        return None;
+        return (!claim::is_protected(claim)).then_some(Step::ProtectClaim);
     }
     // Another claim counts only once its volume is known to hold this Store's data.
     let holds_data = known.epoch > 0 && volume_epoch(facts, &known.store_id) == Some(known.epoch);
     let is_first = known.epoch == 0;
-    (is_first || holds_data).then(|| Step::RecordClaim(ClaimStatus { name: names::claim(&valid.name), uid }))
+    (is_first || holds_data)
+        .then(|| Step::Record(Recording::Claim(ClaimStatus { name: names::claim(&valid.name), uid })))
 }
 
 /// Epoch of the volume as its server reports it, once the server has decided that the volume is good.
@@ -295,24 +407,43 @@ enum Restart {
     NotNeeded,
     Now(Step),
     Later(Hold),
+    /// Something else first, because of this.
+    After(Step, Hold),
 }
 
-fn restart(desired: &Desired, facts: &Facts) -> Restart {
-    let Some(pod) = &facts.pod else { return Restart::NotNeeded };
-    if pod.metadata.deletion_timestamp.is_some() {
+fn restart(
+    store: &Store,
+    valid: &ValidatedStore,
+    desired: &Desired,
+    facts: &Facts,
+    now: Timestamp,
+    only_mounts: bool,
+) -> Restart {
+    let (Some(pod), Some(set)) = (&facts.pod, &facts.children.stateful_set) else {
+        return Restart::NotNeeded;
+    };
+    if pod.metadata.deletion_timestamp.is_some() || !is_pod_of(pod, set) {
         return Restart::NotNeeded;
     }
-    let Some(why) = restart_reason(pod, desired, facts) else { return Restart::NotNeeded };
-    // The StatefulSet controller must have seen the template, or the pod would come back from the old one.
-    let seen = facts.children.stateful_set.as_ref().is_some_and(|set| {
-        set.status.as_ref().and_then(|status| status.observed_generation) >= set.metadata.generation
-    });
-    if !seen {
-        return Restart::Later(Hold::waiting(
-            reason::RESTARTING,
-            "waits until the StatefulSet controller has seen the new template",
-        ));
-    }
+    let revision = set
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation >= set.metadata.generation)
+        .and_then(|status| status.update_revision.as_deref());
+    let Some(revision) = revision else {
+        // The pod would come back from the old template.
+        return if template_hash(pod) == Some(&desired.template_hash) {
+            Restart::NotNeeded
+        } else {
+            Restart::Later(Hold::waiting(
+                reason::RESTARTING,
+                "waits until the StatefulSet controller has seen the new template",
+            ))
+        };
+    };
+    let Some((cause, target, why)) = restart_reason(pod, revision, desired, facts, only_mounts) else {
+        return Restart::NotNeeded;
+    };
     if let Some(backup) = running_backup(facts)
         && backup_can_go_on(facts)
     {
@@ -333,7 +464,75 @@ fn restart(desired: &Desired, facts: &Facts) -> Restart {
     else {
         return Restart::NotNeeded;
     };
-    Restart::Now(Step::RestartPod { uid, resource_version, why })
+    let last = store.status.as_ref().and_then(|status| status.last_pod_restart.as_ref());
+    let same = last.filter(|last| last.cause == cause && last.target == target);
+    let recorded = match same {
+        Some(last) if last.pod_uid == uid => last,
+        Some(last) if last.count >= cause.restarts_max() => {
+            return Restart::Later(Hold::stalled(
+                reason::RESTART_INEFFECTIVE,
+                format!(
+                    "{why}, and restarting the pod for it ({} times) has changed nothing: something changes what the operator applies, such as an admission webhook or another controller; find it by: kubectl get statefulset,configmap,pod -l {}={} -o yaml --show-managed-fields; then delete the pod once",
+                    last.count,
+                    names::key::STORE,
+                    valid.name
+                ),
+            ));
+        }
+        same => {
+            return Restart::Now(Step::Record(Recording::Restart(PodRestartStatus {
+                cause,
+                target,
+                pod_uid: uid,
+                count: same.map_or(1, |last| last.count + 1),
+                offset: facts.server.status().map(|status| status.last_offset),
+                start_time: Time(now),
+            })));
+        }
+    };
+    let step = Step::RestartPod {
+        uid,
+        resource_version,
+        grace_seconds: valid.shutdown_budget_seconds,
+        why: why.clone(),
+    };
+    match unsaved(valid, recorded, facts) {
+        None => Restart::Now(step),
+        Some(None) => Restart::After(
+            Step::SaveSnapshot,
+            Hold::waiting(
+                reason::RESTART_DEFERRED,
+                format!("{why}; the restart waits for a snapshot, which is all that keeps the data"),
+            ),
+        ),
+        Some(Some(error)) => Restart::After(
+            Step::SaveSnapshot,
+            Hold::stalled(
+                reason::SNAPSHOT_FAILED,
+                format!(
+                    "{why}; the restart waits for a snapshot, which is all that keeps the data, and the snapshot fails: {error}; mend that, or delete the pod and lose what came since the last snapshot"
+                ),
+            ),
+        ),
+    }
+}
+
+/// Whether a restart would lose data that only a snapshot keeps: present when it would, with the error of the last try.
+fn unsaved<'a>(
+    valid: &ValidatedStore,
+    recorded: &PodRestartStatus,
+    facts: &'a Facts,
+) -> Option<Option<&'a str>> {
+    let server = facts.server.status().filter(|status| {
+        status.strategy == "never" && matches!(status.state, ServerState::Ready | ServerState::WritesRefused)
+    })?;
+    // Somebody wants no snapshot at a stop; then the rules say what is kept.
+    if valid.shutdown_snapshot == ShutdownSnapshot::Never {
+        return None;
+    }
+    let wanted = recorded.offset?;
+    let saved = server.last_snapshot.as_ref().is_some_and(|snapshot| snapshot.offset >= wanted);
+    (!saved).then_some(server.last_job_error.as_deref())
 }
 
 /// Whether the init container is at work: it may be restoring.
@@ -346,30 +545,44 @@ pub fn restore_container_runs(pod: &Pod) -> bool {
     })
 }
 
-fn restart_reason(pod: &Pod, desired: &Desired, facts: &Facts) -> Option<String> {
-    let annotation = |key: &str| {
-        pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
-    };
-    if annotation(names::key::TEMPLATE_HASH) != Some(&desired.template_hash) {
-        return Some(if annotation(names::key::CONFIG_SHA256) == Some(&desired.config_sha256) {
-            "the pod template has changed".to_owned()
-        } else {
-            "the configuration has changed".to_owned()
-        });
+fn template_hash(pod: &Pod) -> Option<&String> {
+    pod.annotations().get(names::key::TEMPLATE_HASH)
+}
+
+/// Why the pod must restart: the cause, what it is to come up with, and a sentence.
+fn restart_reason(
+    pod: &Pod,
+    revision: &str,
+    desired: &Desired,
+    facts: &Facts,
+    only_mounts: bool,
+) -> Option<(RestartCause, String, String)> {
+    if !only_mounts && pod.labels().get(REVISION_LABEL).map(String::as_str) != Some(revision) {
+        let same_config = pod.annotations().get(names::key::CONFIG_SHA256) == Some(&desired.config_sha256);
+        let why = if same_config { "the pod template has changed" } else { "the configuration has changed" };
+        return Some((RestartCause::Template, revision.to_owned(), why.to_owned()));
     }
     // The kubelet may have given the new pod an older copy of the ConfigMap than the one its template belongs to.
     let running =
         facts.server.status().map(|status| status.config_sha256.as_str()).filter(|sha| !sha.is_empty())?;
-    (running != desired.config_sha256)
-        .then(|| "the server has started with an older configuration".to_owned())
+    (running != desired.config_sha256).then(|| {
+        (
+            RestartCause::Configuration,
+            desired.config_sha256.clone(),
+            "the server has started with an older configuration".to_owned(),
+        )
+    })
 }
+
+/// Label that the StatefulSet controller puts on each pod: the revision of the template it comes from.
+const REVISION_LABEL: &str = "controller-revision-hash";
 
 /// Whether a backup that runs gets anywhere without a restart. A server that is not there, holds, or refuses the token
 /// takes part in no backup, and the restart may be what mends it; one that is silent for a moment may be at work.
 fn backup_can_go_on(facts: &Facts) -> bool {
     match &facts.server {
         ServerFact::Absent | ServerFact::Unauthorized(_) => false,
-        ServerFact::Unreachable(_) => true,
+        ServerFact::Unreachable(_) | ServerFact::Refused { .. } => true,
         ServerFact::Status(status) => !matches!(status.state, ServerState::Holding),
     }
 }
@@ -386,59 +599,33 @@ fn running_backup(facts: &Facts) -> Option<&str> {
 /// The objects that differ from `desired`, in the order in which they are applied.
 fn stale_children(desired: &Desired, facts: &Facts) -> Vec<ChildKind> {
     let live = &facts.children;
+    let Desired {
+        service_account,
+        record,
+        config,
+        service,
+        headless_service,
+        pdb,
+        stateful_set,
+        config_sha256: _,
+        template_hash: _,
+    } = desired;
     let mut stale = Vec::new();
     let mut check = |kind, is_current: bool| {
         if !is_current {
             stale.push(kind);
         }
     };
-    check(ChildKind::ServiceAccount, is_current(&desired.service_account, live.service_account.as_ref()));
-    if let Some(record) = &desired.record {
-        check(ChildKind::Record, is_current(record, live.record.as_ref()));
+    check(ChildKind::ServiceAccount, managed::is_current(service_account, live.service_account.as_ref()));
+    if let Some(record) = record {
+        check(ChildKind::Record, managed::is_current(record, live.record.as_ref()));
     }
-    check(ChildKind::Config, is_current(&desired.config, live.config.as_ref()));
-    check(ChildKind::Service, is_current(&desired.service, live.service.as_ref()));
-    check(ChildKind::HeadlessService, is_current(&desired.headless_service, live.headless_service.as_ref()));
-    check(ChildKind::Pdb, is_current(&desired.pdb, live.pdb.as_ref()));
-    check(ChildKind::StatefulSet, is_current(&desired.stateful_set, live.stateful_set.as_ref()));
+    check(ChildKind::Config, managed::is_current(config, live.config.as_ref()));
+    check(ChildKind::Service, managed::is_current(service, live.service.as_ref()));
+    check(ChildKind::HeadlessService, managed::is_current(headless_service, live.headless_service.as_ref()));
+    check(ChildKind::Pdb, managed::is_current(pdb, live.pdb.as_ref()));
+    check(ChildKind::StatefulSet, managed::is_current(stateful_set, live.stateful_set.as_ref()));
     stale
-}
-
-/// Whether everything that `desired` says is so in `live`. A field that `desired` no longer names is found by the digest
-/// of what was applied last, which is part of both.
-fn is_current<T: Serialize>(desired: &T, live: Option<&T>) -> bool {
-    let (Ok(desired), Some(Ok(live))) = (serde_json::to_value(desired), live.map(serde_json::to_value))
-    else {
-        return false;
-    };
-    contains(&live, &desired)
-}
-
-fn contains(live: &Value, desired: &Value) -> bool {
-    match (live, desired) {
-        (_, Value::Null) => true,
-        (Value::Object(live), Value::Object(desired)) => desired
-            .iter()
-            .all(|(key, value)| live.get(key).map_or_else(|| is_empty(value), |live| contains(live, value))),
-        (Value::Array(live), Value::Array(desired)) => {
-            live.len() == desired.len()
-                && live.iter().zip(desired).all(|(live, desired)| contains(live, desired))
-        }
-        (Value::String(live), Value::String(desired)) => {
-            live == desired || Quantity(live.clone()).is_same(&Quantity(desired.clone()))
-        }
-        _ => live == desired,
-    }
-}
-
-/// The API server drops some empty values.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.values().all(is_empty),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    }
 }
 
 /// Whether there is a server that the operator cannot talk to although its pod is ready.
@@ -449,29 +636,7 @@ pub fn control_problem(facts: &Facts) -> Option<Hold> {
             Some(Hold::waiting(reason::SERVER_UNAUTHORIZED, message.clone()))
         }
         ServerFact::Unreachable(message) => Some(Hold::waiting(reason::SERVER_UNREACHABLE, message.clone())),
+        ServerFact::Refused { reason, message } => Some(Hold::waiting(reason.clone(), message.clone())),
         ServerFact::Absent | ServerFact::Status(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[track_caller]
-    fn check(live: Value, desired: Value, expected: bool) {
-        assert_eq!(contains(&live, &desired), expected, "{live} contains {desired}");
-    }
-
-    #[test]
-    fn drift_is_seen_and_defaults_are_not_drift() {
-        check(json!({"a": 1, "b": 2}), json!({"a": 1}), true);
-        check(json!({"a": 1}), json!({"a": 2}), false);
-        check(json!({}), json!({"a": 1}), false);
-        check(json!({}), json!({"a": {}, "b": [], "c": null}), true);
-        check(json!([{"a": 1, "d": 0}]), json!([{"a": 1}]), true);
-        check(json!([{"a": 1}, {"a": 2}]), json!([{"a": 1}]), false);
-        check(json!({"memory": "1Gi"}), json!({"memory": "1024Mi"}), true);
-        check(json!({"memory": "1Gi"}), json!({"memory": "1G"}), false);
     }
 }

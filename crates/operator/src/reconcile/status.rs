@@ -6,28 +6,33 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use super::apply::Applied;
 use super::build::{server_config, sha256_hex};
 use super::facts::{Facts, ServerFact};
+use super::ownership::foreign_pod;
 use super::plan::{Plan, control_problem, restore_container_runs};
-use super::validate::ValidatedStore;
+use super::validate::{Refusal, ValidatedStore};
 use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{
-    BackupSummary, JobStatus, PersistenceStatus, Store, StoreBackup, StoreStatus, Strategy,
+    BackupMethod, BackupSummary, JobStatus, PersistenceStatus, Store, StoreBackup, StoreStatus, Strategy,
 };
 
-/// The status of `store` after a reconcile. `valid` is absent when the spec is refused. Fields that record intent are taken
-/// over unchanged: only steps write them.
+/// The status of `store` after what was `applied`. `valid` is absent when the spec is refused. Fields that record intent are
+/// taken over unchanged: only steps write them.
 #[must_use]
 pub fn status(
     store: &Store,
     valid: Option<&ValidatedStore>,
     facts: &Facts,
-    plan: &Plan,
+    applied: &Applied,
     now: Timestamp,
 ) -> StoreStatus {
+    let plan = applied.plan();
     let old = store.status.clone().unwrap_or_default();
     let generation = store.metadata.generation;
     let strategy = store.spec.persistence.strategy;
+    let concerns = valid.map_or(&[][..], |valid| valid.concerns.as_slice());
+    let valid = valid.filter(|valid| valid.refused.is_empty());
     let config_sha256 = valid.map(|valid| sha256_hex(server_config::render(valid).as_bytes()));
     let persistence = persistence_status(&old, strategy, config_sha256.as_deref(), facts);
     let backup = backup_summary(&old, &facts.backups);
@@ -39,6 +44,7 @@ pub fn status(
         stalled(stall),
         persistence_healthy(strategy, &persistence, facts),
         last_backup(&facts.backups),
+        configuration_warning(concerns),
     ];
     StoreStatus {
         observed_generation: generation,
@@ -50,7 +56,16 @@ pub fn status(
         claim: old.claim,
         restore: old.restore,
         last_restore: old.last_restore,
+        last_pod_restart: old.last_pod_restart,
     }
+}
+
+fn configuration_warning(concerns: &[Refusal]) -> Verdict {
+    if concerns.is_empty() {
+        return Verdict::no(kind::CONFIGURATION_WARNING, reason::NO_WARNINGS, "");
+    }
+    let lines: Vec<String> = concerns.iter().map(ToString::to_string).collect();
+    Verdict::yes(kind::CONFIGURATION_WARNING, reason::CHECK_SPEC, lines.join("; "))
 }
 
 fn persistence_status(
@@ -100,54 +115,74 @@ pub fn time_of_ms(ms: u64) -> Option<Timestamp> {
     Timestamp::from_second(i64::try_from(ms / 1000).ok()?).ok()
 }
 
-/// Finished backups as (when, name, succeeded).
-fn finished(backups: &[StoreBackup]) -> impl Iterator<Item = (&Time, &str, bool)> {
+/// A finished backup.
+#[derive(Clone, Copy)]
+struct Finished<'a> {
+    time: &'a Time,
+    name: &'a str,
+    succeeded: bool,
+    method: BackupMethod,
+}
+
+fn finished(backups: &[StoreBackup]) -> impl Iterator<Item = Finished<'_>> {
     backups.iter().filter_map(|backup| {
         let status = backup.status.as_ref()?;
-        let succeeded = conditions::is_true(&status.conditions, kind::SUCCEEDED);
-        Some((status.completion_time.as_ref()?, backup.metadata.name.as_deref()?, succeeded))
+        Some(Finished {
+            time: status.completion_time.as_ref()?,
+            name: backup.metadata.name.as_deref()?,
+            succeeded: conditions::is_true(&status.conditions, kind::SUCCEEDED),
+            method: backup.spec.method,
+        })
     })
 }
 
 fn backup_summary(old: &StoreStatus, backups: &[StoreBackup]) -> Option<BackupSummary> {
-    let newest = |wanted: bool| {
-        finished(backups).filter(|(_, _, succeeded)| *succeeded == wanted).max_by(|a, b| a.0.0.cmp(&b.0.0))
+    let newest = |wanted: bool, method: Option<BackupMethod>| {
+        finished(backups)
+            .filter(|backup| {
+                backup.succeeded == wanted && method.is_none_or(|method| backup.method == method)
+            })
+            .max_by_key(|backup| backup.time.0)
     };
-    let success = newest(true);
-    let failure = newest(false)
-        .filter(|(time, _, _)| success.is_none_or(|(success_time, _, _)| time.0 > success_time.0))
-        .map(|(_, name, _)| name.to_owned());
+    // Only what lies in the bucket brings a lost volume back.
+    let success = newest(true, Some(BackupMethod::Snapshot));
+    let failure = newest(false, None)
+        .filter(|failure| success.is_none_or(|success| failure.time.0 > success.time.0))
+        .map(|failure| failure.name.to_owned());
     // Deleting a StoreBackup leaves its data in the bucket, so the age of the newest good backup does not go back.
     let before = old.backup.as_ref().filter(|before| {
         before
             .last_success_time
             .as_ref()
-            .is_some_and(|time| success.is_none_or(|(success_time, _, _)| time.0 > success_time.0))
+            .is_some_and(|time| success.is_none_or(|success| time.0 > success.time.0))
     });
-    let summary = match (before, success) {
-        (Some(before), _) => BackupSummary {
-            last_successful_backup: before.last_successful_backup.clone(),
-            last_success_time: before.last_success_time.clone(),
-            last_failed_backup: failure,
-        },
-        (None, success) => BackupSummary {
-            last_successful_backup: success.map(|(_, name, _)| name.to_owned()),
-            last_success_time: success.map(|(time, _, _)| time.clone()),
-            last_failed_backup: failure,
-        },
+    let (name, time) = match before {
+        Some(before) => (before.last_successful_backup.clone(), before.last_success_time.clone()),
+        None => (success.map(|success| success.name.to_owned()), success.map(|success| success.time.clone())),
     };
-    let is_empty = summary.last_success_time.is_none() && summary.last_failed_backup.is_none();
-    (!is_empty).then_some(summary)
+    let summary = BackupSummary {
+        last_successful_backup: name,
+        last_success_time: time,
+        last_volume_snapshot: newest(true, Some(BackupMethod::VolumeSnapshot))
+            .map(|backup| backup.name.to_owned()),
+        last_failed_backup: failure,
+    };
+    (summary != BackupSummary::default()).then_some(summary)
 }
 
 fn last_backup(backups: &[StoreBackup]) -> Verdict {
-    match finished(backups).max_by(|a, b| a.0.0.cmp(&b.0.0)) {
-        Some((_, name, true)) => Verdict::yes(
+    match finished(backups).max_by_key(|backup| backup.time.0) {
+        Some(Finished { name, succeeded: true, method, .. }) => Verdict::yes(
             kind::LAST_BACKUP_SUCCEEDED,
             reason::BACKUP_SUCCEEDED,
-            format!("StoreBackup {name:?}"),
+            match method {
+                BackupMethod::Snapshot => format!("StoreBackup {name:?}"),
+                BackupMethod::VolumeSnapshot => format!(
+                    "StoreBackup {name:?}, a volume snapshot: a lost volume is restored from the bucket only"
+                ),
+            },
         ),
-        Some((_, name, false)) => Verdict::no(
+        Some(Finished { name, succeeded: false, .. }) => Verdict::no(
             kind::LAST_BACKUP_SUCCEEDED,
             reason::BACKUP_FAILED,
             format!("StoreBackup {name:?} has failed; see its conditions"),
@@ -211,8 +246,11 @@ fn reconciling(ready: &Verdict, plan: &Plan, is_stalled: bool) -> Verdict {
 fn persistence_healthy(strategy: Strategy, persistence: &PersistenceStatus, facts: &Facts) -> Verdict {
     let kind = kind::PERSISTENCE_HEALTHY;
     let Some(server) = facts.server.status() else {
-        let message = control_problem(facts).map(|hold| hold.message).unwrap_or_default();
-        return Verdict::unknown(kind, reason::SERVER_UNREACHABLE, message);
+        let (reason, message) = control_problem(facts).map_or_else(
+            || (reason::SERVER_UNREACHABLE.to_owned(), String::new()),
+            |hold| (hold.reason, hold.message),
+        );
+        return Verdict::unknown(kind, reason, message);
     };
     match server.state {
         ServerState::WritesRefused => {
@@ -288,6 +326,9 @@ pub fn readiness(facts: &Facts) -> Verdict {
         };
     };
     let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+    if let Some(hold) = foreign_pod(facts) {
+        return no(&hold.reason, hold.message);
+    }
     if pod.metadata.deletion_timestamp.is_some() {
         return no(
             reason::POD_TERMINATING,
@@ -318,7 +359,9 @@ pub fn readiness(facts: &Facts) -> Verdict {
     if pod_is_ready(pod) {
         // The kubelet's probe is the server's own word; the control port is only the operator's way to it.
         let message = match &facts.server {
-            ServerFact::Unreachable(message) | ServerFact::Unauthorized(message) => message.clone(),
+            ServerFact::Unreachable(message)
+            | ServerFact::Unauthorized(message)
+            | ServerFact::Refused { message, .. } => message.clone(),
             ServerFact::Absent | ServerFact::Status(_) => String::new(),
         };
         return Verdict::yes(kind::READY, reason::SERVING, message);
@@ -396,30 +439,53 @@ fn pod_problem(pod: &Pod, facts: &Facts) -> Verdict {
 
 fn container_problem(pod: &str, container: &ContainerStatus) -> Option<Verdict> {
     let no = |reason: &str, message: String| Some(Verdict::no(kind::READY, reason, message));
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let message = waiting.message.as_deref().unwrap_or_default();
-    match waiting.reason.as_deref()? {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => no(
-            reason::IMAGE_UNAVAILABLE,
-            format!(
-                "image {:?} cannot be pulled: {message}; correct spec.image, or load the image",
-                container.image
-            ),
-        ),
-        "CrashLoopBackOff" | "RunContainerError" | "CreateContainerError" | "CreateContainerConfigError" => {
-            let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-            let last = last.map_or_else(String::new, |ended| {
+    let state = container.state.as_ref()?;
+    let name = &container.name;
+    if let Some(waiting) = &state.waiting {
+        let message = waiting.message.as_deref().unwrap_or_default();
+        return match waiting.reason.as_deref()? {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => no(
+                reason::IMAGE_UNAVAILABLE,
                 format!(
-                    "; it ended with code {}: {}",
-                    ended.exit_code,
-                    ended.message.as_deref().unwrap_or_default()
+                    "image {:?} cannot be pulled: {message}; correct spec.image, or load the image",
+                    container.image
+                ),
+            ),
+            "CrashLoopBackOff"
+            | "RunContainerError"
+            | "CreateContainerError"
+            | "CreateContainerConfigError" => {
+                let last = last_end(container).map(|end| format!("; it {end}")).unwrap_or_default();
+                no(
+                    reason::CONTAINER_FAILING,
+                    format!("container {name:?} of pod {pod:?} does not run: {message}{last}"),
                 )
-            });
-            no(
-                reason::CONTAINER_FAILING,
-                format!("container {:?} of pod {pod:?} does not run: {message}{last}", container.name),
-            )
-        }
-        _ => None,
+            }
+            _ => None,
+        };
     }
+    // Between two starts, and in the moment of one, it only looks as if it were on its way.
+    let has_failed = state.terminated.as_ref().is_some_and(|ended| ended.exit_code != 0);
+    let fails_again = state.running.is_some() && !container.ready && container.restart_count > 1;
+    if !has_failed && !fails_again {
+        return None;
+    }
+    let last = last_end(container)?;
+    no(
+        reason::CONTAINER_FAILING,
+        format!("container {name:?} of pod {pod:?} {last} (started {} times)", container.restart_count + 1),
+    )
+}
+
+/// How the container ended the last time that it failed, in its own words.
+fn last_end(container: &ContainerStatus) -> Option<String> {
+    let states = [container.state.as_ref(), container.last_state.as_ref()];
+    let ended = states
+        .into_iter()
+        .flatten()
+        .filter_map(|state| state.terminated.as_ref())
+        .find(|ended| ended.exit_code != 0)?;
+    let message = ended.message.as_deref().map(str::trim).filter(|message| !message.is_empty());
+    let message = message.or(ended.reason.as_deref()).unwrap_or_default();
+    Some(format!("ended with code {}: {message}", ended.exit_code))
 }

@@ -3,14 +3,15 @@
 //! What the schema and its CEL rules refuse is refused there. Here is what they cannot see, and once more what would
 //! harm if an object came past them.
 
+use holdfast_contract::config_line;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use kube::ResourceExt;
 
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{
-    AccessMode, DeletionPolicy, OnVolumeLoss, PodTemplate, ResourceList, ShutdownSnapshot, SnapshotRule,
-    Store, Strategy,
+    AccessMode, Bootstrap, DeletionPolicy, OnVolumeLoss, Persistence, PodTemplate, ResourceList,
+    ShutdownSnapshot, SnapshotRule, Store, StoreSpec, Strategy,
 };
 
 /// Share of a memory limit that becomes `maxmemory` when the spec names none, in percent. The rest is for the process
@@ -27,7 +28,7 @@ const GROWTH_PERCENTAGE: u32 = 100;
 const MIN_SIZE: u64 = 64 << 20;
 
 /// Directives that the operator manages, and what to use instead.
-pub const MANAGED_DIRECTIVES: [(&str, &str); 35] = [
+pub const MANAGED_DIRECTIVES: [(&str, &str); 36] = [
     ("dir", "the path is fixed"),
     ("port", "the port is fixed to 6379"),
     ("bind", "the server listens on all addresses of its pod"),
@@ -38,6 +39,7 @@ pub const MANAGED_DIRECTIVES: [(&str, &str); 35] = [
     ("requirepass-file", "use the key \"password\" of the Secret <name>-auth"),
     ("control-token-file", "use the key \"token\" of the Secret <name>-auth"),
     ("store-record-file", "the path is fixed"),
+    ("credentials-dir", "the path is fixed"),
     ("instance-name", "the name is that of the pod"),
     ("on-refusal", "a refusal inside Kubernetes is always held"),
     ("termination-message-file", "the path is fixed"),
@@ -65,6 +67,26 @@ pub const MANAGED_DIRECTIVES: [(&str, &str); 35] = [
     ("appenddirname", "file names are fixed"),
 ];
 
+/// Directives with which the server refuses to start unless they have this value; any value is refused without one.
+const REFUSED_DIRECTIVES: [(&str, Option<&str>); 11] = [
+    ("replicaof", Some("no one")),
+    ("slaveof", Some("no one")),
+    ("min-replicas-to-write", Some("0")),
+    ("min-slaves-to-write", Some("0")),
+    ("cluster-enabled", Some("no")),
+    ("tls-port", Some("0")),
+    ("aclfile", Some("")),
+    ("user", None),
+    ("loadmodule", None),
+    ("rename-command", None),
+    ("sentinel", None),
+];
+
+/// Least seconds of a stop that must write the whole dataset.
+const NEVER_BUDGET_SECONDS_MIN: u32 = 10;
+/// Least size of a volume: a restore keeps 16 MiB beside the data, and every file system needs room of its own.
+const VOLUME_LEN_MIN: u64 = 32 << 20;
+
 /// What the operator was started with and a Store may leave out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
@@ -72,9 +94,21 @@ pub struct Defaults {
     pub server_image: String,
     /// Pull policy of the server's image; absent: Kubernetes's own rule.
     pub image_pull_policy: Option<String>,
+    /// Who chooses user and group of the pods.
+    pub pod_user: PodUser,
 }
 
-/// A Store whose every field can be obeyed.
+/// Who chooses user and group of the pods.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PodUser {
+    /// The operator: always the same numbers.
+    #[default]
+    Fixed,
+    /// The cluster: OpenShift gives each namespace a range of its own.
+    Cluster,
+}
+
+/// A Store whose fields can be obeyed, but for those in [`ValidatedStore::refused`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValidatedStore {
     /// Namespace.
@@ -115,6 +149,12 @@ pub struct ValidatedStore {
     pub config: Vec<String>,
     /// What the pod carries besides.
     pub pod: PodTemplate,
+    /// Who chooses user and group of the pods.
+    pub pod_user: PodUser,
+    /// Fields that cannot be obeyed. What they stand for stays as it is in the cluster; a Store without a pod waits.
+    pub refused: Vec<Refusal>,
+    /// What works, and perhaps not as somebody thinks.
+    pub concerns: Vec<Refusal>,
 }
 
 /// When the log is rotated.
@@ -161,100 +201,170 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    fn new(field: &str, message: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), message: message.into() }
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.field, self.message)
     }
 }
 
-/// Validates `store`, filling in `defaults`.
+/// Validates `store`, filling in `defaults`. Every field of the spec is taken apart here, so that one that nobody reads does
+/// not compile.
 /// # Errors
-/// Every field that cannot be obeyed, in the order of the spec; never empty.
+/// The fields without which nothing is known of the data (volume, source), and all others that cannot be obeyed, in the
+/// order of the spec; never empty.
 pub fn validate(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Vec<Refusal>> {
-    let mut refusals = Vec::new();
-    let spec = &store.spec;
+    let StoreSpec {
+        image,
+        resources,
+        memory,
+        persistence,
+        storage,
+        backup,
+        bootstrap,
+        recovery,
+        deletion_policy,
+        config,
+        pod_template,
+    } = &store.spec;
+    let Persistence { strategy, snapshot, log, shutdown } = persistence;
+    let mut refused = Vec::new();
+    let mut fatal = Vec::new();
+    let mut concerns = Vec::new();
     let mut bytes = |field: &str, quantity: Option<&Quantity>| -> Option<u64> {
         match quantity?.bytes() {
             Ok(bytes) => Some(bytes),
             Err(error) => {
-                refusals.push(Refusal { field: field.to_owned(), message: error.to_string() });
+                refused.push(Refusal::new(field, error.to_string()));
                 None
             }
         }
     };
 
-    let resources = spec.resources.clone().unwrap_or_default();
+    let resources = resources.clone().unwrap_or_default();
     let memory_limit = bytes(
         "spec.resources.limits.memory",
         resources.limits.as_ref().and_then(|limits| limits.memory.as_ref()),
     );
-    let max_memory = bytes("spec.memory.maxMemory", spec.memory.as_ref().map(|memory| &memory.max_memory));
-    let rotation = spec.persistence.log.clone().unwrap_or_default().rotation;
+    let max_memory = bytes("spec.memory.maxMemory", memory.as_ref().map(|memory| &memory.max_memory));
+    let rotation = log.clone().unwrap_or_default().rotation;
     let min_size = bytes("spec.persistence.log.rotation.minSize", rotation.min_size.as_ref());
     let max_size = bytes("spec.persistence.log.rotation.maxSize", rotation.max_size.as_ref());
-    let storage = spec.storage.as_ref().map(|storage| &storage.volume_claim_template.spec);
-    let size = bytes(
-        "spec.storage.volumeClaimTemplate.spec.resources.requests.storage",
-        storage.map(|claim| &claim.resources.requests.storage),
-    );
+    let claim = storage.as_ref().map(|storage| &storage.volume_claim_template.spec);
 
-    let mut refuse = |field: &str, message: String| {
-        refusals.push(Refusal { field: field.to_owned(), message });
-    };
     if let (Some(limit), Some(max)) = (memory_limit, max_memory)
         && max >= limit
     {
-        refuse(
+        refused.push(Refusal::new(
             "spec.memory.maxMemory",
             format!(
                 "{max} bytes are not below spec.resources.limits.memory ({limit} bytes): the process needs room besides the data; lower it or raise the limit"
             ),
-        );
+        ));
+    }
+    if memory_limit.is_none() && max_memory.is_none() {
+        concerns.push(Refusal::new(
+            "spec.memory.maxMemory",
+            "neither maxMemory nor resources.limits.memory is set: the data may grow until the node has no memory left and kills the process; set one of them",
+        ));
     }
     if max_memory == Some(0) {
-        refuse("spec.memory.maxMemory", "0 would mean unbounded; leave the field out for that".into());
+        refused.push(Refusal::new(
+            "spec.memory.maxMemory",
+            "0 would mean unbounded; leave the field out for that",
+        ));
     }
     if max_size == Some(0) {
-        refuse(
+        refused.push(Refusal::new(
             "spec.persistence.log.rotation.maxSize",
-            "0 would mean no limit; leave the field out for that".into(),
-        );
+            "0 would mean no limit; leave the field out for that",
+        ));
     }
-    if size == Some(0) {
-        refuse("spec.storage.volumeClaimTemplate.spec.resources.requests.storage", "must be above 0".into());
+    if let Some(image) = image
+        && !is_image(image)
+    {
+        refused.push(Refusal::new(
+            "spec.image",
+            format!("{image:?} is not the name of an image; write for example registry.example/team/holdfast-server:1.2"),
+        ));
     }
-    let disabled = spec.persistence.strategy == Strategy::Disabled;
-    if disabled != storage.is_none() {
-        refuse(
+    let size_field = "spec.storage.volumeClaimTemplate.spec.resources.requests.storage";
+    let has_data = store.status.as_ref().is_some_and(|status| status.epoch.is_some());
+    match claim.map(|claim| claim.resources.requests.storage.bytes()) {
+        Some(Err(error)) => fatal.push(Refusal::new(size_field, error.to_string())),
+        Some(Ok(size)) if size < VOLUME_LEN_MIN => {
+            let problem = Refusal::new(
+                size_field,
+                format!("{size} bytes are too few for any dataset; ask for {VOLUME_LEN_MIN} or more"),
+            );
+            // A volume that holds data already works, whatever was asked for.
+            if has_data { concerns.push(problem) } else { fatal.push(problem) }
+        }
+        Some(Ok(_)) | None => {}
+    }
+    let disabled = *strategy == Strategy::Disabled;
+    if disabled != claim.is_none() {
+        fatal.push(Refusal::new(
             "spec.storage",
-            if disabled { "has no effect with persistence.strategy Disabled; remove it" } else { "is required: a Store keeps its data on a volume; only persistence.strategy Disabled goes without" }.into(),
-        );
+            if disabled { "has no effect with persistence.strategy Disabled; remove it" } else { "is required: a Store keeps its data on a volume; only persistence.strategy Disabled goes without" },
+        ));
     }
-    let backup_location = spec.backup.as_ref().map(|backup| backup.location_ref.name.clone());
-    if spec.recovery.on_volume_loss == OnVolumeLoss::RestoreLatestBackup && backup_location.is_none() {
-        refuse("spec.recovery.onVolumeLoss", "RestoreLatestBackup needs spec.backup.locationRef".into());
+    let backup_location = backup.as_ref().map(|backup| backup.location_ref.name.clone());
+    if disabled && backup_location.is_some() {
+        concerns.push(Refusal::new(
+            "spec.backup",
+            "has no effect with persistence.strategy Disabled: there is nothing to back up; remove it",
+        ));
     }
-    for (index, line) in spec.config.iter().enumerate() {
+    if disabled && *deletion_policy == DeletionPolicy::DeleteVolumes {
+        concerns.push(Refusal::new(
+            "spec.deletionPolicy",
+            "DeleteVolumes has no effect with persistence.strategy Disabled: there is no volume; remove it",
+        ));
+    }
+    if recovery.on_volume_loss == OnVolumeLoss::RestoreLatestBackup && backup_location.is_none() {
+        refused.push(Refusal::new(
+            "spec.recovery.onVolumeLoss",
+            "RestoreLatestBackup needs spec.backup.locationRef",
+        ));
+    }
+    let shutdown = shutdown.clone().unwrap_or_default();
+    let budget = shutdown.budget_seconds.unwrap_or(SHUTDOWN_BUDGET_SECONDS);
+    if *strategy == Strategy::Never
+        && shutdown.snapshot != ShutdownSnapshot::Never
+        && budget < NEVER_BUDGET_SECONDS_MIN
+    {
+        concerns.push(Refusal::new(
+            "spec.persistence.shutdown.budgetSeconds",
+            format!(
+                "{budget} s hardly suffice to write the whole dataset, and under strategy Never nothing else keeps it; allow {NEVER_BUDGET_SECONDS_MIN} s or more"
+            ),
+        ));
+    }
+    for (index, line) in config.iter().enumerate() {
         if let Some(message) = refused_line(line) {
-            refuse(&format!("spec.config[{index}]"), message);
+            refused.push(Refusal::new(&format!("spec.config[{index}]"), message));
         }
     }
-    let bootstrap = source(store).unwrap_or_else(|message| {
-        refuse("spec.bootstrap", message);
+    let source = source(bootstrap.as_ref()).unwrap_or_else(|message| {
+        fatal.push(Refusal::new("spec.bootstrap", message));
         Source::Empty
     });
-    let namespace = store.namespace().unwrap_or_default();
-    let uid = store.uid().unwrap_or_default();
-    if !refusals.is_empty() {
-        return Err(refusals);
+    if !fatal.is_empty() {
+        fatal.append(&mut refused);
+        return Err(fatal);
     }
 
-    let shutdown = spec.persistence.shutdown.clone().unwrap_or_default();
     Ok(ValidatedStore {
-        namespace,
+        namespace: store.namespace().unwrap_or_default(),
         name: store.name_any(),
-        uid,
-        image: spec.image.clone().unwrap_or_else(|| defaults.server_image.clone()),
+        uid: store.uid().unwrap_or_default(),
+        image: image.clone().unwrap_or_else(|| defaults.server_image.clone()),
         image_pull_policy: defaults.image_pull_policy.clone(),
         resources: ResourceRequirements {
             requests: resources.requests.as_ref().map(api_quantities),
@@ -262,31 +372,34 @@ pub fn validate(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Ve
             claims: None,
         },
         max_memory: max_memory.or(memory_limit.map(|limit| limit / 100 * MAX_MEMORY_SHARE)),
-        strategy: spec.persistence.strategy,
-        snapshot_rules: spec.persistence.snapshot.clone().unwrap_or_default().rules,
+        strategy: *strategy,
+        snapshot_rules: snapshot.clone().unwrap_or_default().rules,
         rotation: Rotation {
             growth_percentage: rotation.growth_percentage.unwrap_or(GROWTH_PERCENTAGE),
             min_size: min_size.unwrap_or(MIN_SIZE),
             max_size,
         },
         shutdown_snapshot: shutdown.snapshot,
-        shutdown_budget_seconds: shutdown.budget_seconds.unwrap_or(SHUTDOWN_BUDGET_SECONDS),
-        storage: storage.map(|claim| Storage {
+        shutdown_budget_seconds: budget,
+        storage: claim.map(|claim| Storage {
             access_modes: claim.access_modes.clone(),
             class: claim.storage_class_name.clone(),
             size: claim.resources.requests.storage.clone(),
         }),
         backup_location,
-        bootstrap,
-        on_volume_loss: spec.recovery.on_volume_loss,
-        deletion_policy: spec.deletion_policy,
-        config: spec.config.clone(),
-        pod: spec.pod_template.clone().unwrap_or_default(),
+        bootstrap: source,
+        on_volume_loss: recovery.on_volume_loss,
+        deletion_policy: *deletion_policy,
+        config: config.clone(),
+        pod: pod_template.clone().unwrap_or_default(),
+        pod_user: defaults.pod_user,
+        refused,
+        concerns,
     })
 }
 
-fn source(store: &Store) -> Result<Source, String> {
-    let Some(bootstrap) = &store.spec.bootstrap else { return Ok(Source::Empty) };
+fn source(bootstrap: Option<&Bootstrap>) -> Result<Source, String> {
+    let Some(bootstrap) = bootstrap else { return Ok(Source::Empty) };
     match (&bootstrap.empty, &bootstrap.restore, &bootstrap.adopt) {
         (Some(_), None, None) => Ok(Source::Empty),
         (None, None, Some(adopt)) => Ok(Source::Adopt(adopt.store_id.clone())),
@@ -304,9 +417,37 @@ fn refused_line(line: &str) -> Option<String> {
     if line.contains(['\n', '\r', '\0']) {
         return Some("is more than one line; write one directive for each entry".into());
     }
-    let word = line.split_whitespace().next()?.trim_matches(['"', '\'']).to_ascii_lowercase();
-    let (_, instead) = MANAGED_DIRECTIVES.iter().find(|(directive, _)| *directive == word)?;
-    Some(format!("directive {word:?} is managed by the operator: {instead}"))
+    // The words of the server, however they are quoted: what it would read is what counts.
+    let directive = match config_line::directive(line.as_bytes()) {
+        Ok(directive) => directive?,
+        Err(error) => return Some(format!("{error}: {line:?}; end a value in quotes with the same quote")),
+    };
+    let name = &directive.name;
+    if let Some((_, instead)) = MANAGED_DIRECTIVES.iter().find(|(managed, _)| managed == name) {
+        return Some(format!("directive {name:?} is managed by the operator: {instead}"));
+    }
+    let (_, allowed) = REFUSED_DIRECTIVES.iter().find(|(refused, _)| refused == name)?;
+    let value = directive.arguments.join(&b' ').to_ascii_lowercase();
+    match allowed {
+        Some(allowed) if value == allowed.as_bytes() => None,
+        Some(allowed) => Some(format!(
+            "directive {name:?} has no other value than {allowed:?} in this version: the server would not start; remove the line"
+        )),
+        None => Some(format!("the server would not start with directive {name:?}; remove the line")),
+    }
+}
+
+/// Whether `text` can be the name of an image: what is certainly none must not take a running pod down.
+fn is_image(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    let (name, _) = text.split_once('@').unwrap_or((text, ""));
+    let path = name.rsplit_once('/').map_or(name, |(_, last)| last);
+    let repository = path.split_once(':').map_or(path, |(repository, _)| repository);
+    text.bytes().all(is_plain)
+        && !repository.is_empty()
+        && !text.contains("//")
+        && !repository.bytes().any(|byte| byte.is_ascii_uppercase())
+        && !text.ends_with([':', '@', '/'])
 }
 
 fn api_quantities(list: &ResourceList) -> std::collections::BTreeMap<String, ApiQuantity> {
@@ -331,13 +472,16 @@ mod tests {
     const STORAGE: &str = "storage: {volumeClaimTemplate: {spec: {resources: {requests: {storage: 1Gi}}}}}";
 
     fn defaults() -> Defaults {
-        Defaults { server_image: "image:1".into(), image_pull_policy: None }
+        Defaults { server_image: "image:1".into(), image_pull_policy: None, pod_user: PodUser::Fixed }
     }
 
     #[track_caller]
     fn check_refused(spec: &str, expected: &[&str]) {
         let spec = spec.replace("STORAGE", STORAGE);
-        let refusals = validate(&store(&spec), &defaults()).expect_err("a refusal");
+        let refusals = match validate(&store(&spec), &defaults()) {
+            Ok(valid) => valid.refused,
+            Err(fatal) => fatal,
+        };
         let lines: Vec<String> = refusals.iter().map(ToString::to_string).collect();
         assert_eq!(lines.len(), expected.len(), "{lines:?}");
         for (line, start) in lines.iter().zip(expected) {
@@ -370,6 +514,71 @@ mod tests {
             "{STORAGE, recovery: {onVolumeLoss: RestoreLatestBackup}}",
             &["spec.recovery.onVolumeLoss: RestoreLatestBackup needs"],
         );
+    }
+
+    #[test]
+    fn a_managed_directive_is_refused_however_it_is_quoted() {
+        for line in [
+            r#"requirepass-fil"e" """#,
+            r#""\x64ir" /tmp/elsewhere"#,
+            r"'dir' /tmp/elsewhere",
+            "\tDIR /tmp/elsewhere",
+            "credentials-dir /x",
+        ] {
+            let message = refused_line(line).unwrap_or_else(|| panic!("{line:?} is accepted"));
+            assert!(message.contains("is managed by the operator"), "{line:?}: {message}");
+        }
+        assert!(refused_line("logfile 'x").is_some_and(|message| message.contains("Unbalanced quotes")));
+        for line in ["hz 10", "# dir /tmp", "save-nothing 1", "replicaof no one"] {
+            assert_eq!(refused_line(line), None, "{line:?}");
+        }
+        for line in ["replicaof a 1", "user alice on", "tls-port 6380"] {
+            assert!(
+                refused_line(line).is_some_and(|message| message.contains("remove the line")),
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_before_a_pod_goes_down_for_it() {
+        for image in ["a", "localhost/holdfast-server:1", "r.test:5000/a/b:tag", "a/b@sha256:00ff"] {
+            assert!(is_image(image), "{image:?}");
+        }
+        for image in ["", "a b", "a:", "Server:1", "a//b", "a/", "http://a/b:1?x"] {
+            assert!(!is_image(image), "{image:?}");
+        }
+    }
+
+    #[test]
+    fn what_works_but_not_as_somebody_thinks_is_a_concern() {
+        let fields =
+            |spec: &str| valid(spec).concerns.into_iter().map(|concern| concern.field).collect::<Vec<_>>();
+        let bounded = "memory: {maxMemory: 64Mi}";
+        assert_eq!(fields("{STORAGE}"), ["spec.memory.maxMemory"]);
+        assert_eq!(fields(&format!("{{STORAGE, {bounded}}}")), Vec::<String>::new());
+        assert_eq!(
+            fields(&format!(
+                "{{STORAGE, {bounded}, persistence: {{strategy: Never, shutdown: {{budgetSeconds: 1}}}}}}"
+            )),
+            ["spec.persistence.shutdown.budgetSeconds"]
+        );
+        assert_eq!(
+            fields(&format!(
+                "{{{bounded}, persistence: {{strategy: Disabled}}, backup: {{locationRef: {{name: a}}}}, deletionPolicy: DeleteVolumes}}"
+            )),
+            ["spec.backup", "spec.deletionPolicy"]
+        );
+    }
+
+    #[test]
+    fn a_volume_that_can_hold_nothing_is_refused_only_for_a_new_store() {
+        let spec = "{storage: {volumeClaimTemplate: {spec: {resources: {requests: {storage: '1'}}}}}}";
+        check_refused(spec, &["spec.storage.volumeClaimTemplate.spec.resources.requests.storage: 1 bytes"]);
+        let mut old = store(spec);
+        old.status = Some(crate::api::v1alpha1::StoreStatus { epoch: Some(1), ..Default::default() });
+        let valid = validate(&old, &defaults()).expect("what works goes on");
+        assert!(valid.concerns.iter().any(|concern| concern.message.contains("too few")));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 
 use crate::apiserver::{ApiServer, OPERATOR_TOKEN};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use kube::Client;
 use kube::client::{Body, ClientBuilder};
 use rand::rngs::StdRng;
@@ -148,7 +149,8 @@ struct FaultService<S> {
     state: FaultState,
 }
 
-type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+type AnyBody = UnsyncBoxBody<bytes::Bytes, BoxError>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<AnyBody>, BoxError>> + Send>>;
 
 impl<S, B> Service<Request<Body>> for FaultService<S>
 where
@@ -158,7 +160,7 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<Body>;
+    type Response = Response<AnyBody>;
     type Error = BoxError;
     type Future = ResponseFuture;
 
@@ -171,6 +173,8 @@ where
         let state = self.state.clone();
         Box::pin(async move {
             let path = request.uri().path().to_owned();
+            // A watch lasts, and what it brings is read live before anything is decided.
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
             // Events inform, and nothing depends on them.
             let is_event = path.starts_with("/apis/events.k8s.io/");
             let is_write = request.method() != Method::GET && !is_event;
@@ -188,13 +192,20 @@ where
             };
             let response = sent.await.map_err(Into::into)?;
             let (parts, body) = response.into_parts();
+            if is_watch {
+                return Ok(Response::from_parts(parts, body.map_err(Into::into).boxed_unsync()));
+            }
             let bytes = body.collect().await.map_err(Into::into)?.to_bytes();
             if matches!(fault, Fault::LostAfter | Fault::DeadAfter) {
                 return Err(format!("{fault:?}").into());
             }
-            Ok(Response::from_parts(parts, Body::from(bytes.to_vec())))
+            Ok(Response::from_parts(parts, whole(bytes)))
         })
     }
+}
+
+fn whole(bytes: bytes::Bytes) -> AnyBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Every delete names the object that was looked at, and no volume is deleted as long as its Store wants it.
@@ -213,7 +224,7 @@ async fn check_preconditions(request: Request<Body>) -> Result<Request<Body>, Bo
     Ok(Request::from_parts(parts, Body::from(bytes.to_vec())))
 }
 
-fn refusal(code: u16) -> Response<Body> {
+fn refusal(code: u16) -> Response<AnyBody> {
     let reason = match code {
         409 => "Conflict",
         429 => "TooManyRequests",
@@ -225,6 +236,6 @@ fn refusal(code: u16) -> Response<Body> {
     });
     Response::builder()
         .status(StatusCode::from_u16(code).expect("a status"))
-        .body(Body::from(status.to_string().into_bytes()))
+        .body(whole(status.to_string().into()))
         .expect("a response")
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use holdfast_contract::bucket::{DatasetSummary, Location, backup_path};
 use holdfast_contract::control::{
-    BackupPhase, BackupProgress, BackupRequest, Barrier, BarrierRequest, ServerState, ServerStatus,
+    BackupPhase, BackupProgress, BackupRequest, Barrier, BarrierRequest, ConfigCheck, ConfigCheckRequest,
+    ConfigProblem, JobReport, ServerState, ServerStatus,
 };
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, StoreRecord, reason};
@@ -60,6 +61,8 @@ struct Server {
     decision: Option<DecisionReport>,
     barriers: HashMap<String, Barrier>,
     backups: HashMap<String, BackupProgress>,
+    /// Write up to which the last snapshot goes.
+    saved: Option<u64>,
 }
 
 #[derive(Default)]
@@ -81,6 +84,12 @@ pub(crate) struct Model {
     namespace: String,
     admin: Client,
     faults: FaultState,
+}
+
+/// The revision of a StatefulSet's template: one name for one content.
+fn revision(set: &StatefulSet) -> String {
+    let json = serde_json::to_vec(&set.spec.template).expect("JSON");
+    sha256_hex(&json)[..10].to_owned()
 }
 
 fn now_ms() -> u64 {
@@ -172,7 +181,9 @@ impl Model {
         if let Some(set) = &set
             && set.status.as_ref().and_then(|status| status.observed_generation) != set.metadata.generation
         {
-            let status = json!({"status": {"observedGeneration": set.metadata.generation, "replicas": 1}});
+            let status = json!({"status": {
+                "observedGeneration": set.metadata.generation, "replicas": 1, "updateRevision": revision(set),
+            }});
             sets.patch_status(STORE, &PatchParams::default(), &Patch::Merge(status)).await.expect("status");
         }
         let pod = self.api::<Pod>().get_opt(&names::pod(STORE)).await.expect("read");
@@ -210,6 +221,13 @@ impl Model {
         );
         let mut metadata = template.metadata.expect("metadata");
         metadata.name = Some(names::pod(STORE));
+        metadata.labels.get_or_insert_default().insert("controller-revision-hash".into(), revision(set));
+        metadata.owner_references = Some(
+            serde_json::from_value(json!([{
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "name": STORE, "uid": set.metadata.uid, "controller": true,
+            }]))
+            .expect("an owner"),
+        );
         let pod = Pod { metadata, spec: Some(spec), status: None };
         self.api::<Pod>().create(&PostParams::default(), &pod).await.expect("pod");
     }
@@ -270,6 +288,7 @@ impl Model {
                     decision: None,
                     barriers: HashMap::new(),
                     backups: HashMap::new(),
+                    saved: None,
                 });
             }
             // The mount is refreshed now and then.
@@ -483,7 +502,12 @@ impl Inner {
             durable_offset: volume.writes,
             keys: volume.writes,
             progress: None,
-            last_snapshot: None,
+            last_snapshot: server.saved.map(|offset| JobReport {
+                completed_ms: 1_767_225_600_000,
+                bytes: 1,
+                duration_ms: 1,
+                offset,
+            }),
             last_rotation: None,
             last_job_error: None,
         }
@@ -538,6 +562,34 @@ impl ServerClient for Model {
         self.with_server(endpoint, "PUT decision", true, |inner| {
             inner.decide(record);
             Ok(inner.status())
+        })
+    }
+
+    async fn check_config(
+        &self,
+        endpoint: &Endpoint,
+        request: &ConfigCheckRequest,
+    ) -> Result<ConfigCheck, ServerError> {
+        self.with_server(endpoint, "POST config check", false, |_| {
+            let bad = request.text.lines().position(|line| line == "hz abc");
+            let problem =
+                |line: usize| ConfigProblem { line: Some(line + 1), message: "hz takes a number".into() };
+            Ok(ConfigCheck { problems: bad.map(problem).into_iter().collect() })
+        })
+    }
+
+    async fn save_snapshot(&self, endpoint: &Endpoint) -> Result<ServerStatus, ServerError> {
+        self.with_server(endpoint, "POST snapshot", true, |inner| {
+            let server = inner.server.as_mut().expect("a server");
+            server.saved = Some(inner.volumes[&server.volume].writes);
+            Ok(inner.status())
+        })
+    }
+
+    async fn find_backup(&self, endpoint: &Endpoint, id: &str) -> Result<BackupProgress, ServerError> {
+        self.with_server(endpoint, "GET backup", false, |inner| {
+            let server = inner.server.as_ref().expect("a server");
+            server.backups.get(id).cloned().ok_or_else(|| not_found(id))
         })
     }
 

@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use holdfast_contract::control::{ServerState, ServerStatus};
+use holdfast_contract::control::{ConfigCheck, ConfigProblem, JobReport, ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, reason};
-use holdfast_operator::api::v1alpha1::{BackupLocation, Store, StoreBackup};
+use holdfast_operator::api::v1alpha1::{BackupLocation, DeletionPolicy, Store, StoreBackup, Strategy};
 use holdfast_operator::names;
-use holdfast_operator::reconcile::build::secret;
+use holdfast_operator::reconcile::apply::Applied;
+use holdfast_operator::reconcile::build::{secret, server_config};
 use holdfast_operator::reconcile::facts::{
     Facts, LatestBackup, LocationProblem, ServerFact, SnapshotFact, SourceFact,
 };
-use holdfast_operator::reconcile::plan::{ChildKind, Step};
+use holdfast_operator::reconcile::plan::{ChildKind, Recording, Step};
 use holdfast_operator::reconcile::validate::{ValidatedStore, validate};
 use holdfast_operator::reconcile::{Decision, decide, status};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
@@ -34,7 +36,7 @@ impl Scene {
     /// A Store that was created a moment ago.
     fn new(spec: &str) -> Self {
         let text = format!(
-            "apiVersion: holdfast.dev/v1alpha1\nkind: Store\nmetadata: {{name: orders, namespace: shop, uid: {STORE_UID}, generation: 1}}\nspec: {{storage: {{volumeClaimTemplate: {{spec: {{resources: {{requests: {{storage: 1Gi}}}}}}}}}}{spec}}}"
+            "apiVersion: holdfast.dev/v1alpha1\nkind: Store\nmetadata: {{name: orders, namespace: shop, uid: {STORE_UID}, generation: 1}}\nspec: {{storage: {{volumeClaimTemplate: {{spec: {{resources: {{requests: {{storage: 1Gi}}}}}}}}}}, memory: {{maxMemory: 64Mi}}{spec}}}"
         );
         Self { store: serde_yaml::from_str(&text).expect("a Store"), facts: Facts::default() }
     }
@@ -44,7 +46,7 @@ impl Scene {
     }
 
     fn decide(&self) -> Decision {
-        decide(&self.store, &self.valid(), &self.facts, Timestamp::UNIX_EPOCH, false)
+        decide(&self.store, &self.valid(), &self.facts, Timestamp::UNIX_EPOCH, &[])
     }
 
     /// Runs all steps, as far as they change objects and status, until none is left.
@@ -60,19 +62,20 @@ impl Scene {
     fn act(&mut self, step: &Step, decision: &Decision) {
         let status = self.store.status.get_or_insert_default();
         match step {
-            Step::RecordIdentity { store_id, epoch } => {
+            Step::Record(Recording::Identity { store_id, epoch }) => {
                 status.store_id = Some(store_id.clone().unwrap_or_else(|| STORE_ID.into()));
                 status.epoch = *epoch;
             }
-            Step::RecordEpoch { epoch, completes_restore } => {
+            Step::Record(Recording::Epoch { epoch, completes_restore }) => {
                 status.epoch = Some(*epoch);
                 if *completes_restore {
                     status.last_restore = status.restore.take();
                 }
             }
-            Step::RecordClaim(claim) => status.claim = Some(claim.clone()),
-            Step::RecordRestore(restore) => status.restore = Some(restore.clone()),
-            Step::DropRestore => status.restore = None,
+            Step::Record(Recording::Claim(claim)) => status.claim = Some(claim.clone()),
+            Step::Record(Recording::Restore(restore)) => status.restore = Some(restore.clone()),
+            Step::Record(Recording::DropRestore) => status.restore = None,
+            Step::Record(Recording::Restart(restart)) => status.last_pod_restart = Some(restart.clone()),
             Step::SetFinalizer(wanted) => {
                 let finalizers = wanted.then(|| vec![names::STORE_FINALIZER.to_owned()]);
                 self.store.metadata.finalizers = finalizers;
@@ -81,6 +84,19 @@ impl Scene {
                 if let Some(claim) = &mut self.facts.claim {
                     let annotations = claim.metadata.annotations.get_or_insert_default();
                     annotations.insert(names::key::STORE_UID.into(), STORE_UID.into());
+                }
+            }
+            Step::ProtectClaim => {
+                if let Some(claim) = &mut self.facts.claim {
+                    let keep = names::KEEP_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned()));
+                    claim.metadata.annotations.get_or_insert_default().extend(keep);
+                }
+            }
+            Step::SaveSnapshot => {
+                if let ServerFact::Status(server) = &mut self.facts.server {
+                    let offset = server.last_offset;
+                    server.last_snapshot =
+                        Some(JobReport { completed_ms: 0, bytes: 1, duration_ms: 1, offset });
                 }
             }
             Step::CreateAuth => {
@@ -97,16 +113,23 @@ impl Scene {
                 for kind in kinds {
                     match kind {
                         ChildKind::ServiceAccount => {
-                            children.service_account = Some(desired.service_account.clone());
+                            children.service_account = Some(applied(&desired.service_account));
                         }
-                        ChildKind::Record => children.record.clone_from(&desired.record),
-                        ChildKind::Config => children.config = Some(desired.config.clone()),
-                        ChildKind::Service => children.service = Some(desired.service.clone()),
+                        ChildKind::Record => children.record = desired.record.as_ref().map(applied),
+                        ChildKind::Config => children.config = Some(applied(&desired.config)),
+                        ChildKind::Service => children.service = Some(applied(&desired.service)),
                         ChildKind::HeadlessService => {
-                            children.headless_service = Some(desired.headless_service.clone());
+                            children.headless_service = Some(applied(&desired.headless_service));
                         }
-                        ChildKind::Pdb => children.pdb = Some(desired.pdb.clone()),
-                        ChildKind::StatefulSet => children.stateful_set = Some(desired.stateful_set.clone()),
+                        ChildKind::Pdb => children.pdb = Some(applied(&desired.pdb)),
+                        ChildKind::StatefulSet => {
+                            let mut set = applied(&desired.stateful_set);
+                            set.metadata.uid = Some("uid-set".into());
+                            set.status = Some(from_json(json!({
+                                "replicas": 1, "updateRevision": format!("orders-{}", desired.template_hash),
+                            })));
+                            children.stateful_set = Some(set);
+                        }
                     }
                 }
             }
@@ -127,8 +150,20 @@ impl Scene {
         let template = set.spec.template.metadata.clone().unwrap_or_default();
         let ready = if state == ServerState::Ready { "True" } else { "False" };
         let config = template.annotations.clone().unwrap_or_default();
+        let mut labels = template.labels.clone().unwrap_or_default();
+        let revision = set.status.as_ref().and_then(|status| status.update_revision.clone());
+        labels.insert("controller-revision-hash".into(), revision.unwrap_or_default());
+        let image = set.spec.template.spec.as_ref().map(|spec| spec.containers[0].image.clone());
         self.facts.pod = Some(from_json::<Pod>(json!({
-            "metadata": {"name": "orders-0", "uid": "uid-pod", "resourceVersion": "7", "annotations": template.annotations},
+            "metadata": {
+                "name": "orders-0", "uid": "uid-pod", "resourceVersion": "7", "annotations": template.annotations,
+                "labels": labels,
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "orders", "uid": "uid-set", "controller": true}],
+            },
+            "spec": {
+                "containers": [{"name": names::SERVER_CONTAINER, "image": image}],
+                "volumes": set.spec.template.spec.as_ref().map(|spec| spec.volumes.clone()),
+            },
             "status": {"conditions": [{"type": "Ready", "status": ready}]},
         })));
         let text = serde_json::to_value(&self.facts.children.config).expect("JSON")["data"]
@@ -186,6 +221,7 @@ impl Scene {
             let decision = self.decide();
             match decision.plan.step.clone() {
                 None | Some(Step::RestartPod { .. } | Step::SendRecord(_)) => return self,
+                Some(Step::Record(Recording::Restart(_)) | Step::SaveSnapshot) => return self,
                 Some(step) => self.act(&step, &decision),
             }
         }
@@ -227,7 +263,7 @@ impl Scene {
             &self.store,
             Some(&self.valid()),
             &self.facts,
-            &decision.plan,
+            &Applied::preview(decision.plan.clone()),
             Timestamp::UNIX_EPOCH,
         );
         for condition in &status.conditions {
@@ -238,6 +274,35 @@ impl Scene {
             );
         }
         text.push('\n');
+    }
+}
+
+/// The object as the API server has it after the operator has applied it: with a note of what the operator owns of it.
+fn applied<K>(desired: &K) -> K
+where
+    K: Clone + serde::Serialize + k8s_openapi::Metadata<Ty = ObjectMeta>,
+{
+    let mut fields = owned_fields(&serde_json::to_value(desired).expect("JSON"));
+    for key in ["f:apiVersion", "f:kind"] {
+        fields.as_object_mut().expect("fields").remove(key);
+    }
+    for key in ["f:name", "f:namespace"] {
+        fields["f:metadata"].as_object_mut().expect("fields").remove(key);
+    }
+    let mut object = desired.clone();
+    object.metadata_mut().managed_fields = Some(from_json(json!([{
+        "manager": names::FIELD_MANAGER, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields,
+    }])));
+    object
+}
+
+/// The managed fields of `value`; a list is owned whole.
+fn owned_fields(value: &serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (format!("f:{name}"), owned_fields(value))).collect()
+        }
+        _ => json!({}),
     }
 }
 
@@ -254,8 +319,8 @@ fn claim(uid: &str, store_id: &str, store_uid: &str, source: Option<&str>) -> Pe
         .map(|name| json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": name}));
     from_json(json!({
         "metadata": {
-            "name": "data-orders-0", "uid": uid,
-            "labels": {names::key::STORE_ID: store_id}, "annotations": {names::key::STORE_UID: store_uid},
+            "name": "data-orders-0", "uid": uid, "labels": {names::key::STORE_ID: store_id},
+            "annotations": names::KEEP_ANNOTATIONS.into_iter().chain([(names::key::STORE_UID, store_uid)]).collect::<BTreeMap<_, _>>(),
         },
         "spec": {"dataSource": source},
         "status": {"phase": "Bound"},
@@ -317,7 +382,186 @@ pub(crate) fn describe_all() -> String {
     status_and_volume(&mut text);
     losses(&mut text);
     changes(&mut text);
+    vanishing(&mut text);
+    strangers(&mut text);
+    restarts(&mut text);
+    mounts(&mut text);
+    refused(&mut text);
     text
+}
+
+/// Something that the Store needs is being deleted while its pod is to be restarted.
+fn vanishing(text: &mut String) {
+    let deleted = || Some(Time(Timestamp::UNIX_EPOCH));
+    let change = |scene: &mut Scene| scene.store.spec.persistence.strategy = Strategy::Always;
+
+    let mut scene = Scene::serving("", 4);
+    scene.facts.claim.as_mut().expect("a claim").metadata.deletion_timestamp = deleted();
+    scene.describe("a claim that is being deleted is told of at once", text);
+    change(&mut scene);
+    let scene = scene.settle_objects();
+    scene.describe("and no change of the spec restarts the pod that holds it back", text);
+
+    for kind in ["StatefulSet", "Secret", "ConfigMap"] {
+        let mut scene = Scene::serving("", 4);
+        change(&mut scene);
+        let mut scene = scene.settle_objects();
+        let children = &mut scene.facts.children;
+        let metadata = match kind {
+            "StatefulSet" => &mut children.stateful_set.as_mut().expect("a StatefulSet").metadata,
+            "Secret" => &mut children.auth.as_mut().expect("a Secret").metadata,
+            _ => &mut children.config.as_mut().expect("a ConfigMap").metadata,
+        };
+        metadata.deletion_timestamp = deleted();
+        metadata.finalizers = Some(vec!["example.test/held".into()]);
+        scene.describe(&format!("nothing restarts while the {kind} is being deleted"), text);
+    }
+
+    let mut scene = Scene::new(", bootstrap: {restore: {volumeSnapshotRef: {name: cut}}}");
+    scene.store.status.get_or_insert_default().store_id = Some(STORE_ID.into());
+    let snapshot = SnapshotFact {
+        name: "cut".into(),
+        store_id: Some(OTHER_ID.into()),
+        epoch: Some(2),
+        offset: Some(77),
+        ready_to_use: true,
+        is_deleting: true,
+        ..SnapshotFact::default()
+    };
+    scene.facts.source = SourceFact::VolumeSnapshot(Some(snapshot.clone()));
+    scene.describe("a volume snapshot that is being deleted is no source", text);
+    let larger = SnapshotFact { is_deleting: false, restore_bytes: Some(2 << 30), ..snapshot };
+    scene.facts.source = SourceFact::VolumeSnapshot(Some(larger));
+    scene.describe("nor is one that is larger than the volume", text);
+}
+
+/// Objects of the Store's names that are somebody else's.
+fn strangers(text: &mut String) {
+    let mut scene = Scene::new("");
+    scene.facts.pod = Some(from_json(json!({
+        "metadata": {"name": "orders-0", "uid": "uid-theirs", "resourceVersion": "3", "labels": {"app": "theirs"}},
+    })));
+    scene.describe("a pod of somebody else is left alone", text);
+    scene.facts.pod = Some(from_json(json!({
+        "metadata": {
+            "name": "orders-0", "uid": "uid-theirs", "resourceVersion": "3",
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "orders", "uid": "uid-other", "controller": true}],
+        },
+    })));
+    scene.describe("also when another StatefulSet of that name runs it", text);
+
+    let mut scene = Scene::serving("", 4);
+    scene.facts.pod.as_mut().expect("a pod").metadata.owner_references = None;
+    scene.store.spec.persistence.strategy = Strategy::Always;
+    scene
+        .settle_objects()
+        .describe("a pod that was let go is not restarted before it is adopted again", text);
+}
+
+/// How a restart comes about, and when it stops.
+fn restarts(text: &mut String) {
+    let mut scene = Scene::serving("", 4);
+    scene.store.spec.persistence.strategy = Strategy::Always;
+    let mut scene = scene.settle_objects();
+    scene.describe("a restart is recorded before it is done", text);
+    let decision = scene.decide();
+    scene.act(&decision.plan.step.clone().expect("a step"), &decision);
+    scene.describe("then the pod is deleted", text);
+    scene.serve(ServerState::Ready, 4);
+    let pod = scene.facts.pod.as_mut().expect("a pod");
+    pod.metadata.uid = Some("uid-pod-2".into());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(names::key::TEMPLATE_HASH.into(), "older".into());
+    pod.metadata
+        .labels
+        .get_or_insert_default()
+        .insert("controller-revision-hash".into(), "orders-theirs".into());
+    scene.describe("a pod that comes back as it was is not deleted for the same reason again", text);
+
+    let mut scene = Scene::serving("", 4);
+    let pod = scene.facts.pod.as_mut().expect("a pod");
+    pod.metadata
+        .labels
+        .get_or_insert_default()
+        .insert("controller-revision-hash".into(), "orders-theirs".into());
+    scene.describe("what another manager has put into the template restarts nothing", text);
+
+    let mut scene = Scene::serving(", persistence: {strategy: Never}", 4);
+    if let ServerFact::Status(server) = &mut scene.facts.server {
+        server.last_offset = 12;
+        server.last_snapshot = Some(JobReport { completed_ms: 0, bytes: 1, duration_ms: 1, offset: 5 });
+    }
+    scene.store.spec.persistence.strategy = Strategy::EverySecond;
+    let mut scene = scene.settle_objects();
+    let decision = scene.decide();
+    scene.act(&decision.plan.step.clone().expect("a step"), &decision);
+    scene.describe("under Never a snapshot comes before the restart", text);
+    if let ServerFact::Status(server) = &mut scene.facts.server {
+        server.last_job_error = Some("no space left on device".into());
+    }
+    scene.describe("and while it fails the pod stays", text);
+    if let ServerFact::Status(server) = &mut scene.facts.server {
+        server.last_job_error = None;
+    }
+    let decision = scene.decide();
+    scene.act(&decision.plan.step.clone().expect("a step"), &decision);
+    scene.describe("with it the pod restarts", text);
+}
+
+/// Credentials of a location that change while nobody needs them.
+fn mounts(text: &mut String) {
+    let mut scene = Scene::serving(", backup: {locationRef: {name: offsite}}", 4);
+    let location = scene.facts.locations.get_mut("offsite").and_then(Option::as_mut).expect("a location");
+    location.spec.credentials_secret_ref.name = "other-keys".into();
+    let mut scene = scene.settle_objects();
+    scene.describe("another Secret of a location restarts no Store that backs nothing up", text);
+    scene.facts.backups = vec![backup("nightly", json!({}))];
+    scene.describe("the first backup that needs it does", text);
+}
+
+/// What cannot be obeyed takes nothing down.
+fn refused(text: &mut String) {
+    let bad = "requirepass-fil\"e\" \"\"".to_owned();
+    let mut scene = Scene::new("");
+    scene.store.spec.config = vec![bad.clone()];
+    scene.describe("a new Store with a managed directive in disguise waits", text);
+    let mut scene = Scene::serving("", 4);
+    scene.store.spec.config = vec![bad];
+    scene.describe("a serving one goes on as it is", text);
+    scene.facts.children.record = None;
+    scene.describe("and its record is kept up", text);
+
+    let mut scene = Scene::serving("", 4);
+    scene.store.spec.config = vec!["hz abc".into()];
+    let number = server_config::render(&scene.valid()).lines().count();
+    let message = "argument couldn't be parsed into an integer; hz takes a number from 1 to 500".to_owned();
+    let problems = vec![ConfigProblem { line: Some(number), message }];
+    scene.facts.config_check = Some(ConfigCheck { problems });
+    scene.describe("a line that the running server refuses takes it not down", text);
+
+    let mut scene = Scene::serving("", 4);
+    scene.facts.server = ServerFact::Absent;
+    scene.facts.pod.as_mut().expect("a pod").status = Some(from_json(json!({"initContainerStatuses": [{
+        "name": "restore", "image": "i", "imageID": "", "ready": false, "restartCount": 3,
+        "state": {"terminated": {"exitCode": 2, "reason": "Error", "message": "line 17: hz takes a number"}},
+    }]})));
+    scene.describe("an init container that fails says why between its starts, too", text);
+
+    let mut scene = Scene::serving("", 4);
+    let record = scene.facts.children.record.as_mut().expect("a record").data.as_mut().expect("data");
+    let edited = record["store.json"].replace("\"epoch\": 4", "\"epoch\": 99");
+    record.insert("store.json".into(), edited);
+    let stale = scene.facts.children.record.as_mut().expect("a record");
+    stale.metadata.managed_fields = None;
+    scene.describe(
+        "an epoch that somebody wrote into the ConfigMap is not believed while the volume is served",
+        text,
+    );
+    scene.hold(reason::STALE_VOLUME, "the volume is older than the record");
+    scene.describe("a held volume needs a person", text);
+    scene.store.metadata.annotations =
+        Some(BTreeMap::from([(names::key::ACCEPT_EPOCH.to_owned(), "4".to_owned())]));
+    scene.describe("who says which epoch is right", text);
 }
 
 fn first_start(text: &mut String) {
@@ -487,7 +731,7 @@ fn losses(text: &mut String) {
 fn changes(text: &mut String) {
     let change = |scene: &mut Scene| {
         scene.store.metadata.generation = Some(2);
-        scene.store.spec.persistence.strategy = holdfast_operator::api::v1alpha1::Strategy::Always;
+        scene.store.spec.persistence.strategy = Strategy::Always;
     };
     let mut scene = Scene::serving("", 1);
     change(&mut scene);
@@ -539,6 +783,6 @@ fn changes(text: &mut String) {
     scene.describe("a missing location restarts nothing", text);
 
     let mut scene = Scene::serving("", 1);
-    scene.store.spec.deletion_policy = holdfast_operator::api::v1alpha1::DeletionPolicy::DeleteVolumes;
+    scene.store.spec.deletion_policy = DeletionPolicy::DeleteVolumes;
     scene.describe("DeleteVolumes sets the finalizer", text);
 }

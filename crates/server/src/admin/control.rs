@@ -15,7 +15,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use holdfast_contract::control::{
-    BackupProgress, BackupRequest, Barrier, BarrierRequest, ErrorBody, ServerStatus,
+    BackupProgress, BackupRequest, Barrier, BarrierRequest, ConfigCheck, ConfigCheckRequest, ErrorBody,
+    ServerStatus,
 };
 use holdfast_contract::record::StoreRecord;
 use serde::de::DeserializeOwned;
@@ -23,10 +24,11 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::bridge::{AdminRequest, Refusal, ServerHandle};
+use super::config_check;
 use crate::backup::upload::{Backups, StartBackupError};
 
-/// Largest request, in bytes; the largest real one, a record with a restore plan, has under 4 KiB.
-const BODY_LEN_MAX: usize = 64 << 10;
+/// Largest request, in bytes; the largest real one is a configuration file of some dozen long lines.
+const BODY_LEN_MAX: usize = 512 << 10;
 /// Longest token file that is read, in bytes.
 const TOKEN_LEN_MAX: usize = 4 << 10;
 /// Time for one request with everything that it waits for. A barrier waits for a sync, which a stalled disk makes long.
@@ -54,6 +56,7 @@ pub(super) fn router(handle: ServerHandle, backups: Backups, token_file: Option<
         .route("/v1/barriers/{token}", get(find_barrier).delete(release_barrier))
         .route("/v1/backups", post(start_backup))
         .route("/v1/backups/{id}", get(find_backup).delete(cancel_backup))
+        .route("/v1/config/check", post(check_config))
         .route("/v1/snapshot", post(rotate))
         .fallback(async || Failure::not_found("no such path on the control port".to_owned()))
         .method_not_allowed_fallback(async || {
@@ -235,6 +238,17 @@ async fn cancel_backup(
     PathSegment(id): PathSegment<String>,
 ) -> Answer<BackupProgress> {
     control.backups.cancel(&id).await.map(Json).ok_or_else(|| unknown_backup(&id))
+}
+
+async fn check_config(body: RawBody) -> Answer<ConfigCheck> {
+    let request: ConfigCheckRequest = parse(body)?;
+    let failed = |problem: String| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Failed", problem);
+    let checked = tokio::task::spawn_blocking(move || config_check::check(&request.text)).await;
+    match checked {
+        Ok(Ok(check)) => Ok(Json(check)),
+        Ok(Err(error)) => Err(failed(format!("the configuration cannot be checked: {error}"))),
+        Err(error) => Err(failed(format!("the configuration cannot be checked: {error}"))),
+    }
 }
 
 async fn rotate(State(control): State<Control>, _body: Body) -> Answer<ServerStatus> {

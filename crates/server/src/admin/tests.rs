@@ -3,7 +3,9 @@ use crate::admin::bridge::tests::status;
 use crate::admin::bridge::{AdminRequest, CutFile, Inbox, Refusal, StatusPublisher, bridge};
 use crate::persistence::barrier::{BarrierDesk, Begin, Moment};
 use holdfast_bucket::testing::plain_client;
-use holdfast_contract::control::{Barrier, ErrorBody, ServerState, ServerStatus};
+use holdfast_contract::control::{
+    Barrier, ConfigCheck, ConfigCheckRequest, ErrorBody, ServerState, ServerStatus,
+};
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, StoreRecord};
 use std::time::Instant;
 
@@ -232,7 +234,7 @@ fn messages_reach_the_owner_and_its_answers_come_back() {
     world.refused("GET", "/v1/nothing", "", 404, "NotFound");
     world.refused("DELETE", "/v1/status", "", 405, "MethodNotAllowed");
     world.refused("PUT", "/v1/decision", "{", 400, "InvalidRequest");
-    world.refused("PUT", "/v1/decision", &" ".repeat((64 << 10) + 1), 413, "InvalidRequest");
+    world.refused("PUT", "/v1/decision", &" ".repeat((512 << 10) + 1), 413, "InvalidRequest");
 
     let request = r#"{"id":"b-1","location":{"region":"r","bucket":"b"},"credentialsDir":"c","ownerUID":"u","ownerName":"n"}"#;
     let (code, text) = world.ask("POST", "/v1/backups", request);
@@ -256,6 +258,23 @@ fn messages_reach_the_owner_and_its_answers_come_back() {
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(std::net::TcpStream::connect(address).is_err());
     assert!(world.directory.path().exists());
+}
+
+#[test]
+fn a_configuration_is_checked_and_nothing_of_it_is_used() {
+    let (world, _inbox) = World::start(ServerState::Ready);
+    let ask = |text: &str| {
+        let body = serde_json::to_string(&ConfigCheckRequest { text: text.into() }).unwrap();
+        let (code, answer) = world.ask("POST", "/v1/config/check", &body);
+        assert_eq!(code, 200, "{answer}");
+        serde_json::from_str::<ConfigCheck>(&answer).unwrap().problems
+    };
+    assert_eq!(ask("port 6379\nhz 20\n"), []);
+    let problems = ask("port 6379\nhz abc\n");
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].line, Some(2));
+    assert!(problems[0].message.contains("hz"), "{problems:?}");
+    world.refused("POST", "/v1/config/check", "{}", 400, "InvalidRequest");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use holdfast_bucket::{Bucket, BucketError, Cancel, Canceller, Credentials, cancel_pair};
+use holdfast_bucket::{Bucket, BucketError, Cancel, Canceller, Credentials, TakeOver, cancel_pair};
 use holdfast_contract::bucket::{
     BASE_FILE, BackupFile, BackupManifest, LAYOUT_VERSION, StoreMarker, backup_path,
 };
@@ -380,7 +380,12 @@ impl Shared {
             owner_uid: request.owner_uid.clone(),
             owner_name: request.owner_name.clone(),
         };
-        bucket.claim_owner(&marker, request.takes_over).await?;
+        let take_over = match (&request.former_owner_uids, request.takes_over) {
+            (Some(former), _) => TakeOver::From(former),
+            (None, true) => TakeOver::Anybody,
+            (None, false) => TakeOver::Nobody,
+        };
+        bucket.claim_owner(&marker, take_over).await?;
         Ok(bucket)
     }
 

@@ -24,7 +24,7 @@ use super::ObjectRef;
     namespaced,
     status = "BackupLocationStatus",
     derive = "PartialEq",
-    doc = "A place for backups: an S3 bucket, a prefix in it, and the Secret with its credentials. The operator probes it from time to time by writing, reading and deleting a small object.",
+    doc = "A place for backups: an S3 bucket, a prefix in it, and the Secret with its credentials. The operator probes it from time to time by a small object below the prefix, which it writes once and reads back.",
     printcolumn(name = "Available", type_ = "string", json_path = ".status.conditions[?(@.type==\"Available\")].status"),
     printcolumn(name = "Bucket", type_ = "string", json_path = ".spec.s3.bucket"),
     printcolumn(name = "Prefix", type_ = "string", json_path = ".spec.prefix"),
@@ -40,6 +40,7 @@ pub struct BackupLocationSpec {
     /// Path in the bucket below which everything lies, without `/` at either end. Several Stores can share it. Default:
     /// the root of the bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("!self.matches('(^|/)[.][.]?(/|$)')").message("spec.prefix must not have . or .. between its slashes: object stores and their tools read that in different ways"))]
     #[schemars(length(max = 256), pattern("^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$"))]
     pub prefix: Option<String>,
     /// Secret in this namespace with the keys `accessKeyID`, `secretAccessKey` and, if need be, `sessionToken`. A missing
@@ -54,14 +55,18 @@ pub struct S3Location {
     /// Name of the bucket; it must exist.
     #[schemars(length(min = 3, max = 63), pattern("^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
     pub bucket: String,
-    /// URL of the service, `http://` or `https://`. Absent: AWS.
+    /// URL of the service, `http://` or `https://`, without user and password. Absent: AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), pattern(r"^https?://[^/?#\s]+$"))]
+    #[schemars(length(max = 512), pattern(r"^https?://[^/?#@\s]+$"))]
     pub endpoint: Option<String>,
     /// Region to sign for. Default: `us-east-1`.
     #[serde(default = "default_region")]
     #[schemars(length(min = 1, max = 64), pattern("^[A-Za-z0-9-]+$"))]
     pub region: String,
+    /// Certificates (PEM) of private authorities to trust for `endpoint`, besides the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32768))]
+    pub ca_bundle: Option<String>,
     /// `Path`: the bucket is part of the path, as most services other than AWS want it. `VirtualHosted`: of the host name.
     #[serde(default)]
     pub addressing_style: AddressingStyle,

@@ -17,7 +17,11 @@ use crate::api::quantity::Quantity;
 
 /// CEL: no line of `config` begins with a directive that the operator manages. A test holds it against the table in
 /// `reconcile::validate`, which names the field to use for each.
-pub(crate) const CONFIG_RULE: &str = "self.all(line, !line.matches('(?i)^\\\\s*\"?(dir|port|bind|bind-source-addr|unixsocket|protected-mode|requirepass|requirepass-file|control-token-file|store-record-file|instance-name|on-refusal|termination-message-file|health-port|control-port|persist-strategy|persistent|appendonly|appendfsync|save|auto-aof-rewrite-percentage|auto-aof-rewrite-min-size|auto-aof-rewrite-max-size|maxmemory|shutdown-on-sigterm|shutdown-timeout|shutdown-on-sigint|include|daemonize|pidfile|supervised|logfile|dbfilename|appendfilename|appenddirname)\"?(\\\\s|$)'))";
+pub(crate) const CONFIG_RULE: &str = "self.all(line, !line.matches('(?i)^\\\\s*\"?(dir|port|bind|bind-source-addr|unixsocket|protected-mode|requirepass|requirepass-file|control-token-file|store-record-file|credentials-dir|instance-name|on-refusal|termination-message-file|health-port|control-port|persist-strategy|persistent|appendonly|appendfsync|save|auto-aof-rewrite-percentage|auto-aof-rewrite-min-size|auto-aof-rewrite-max-size|maxmemory|shutdown-on-sigterm|shutdown-timeout|shutdown-on-sigint|include|daemonize|pidfile|supervised|logfile|dbfilename|appendfilename|appenddirname)\"?(\\\\s|$)'))";
+
+/// CEL: the name of a directive is written plainly. Quotes and escapes in it would hide from [`CONFIG_RULE`] what the server
+/// reads.
+const PLAIN_NAME_RULE: &str = r#"self.all(line, !line.matches('^\\s*[^\\s"\'\\\\#]*["\'\\\\]'))"#;
 
 /// A Store: one dataset in memory, kept on a volume as its persistence policy says.
 ///
@@ -53,6 +57,8 @@ pub(crate) const CONFIG_RULE: &str = "self.all(line, !line.matches('(?i)^\\\\s*\
     validation = Rule::new("self.persistence.strategy != 'Disabled' || !has(self.bootstrap) || has(self.bootstrap.empty)").message("spec.bootstrap has no effect with persistence.strategy Disabled: nothing is loaded; remove it"),
     validation = Rule::new("self.persistence.strategy != 'Disabled' || self.recovery.onVolumeLoss == 'Halt'").message("spec.recovery.onVolumeLoss RestoreLatestBackup needs a volume; persistence.strategy Disabled has none"),
     validation = Rule::new("self.recovery.onVolumeLoss != 'RestoreLatestBackup' || has(self.backup)").message("spec.recovery.onVolumeLoss RestoreLatestBackup needs spec.backup.locationRef: the place to restore from"),
+    validation = Rule::new("self.persistence.strategy != 'Disabled' || !has(self.backup) || oldSelf.optMap(o, o.persistence.strategy == 'Disabled' && has(o.backup)).orValue(false)").message("spec.backup has no effect with persistence.strategy Disabled: there is nothing to back up; remove it").optional_old_self(true),
+    validation = Rule::new("self.persistence.strategy != 'Disabled' || self.deletionPolicy != 'DeleteVolumes' || oldSelf.optMap(o, o.persistence.strategy == 'Disabled' && o.deletionPolicy == 'DeleteVolumes').orValue(false)").message("spec.deletionPolicy DeleteVolumes has no effect with persistence.strategy Disabled: there is no volume; remove it").optional_old_self(true),
     validation = Rule::new("(self.persistence.strategy == 'Disabled') == (oldSelf.persistence.strategy == 'Disabled')").message("persistence.strategy cannot change from or to Disabled: a Store with a volume keeps it; create another Store"),
     validation = Rule::new("has(self.storage) == has(oldSelf.storage) && (!has(self.storage) || self.storage == oldSelf.storage)").message("spec.storage cannot change in this version; create another Store, from a backup or a volume snapshot of this one"),
 )]
@@ -101,6 +107,7 @@ pub struct StoreSpec {
     /// refused; the field for each is in this spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512), pattern(r"^[^\r\n\x00]+$")))]
+    #[x_kube(validation = Rule::new(PLAIN_NAME_RULE).message("the first word of a line of spec.config has quotes or backslashes in it; write the name of the directive plainly, and quote only its value"))]
     #[x_kube(validation = Rule::new(CONFIG_RULE).message("a line of spec.config sets a directive that the operator manages; use the field instead: spec.persistence for persist-strategy, appendonly, appendfsync, save, auto-aof-rewrite-* and shutdown-*, spec.memory.maxMemory for maxmemory, the Secret <name>-auth for requirepass; ports, addresses, paths and files are fixed"))]
     pub config: Vec<String>,
 
@@ -152,6 +159,7 @@ pub struct MemorySettings {
     validation = Rule::new("!has(self.snapshot) || self.strategy != 'Disabled'").message("persistence.snapshot has no effect with strategy Disabled: nothing is kept; remove it or choose another strategy"),
     validation = Rule::new("!has(self.shutdown) || !has(self.shutdown.snapshot) || self.shutdown.snapshot == 'Automatic' || self.strategy != 'Disabled'").message("persistence.shutdown.snapshot has no effect with strategy Disabled: nothing is kept"),
     validation = Rule::new("self.strategy != 'Never' || !has(self.shutdown) || !has(self.shutdown.snapshot) || self.shutdown.snapshot != 'Never' || (has(self.snapshot) && size(self.snapshot.rules) > 0)").message("strategy Never with shutdown.snapshot Never and no snapshot rule would keep nothing: add a rule to persistence.snapshot.rules, or say strategy Disabled"),
+    validation = Rule::new("self.strategy != 'Never' || !has(self.shutdown) || !has(self.shutdown.budgetSeconds) || self.shutdown.budgetSeconds >= 10 || self.shutdown.snapshot == 'Never' || oldSelf.optMap(o, o.strategy == 'Never' && has(o.shutdown) && has(o.shutdown.budgetSeconds) && o.shutdown.budgetSeconds < 10).orValue(false)").message("persistence.shutdown.budgetSeconds below 10 hardly suffices to write the dataset, and under strategy Never nothing else keeps it: allow 10 or more").optional_old_self(true),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Persistence {

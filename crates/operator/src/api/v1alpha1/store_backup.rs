@@ -10,7 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ObjectRef;
+use super::{BackupLocation, ObjectRef};
 
 /// One backup of a Store, taken once. Deleting it leaves the data in the bucket, and the VolumeSnapshot, where they are.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -110,6 +110,9 @@ pub struct StoreBackupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub location: Option<String>,
+    /// Where that was when the backup was made. A BackupLocation that names another place now does not hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<BackupPlace>,
     /// Path below the location's prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -130,6 +133,43 @@ pub struct StoreBackupStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// A place in an object store.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupPlace {
+    /// Name of the bucket.
+    #[schemars(length(max = 63))]
+    pub bucket: String,
+    /// URL of the service; absent for AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub endpoint: Option<String>,
+    /// Path below which everything lies; absent for the root of the bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub prefix: Option<String>,
+}
+
+impl BackupPlace {
+    /// The place that `location` names.
+    pub(crate) fn of(location: &BackupLocation) -> Self {
+        Self {
+            bucket: location.spec.s3.bucket.clone(),
+            endpoint: location.spec.s3.endpoint.clone(),
+            prefix: location.spec.prefix.clone(),
+        }
+    }
+
+    /// This place in words when `location` names another one. Another endpoint may be another way to the same bucket, so
+    /// only bucket and prefix count.
+    pub(crate) fn differs_from(&self, location: &BackupLocation) -> Option<String> {
+        let now = Self::of(location);
+        (self.bucket != now.bucket || self.prefix != now.prefix).then(|| {
+            format!("bucket {:?}, prefix {:?}", self.bucket, self.prefix.as_deref().unwrap_or_default())
+        })
+    }
+}
+
 /// A persistence barrier: the server keeps its files still while the volume is cut.
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -141,6 +181,9 @@ pub struct BarrierStatus {
     pub taken_time: Time,
     /// When the server lets go by itself, by its clock.
     pub expiry_time: Time,
+    /// When the operator had it, by the operator's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_time: Option<Time>,
     /// True once the cut is proven to lie within the barrier and the barrier is released.
     pub released: bool,
 }

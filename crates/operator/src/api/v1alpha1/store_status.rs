@@ -36,7 +36,10 @@ pub struct StoreStatus {
     /// The last restore that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_restore: Option<RestoreStatus>,
-    /// Ready, Reconciling, Stalled, PersistenceHealthy, LastBackupSucceeded.
+    /// The last restart of the pod by the operator, recorded before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_pod_restart: Option<PodRestartStatus>,
+    /// Ready, Reconciling, Stalled, PersistenceHealthy, LastBackupSucceeded, ConfigurationWarning.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -86,20 +89,66 @@ pub struct JobStatus {
 }
 
 /// The newest backups of a Store.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupSummary {
-    /// The newest StoreBackup that succeeded.
+    /// The newest StoreBackup that succeeded and lies in the bucket: what a lost volume is restored from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub last_successful_backup: Option<String>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success_time: Option<Time>,
+    /// The newest StoreBackup of the method VolumeSnapshot that succeeded. A lost volume is not restored from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub last_volume_snapshot: Option<String>,
     /// The newest StoreBackup that failed after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub last_failed_backup: Option<String>,
+}
+
+/// A restart of the pod by the operator.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PodRestartStatus {
+    /// What it was for.
+    pub cause: RestartCause,
+    /// What the pod was to come up with: a revision of the StatefulSet, or the SHA-256 of a configuration.
+    #[schemars(length(max = 253))]
+    pub target: String,
+    /// UID of the pod that was restarted.
+    #[serde(rename = "podUID")]
+    #[schemars(length(max = 64))]
+    pub pod_uid: String,
+    /// Restarts in a row for this cause and target. When they change nothing, the operator stops.
+    pub count: u32,
+    /// Position in the stream of writes when it was decided; under strategy Never a snapshot must hold it first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// When it was decided.
+    pub start_time: Time,
+}
+
+/// What a restart of the pod is for.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartCause {
+    /// The pod comes from an older template.
+    Template,
+    /// The server has started with an older copy of the configuration.
+    Configuration,
+}
+
+impl RestartCause {
+    /// Restarts in a row that may change nothing. A pod always comes back with the new template; a kubelet may lag behind
+    /// with a ConfigMap for a moment.
+    pub(crate) fn restarts_max(self) -> u32 {
+        match self {
+            RestartCause::Template => 1,
+            RestartCause::Configuration => 3,
+        }
+    }
 }
 
 /// A restore from a bucket.

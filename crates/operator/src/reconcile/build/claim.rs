@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use kube::ResourceExt as _;
+
 use crate::names;
 use crate::reconcile::validate::{Storage, ValidatedStore};
 
@@ -38,16 +40,50 @@ pub fn build(
     claim
 }
 
+/// Most former owners that are remembered.
+const FORMER_OWNERS_MAX: usize = 8;
+
+/// UIDs of the Store objects other than `uid` that have used `claim`, oldest first.
+#[must_use]
+pub fn former_owners(claim: &PersistentVolumeClaim, uid: &str) -> Vec<String> {
+    let annotation = |key: &str| claim.annotations().get(key).map(String::as_str).unwrap_or_default();
+    let mut owners: Vec<String> = annotation(names::key::FORMER_STORE_UIDS)
+        .split(',')
+        .chain([annotation(names::key::STORE_UID)])
+        .map(str::trim)
+        .filter(|owner| !owner.is_empty() && *owner != uid)
+        .map(str::to_owned)
+        .collect();
+    let surplus = owners.len().saturating_sub(FORMER_OWNERS_MAX);
+    owners.drain(..surplus);
+    owners
+}
+
+/// Whether GitOps tools leave `claim` alone. One that the StatefulSet has made carries the labels of its selector, one of
+/// an earlier version lacks the annotations.
+#[must_use]
+pub fn is_protected(claim: &PersistentVolumeClaim) -> bool {
+    let keys = names::KEEP_ANNOTATIONS.map(|(key, _)| key);
+    keys.into_iter().all(|key| claim.annotations().contains_key(key))
+        && !claim.labels().contains_key(names::INSTANCE_LABEL)
+}
+
 /// The claim template of the StatefulSet: the same without name and source, so that a claim that was lost comes back
 /// with the marks of its Store, and empty.
 pub(super) fn template(store: &ValidatedStore, storage: &Storage, store_id: &str) -> PersistentVolumeClaim {
-    let mut labels = names::labels(&store.name);
+    let mut labels = names::data_labels(&store.name);
     labels.insert(names::key::STORE_ID.to_owned(), store_id.to_owned());
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(names::DATA_VOLUME.to_owned()),
             labels: Some(labels),
-            annotations: Some(BTreeMap::from([(names::key::STORE_UID.to_owned(), store.uid.clone())])),
+            annotations: Some(
+                names::KEEP_ANNOTATIONS
+                    .into_iter()
+                    .chain([(names::key::STORE_UID, store.uid.as_str())])
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect(),
+            ),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {

@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Inputs, claim, digest, owned};
 use crate::names;
-use crate::reconcile::validate::ValidatedStore;
+use crate::reconcile::validate::{PodUser, ValidatedStore};
 
 /// User and group of the server: any number that is not 0; the images use the same.
 const SERVER_ID: i64 = 65_532;
@@ -40,7 +40,7 @@ pub(super) fn build(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str
         if let Some(spec) = &mut template.spec {
             spec.volume_mode = Some("Filesystem".to_owned());
         }
-        vec![template]
+        inputs.claim_templates.clone().unwrap_or_else(|| vec![template])
     });
     StatefulSet {
         metadata: owned(store, names::stateful_set(&store.name)),
@@ -100,6 +100,10 @@ fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) ->
         ..container(store, &mounts)
     };
 
+    let user = match store.pod_user {
+        PodUser::Fixed => Some(SERVER_ID),
+        PodUser::Cluster => None,
+    };
     let pod = &store.pod;
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -114,9 +118,9 @@ fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) ->
             termination_grace_period_seconds: Some(i64::from(store.shutdown_budget_seconds)),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
-                run_as_user: Some(SERVER_ID),
-                run_as_group: Some(SERVER_ID),
-                fs_group: Some(SERVER_ID),
+                run_as_user: user,
+                run_as_group: user,
+                fs_group: user,
                 // Otherwise every start walks the whole volume.
                 fs_group_change_policy: Some("OnRootMismatch".into()),
                 seccomp_profile: Some(SeccompProfile {
@@ -271,12 +275,14 @@ fn probe(path: &str, period: i32, timeout: i32, failures: i32, delay: Option<i32
 /// Secret names of the locations that a live StatefulSet mounts, by location.
 #[must_use]
 pub fn mounted_locations(stateful_set: &StatefulSet) -> BTreeMap<String, String> {
-    stateful_set
-        .spec
-        .template
-        .spec
+    stateful_set.spec.template.spec.as_ref().map(locations_of).unwrap_or_default()
+}
+
+/// Secret names of the locations that a pod mounts, by location.
+#[must_use]
+pub fn locations_of(pod: &PodSpec) -> BTreeMap<String, String> {
+    pod.volumes
         .iter()
-        .filter_map(|spec| spec.volumes.as_ref())
         .flatten()
         .filter_map(|volume| {
             let location = names::location_of_volume(&volume.name)?;

@@ -8,11 +8,11 @@ use holdfast_contract::bucket::Location;
 use holdfast_contract::control::ServerState;
 use holdfast_contract::record::{Origin, RestorePlan, StoreRecord, reason as held};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{Hold, Step, volume_epoch};
+use super::{Hold, Recording, Step, volume_epoch};
 use crate::api::conditions::{self, kind, reason};
 use crate::api::v1alpha1::{
     AddressingStyle, BackupLocation, OnVolumeLoss, RestoreStatus, Store, StoreStatus,
@@ -76,43 +76,8 @@ pub fn bucket_of(location: &BackupLocation) -> Location {
         bucket: location.spec.s3.bucket.clone(),
         prefix: location.spec.prefix.clone().unwrap_or_default(),
         path_style: location.spec.s3.addressing_style == AddressingStyle::Path,
+        ca_bundle: location.spec.s3.ca_bundle.clone(),
     }
-}
-
-/// Why an object of the Store's name cannot be taken for the Store's own: it has another owner.
-#[must_use]
-pub fn foreign_child(store: &Store, facts: &Facts) -> Option<Hold> {
-    let children = &facts.children;
-    let metas: [(&str, Option<&ObjectMeta>); 8] = [
-        ("ServiceAccount", children.service_account.as_ref().map(|child| &child.metadata)),
-        ("ConfigMap", children.record.as_ref().map(|child| &child.metadata)),
-        ("ConfigMap", children.config.as_ref().map(|child| &child.metadata)),
-        ("Secret", children.auth.as_ref().map(|child| &child.metadata)),
-        ("Service", children.service.as_ref().map(|child| &child.metadata)),
-        ("Service", children.headless_service.as_ref().map(|child| &child.metadata)),
-        ("PodDisruptionBudget", children.pdb.as_ref().map(|child| &child.metadata)),
-        ("StatefulSet", children.stateful_set.as_ref().map(|child| &child.metadata)),
-    ];
-    let uid = store.uid().unwrap_or_default();
-    metas.into_iter().find_map(|(kind, metadata)| {
-        let metadata = metadata?;
-        let name = metadata.name.as_deref().unwrap_or_default();
-        let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-        match owner {
-            Some(owner) if owner.uid == uid => None,
-            Some(owner) if owner.kind == "Store" && owner.name == store.name_any() => Some(Hold::waiting(
-                reason::OLD_CHILDREN_REMAIN,
-                format!("{kind} {name:?} belongs to a deleted Store of the same name; waiting until it is removed"),
-            )),
-            owner => {
-                let owner = owner.map_or_else(|| "nobody".to_owned(), |owner| format!("{} {:?}", owner.kind, owner.name));
-                Some(Hold::stalled(
-                    reason::OBJECT_CONFLICT,
-                    format!("{kind} {name:?} is there already and belongs to {owner}, not to this Store; delete or rename it, or give the Store another name"),
-                ))
-            }
-        }
-    })
 }
 
 /// Finds out whose data `store` holds. Not for the strategy Disabled, which holds none.
@@ -131,7 +96,7 @@ pub fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Times
                 ),
             ));
         }
-        // The status knows; the ConfigMap is written anew from it.
+        // The status knows; the ConfigMap is written again from it.
         Err(_) => None,
     };
 
@@ -148,10 +113,10 @@ pub fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Times
         }
         (Some(id), _) => id.clone(),
         (None, Some(record)) => {
-            return Identified::Step(Step::RecordIdentity {
+            return Identified::Step(Step::Record(Recording::Identity {
                 store_id: Some(record.store_id.clone()),
                 epoch: Some(record.epoch).filter(|epoch| *epoch > 0),
-            });
+            }));
         }
         (None, None) => return choose_id(store, valid, facts),
     };
@@ -160,12 +125,10 @@ pub fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Times
         return outcome;
     }
 
-    let status_epoch = status.epoch.unwrap_or(0);
-    let record_epoch = recorded.as_ref().map_or(0, |record| record.epoch);
-    if record_epoch > status_epoch {
-        return Identified::Step(Step::RecordEpoch { epoch: record_epoch, completes_restore: false });
+    let epoch = status.epoch.unwrap_or(0);
+    if let Some(hold) = record_ahead(store, valid, recorded.as_ref(), facts, &store_id, epoch) {
+        return Identified::Hold(hold);
     }
-    let epoch = status_epoch;
 
     let (origin, data_source) = match origin(valid, facts, epoch) {
         Ok(found) => found,
@@ -205,7 +168,7 @@ pub fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Times
     }
     match restore_plan(status, &known, recorded.as_ref(), facts) {
         RestoreState::None => {}
-        RestoreState::Obsolete => return Identified::Step(Step::DropRestore),
+        RestoreState::Obsolete => return Identified::Step(Step::Record(Recording::DropRestore)),
         RestoreState::Planned(plan) => {
             known.restore = Some(*plan);
             return Identified::Known(Box::new(known), None);
@@ -218,6 +181,46 @@ pub fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Times
     Identified::Known(Box::new(known), None)
 }
 
+/// The status is written before the ConfigMap, so a ConfigMap with a higher epoch was edited, or the status was set back.
+/// Its epoch is never taken over. While the server serves the recorded epoch the ConfigMap is corrected; otherwise the
+/// volume may be one that was left behind, and a person says which epoch is right.
+fn record_ahead(
+    store: &Store,
+    valid: &ValidatedStore,
+    recorded: Option<&StoreRecord>,
+    facts: &Facts,
+    store_id: &str,
+    epoch: u64,
+) -> Option<Hold> {
+    let record = recorded.filter(|record| record.epoch > epoch)?;
+    let volume = volume_epoch(facts, store_id);
+    let is_accepted = accepted_epoch(store) == Some(epoch);
+    // A newer volume has a hold of its own.
+    if volume.is_some_and(|volume| volume >= epoch) || is_accepted {
+        return None;
+    }
+    let found = facts.server.status().and_then(|status| status.identity.as_ref());
+    let found = found.map_or_else(
+        || "the volume cannot be asked".to_owned(),
+        |identity| format!("the volume holds epoch {}", identity.epoch),
+    );
+    let name = store.name_any();
+    Some(Hold::stalled(
+        reason::RECORD_MISMATCH,
+        format!(
+            "ConfigMap {:?} says epoch {}, the status {epoch}, {found}: one of them was edited or set back; nothing automatic is done; if epoch {epoch} is right: kubectl annotate store {name} {}={epoch} (the ConfigMap is then corrected)",
+            names::record(&valid.name),
+            record.epoch,
+            names::key::ACCEPT_EPOCH
+        ),
+    ))
+}
+
+/// The epoch that a person has accepted.
+fn accepted_epoch(store: &Store) -> Option<u64> {
+    store.annotations().get(names::key::ACCEPT_EPOCH)?.trim().parse().ok()
+}
+
 /// Neither status nor record know an id: the claim may.
 fn choose_id(store: &Store, valid: &ValidatedStore, facts: &Facts) -> Identified {
     let claim_name = names::claim(&valid.name);
@@ -227,7 +230,7 @@ fn choose_id(store: &Store, valid: &ValidatedStore, facts: &Facts) -> Identified
     };
     let Some(claim) = &facts.claim else {
         let Some(id) = adopt else {
-            return Identified::Step(Step::RecordIdentity { store_id: None, epoch: None });
+            return Identified::Step(Step::Record(Recording::Identity { store_id: None, epoch: None }));
         };
         let message = match facts.claims_with_store_id.first() {
             Some(other) => {
@@ -254,14 +257,17 @@ fn choose_id(store: &Store, valid: &ValidatedStore, facts: &Facts) -> Identified
     let user = claim.annotations().get(names::key::STORE_UID);
     match (label, adopt) {
         (Some(label), _) if user == store.uid().as_ref() => {
-            Identified::Step(Step::RecordIdentity { store_id: Some(label.clone()), epoch: None })
+            Identified::Step(Step::Record(Recording::Identity { store_id: Some(label.clone()), epoch: None }))
         }
         (Some(label), Some(id)) if label == id => match facts.stores_with_store_id.first() {
             Some(other) => Identified::Hold(Hold::stalled(
                 reason::ADOPTION_IMPOSSIBLE,
                 format!("bootstrap.adopt names {id}, which is the data of Store {other:?}"),
             )),
-            None => Identified::Step(Step::RecordIdentity { store_id: Some(id.clone()), epoch: None }),
+            None => Identified::Step(Step::Record(Recording::Identity {
+                store_id: Some(id.clone()),
+                epoch: None,
+            })),
         },
         (Some(label), Some(id)) => Identified::Hold(Hold::stalled(
             reason::ADOPTION_IMPOSSIBLE,
@@ -349,6 +355,11 @@ fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, 
                     "BackupLocation {location:?}, which holds StoreBackup {name:?}, is not in this namespace; create it"
                 )));
             };
+            if let Some(moved) = status.place.as_ref().and_then(|place| place.differs_from(found)) {
+                return Err(invalid(format!(
+                    "StoreBackup {name:?} lies in {moved}, but BackupLocation {location:?} was changed since and names another place; set it back, or name another backup"
+                )));
+            }
             let plan = RestorePlan {
                 epoch: source_epoch + 1,
                 location: bucket_of(found),
@@ -358,7 +369,7 @@ fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, 
             Ok((Origin::Restore { plan }, None))
         }
         (Source::Backup(_) | Source::VolumeSnapshot(_), SourceFact::VolumeSnapshot(Some(snapshot))) => {
-            clone_origin(snapshot)
+            clone_origin(valid, snapshot)
         }
         (Source::Backup(name), SourceFact::VolumeSnapshot(None)) => {
             Err(invalid(format!("the VolumeSnapshot of StoreBackup {name:?} is gone; name another backup")))
@@ -379,8 +390,25 @@ fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, 
     }
 }
 
-fn clone_origin(snapshot: &SnapshotFact) -> Result<(Origin, Option<String>), Hold> {
+fn clone_origin(valid: &ValidatedStore, snapshot: &SnapshotFact) -> Result<(Origin, Option<String>), Hold> {
     let name = &snapshot.name;
+    if snapshot.is_deleting {
+        return Err(Hold::stalled(
+            reason::BOOTSTRAP_SOURCE_INVALID,
+            format!("VolumeSnapshot {name:?} is being deleted; name another one"),
+        ));
+    }
+    let size = valid.storage.as_ref().and_then(|storage| storage.size.bytes().ok());
+    if let (Some(size), Some(needed)) = (size, snapshot.restore_bytes)
+        && size < needed
+    {
+        return Err(Hold::stalled(
+            reason::BOOTSTRAP_SOURCE_INVALID,
+            format!(
+                "VolumeSnapshot {name:?} needs a volume of {needed} bytes, spec.storage asks for {size}; create the Store with at least that size"
+            ),
+        ));
+    }
     let (Some(store_id), Some(epoch), Some(offset)) = (&snapshot.store_id, snapshot.epoch, snapshot.offset)
     else {
         return Err(Hold::stalled(
@@ -420,12 +448,9 @@ fn newer_volume(store: &Store, status: &StoreStatus, known: &Known, facts: &Fact
             Origin::Clone { source_epoch, .. } => volume == source_epoch + 1 || volume == 1,
             Origin::Adopt => true,
         };
-    let accepted = store
-        .annotations()
-        .get(names::key::ACCEPT_EPOCH)
-        .is_some_and(|accepted| accepted.trim() == volume.to_string());
+    let accepted = accepted_epoch(store) == Some(volume);
     if completes_restore || is_first || accepted {
-        return Some(Identified::Step(Step::RecordEpoch { epoch: volume, completes_restore }));
+        return Some(Identified::Step(Step::Record(Recording::Epoch { epoch: volume, completes_restore })));
     }
     let name = store.name_any();
     Some(Identified::Hold(Hold::stalled(
@@ -563,7 +588,7 @@ fn volume_lost(
         ),
         Some(Ok(Some(latest))) => {
             let cut = i64::try_from(latest.cut_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-            Identified::Step(Step::RecordRestore(RestoreStatus {
+            Identified::Step(Step::Record(Recording::Restore(RestoreStatus {
                 location: location.clone(),
                 backup_path: latest.path.clone(),
                 cut_time: Time(cut.unwrap_or(Timestamp::UNIX_EPOCH)),
@@ -571,7 +596,7 @@ fn volume_lost(
                 epoch: known.epoch.max(latest.epoch) + 1,
                 start_time: Time(now),
                 completion_time: None,
-            }))
+            })))
         }
     }
 }

@@ -15,6 +15,7 @@ fn plan(epoch: u64) -> RestorePlan {
             bucket: "b".into(),
             prefix: String::new(),
             path_style: false,
+            ca_bundle: None,
         },
         credentials_dir: "location".into(),
         backup_path: format!("{OWN}/backups/20260101T000000Z-000001-00000000000000000005"),
