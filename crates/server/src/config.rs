@@ -48,6 +48,7 @@ mod units;
 mod words;
 
 pub use arguments::{Arguments, HELP, Invocation, parse_arguments};
+pub(crate) use check::check_text;
 pub use check::{check, load};
 pub use clients::{OutputLimit, OutputLimits};
 pub use file::{RewriteError, rewrite_file};

@@ -242,13 +242,12 @@ async fn cancel_backup(
 
 async fn check_config(body: RawBody) -> Answer<ConfigCheck> {
     let request: ConfigCheckRequest = parse(body)?;
-    let failed = |problem: String| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Failed", problem);
+    // It may read files that the configuration includes.
     let checked = tokio::task::spawn_blocking(move || config_check::check(&request.text)).await;
-    match checked {
-        Ok(Ok(check)) => Ok(Json(check)),
-        Ok(Err(error)) => Err(failed(format!("the configuration cannot be checked: {error}"))),
-        Err(error) => Err(failed(format!("the configuration cannot be checked: {error}"))),
-    }
+    checked.map(Json).map_err(|error| {
+        let problem = format!("the configuration cannot be checked: {error}");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "Failed", problem)
+    })
 }
 
 async fn rotate(State(control): State<Control>, _body: Body) -> Answer<ServerStatus> {

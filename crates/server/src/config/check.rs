@@ -29,6 +29,13 @@ pub fn check(
     finish(config, problems)
 }
 
+/// As [`check`], with the files that the text includes as they are.
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_text(source: &SourceName, text: &[u8], base: &Config) -> Result<Config, Vec<Problem>> {
+    check(source, text, base, &mut include::read_files)
+}
+
 fn apply_text(
     config: &mut Config,
     source: &SourceName,
