@@ -75,8 +75,8 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Invocation {
         let place = Place { source: SourceName::Arguments, number: parsed.lines.len() + 1 };
         let stray = |help: &str| Problem::Directive {
             place: place.clone(),
-            directive: String::new(),
-            text: String::from_utf8_lossy(argument).into_owned(),
+            directive: "".into(),
+            text: String::from_utf8_lossy(argument).into(),
             reason: "Bad directive or wrong number of arguments".to_owned(),
             help: help.to_owned(),
         };

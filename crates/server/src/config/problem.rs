@@ -69,9 +69,9 @@ pub enum Problem {
         /// Where it stands.
         place: Place,
         /// Its name, as it was written in lower case.
-        directive: String,
+        directive: Box<str>,
         /// The line as it was written; without its value if that is secret.
-        text: String,
+        text: Box<str>,
         /// What is wrong, in Redis's words.
         reason: String,
         /// What is allowed, or what to do.

@@ -20,8 +20,8 @@ impl Line {
     pub(super) fn problem(&self, reason: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem::Directive {
             place: self.place.clone(),
-            directive: self.name.clone(),
-            text: self.shown(),
+            directive: self.name.as_str().into(),
+            text: self.shown().into(),
             reason: reason.into(),
             help: help.into(),
         }
