@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! FILE ──▶ standard input (`-`) ──▶ --directive arguments        each a source; a later one overrides an earlier one
-//!   └── words: split ── source: lines ── apply: one source at a time ── table: name → field ──▶ Config
-//!                                                                  └── foreign: directives of Redis without effect here
-//! CONFIG GET / SET: live          CONFIG REWRITE: rewrite
+//!   └── words: split ── source: lines ── include: more lines ── apply: one source at a time ── table: name → field ──▶ Config
+//!                                                                                      └── foreign: of Redis, without effect here
+//! check, load: all of it      CONFIG GET / SET: live      CONFIG REWRITE: rewrite (pure), file (the file system)
+//!
+//! imports point one way: check, live, rewrite, file ─▶ apply ─▶ table, foreign ─▶ source, settings ─▶ problem, words, names, types
 //! ```
 //!
 //! Rules:
@@ -17,293 +19,43 @@
 //!   off whatever the file's strategy, `--persist-strategy everysec` overrides the file's pair. Two different answers in one
 //!   source are an error that names both lines.
 //! - `persistent no` is above all that: a pure cache.
-//! - Unknown names, values out of range and wrong numbers of arguments are errors. `include` is one of them.
+//! - `include` puts the lines of another file (or of several, by a pattern) in its place; they belong to the same source.
+//! - Unknown names, values out of range and wrong numbers of arguments are errors. Reading goes on behind an error, and one
+//!   start names them all.
+//! - Text is bytes: comments, passwords and paths need not be UTF-8. Old names stand for the new ones, as in Redis.
 //! - A directive of Redis that has no effect here is accepted with a [`Notice`], or refused where ignoring it would be unsafe.
 //!
-//! Nothing here reads a clock or the environment. Files are read by [`load`] alone.
+//! Nothing here reads a clock or the environment. Files are read by [`load`] and [`rewrite_file`] alone; [`check`] is pure.
 
 mod apply;
-mod error;
+mod arguments;
+mod check;
+mod file;
 mod foreign;
 pub mod glob;
+mod include;
 mod live;
+mod names;
+mod notice;
+mod problem;
 mod rewrite;
 mod secret;
+mod settings;
 mod source;
 mod table;
 mod types;
+mod units;
 mod words;
 
-use std::fs;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use holdfast_contract::ports;
-use sha2::{Digest as _, Sha256};
-
-pub use error::{ConfigError, Place, QuotedLine, SourceName};
-pub use foreign::Notice;
-pub use live::{config_get, config_set};
-pub use rewrite::rewrite;
+pub use arguments::{Arguments, HELP, Invocation, parse_arguments};
+pub use check::{check, load};
+pub use file::{RewriteError, rewrite_file};
+pub use live::{changed_from_default, config_get, config_set};
+pub use notice::{Notice, notice_lines};
+pub use problem::{ConfigError, Place, Problem, QuotedLine, SourceName};
 pub use secret::{ReadSecretError, Secret};
-pub use source::{Arguments, HELP, Invocation, parse_arguments};
+pub use settings::Config;
 pub use types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions, Strategy};
-pub use words::{SplitError, quote, split};
-
-use crate::persistence::directives::PersistSettings;
-use crate::persistence::policy::{RewriteRules, SaveRule, SyncMode};
-
-const MIB: u64 = 1024 * 1024;
-/// Where the operator mounts the credentials of backup locations.
-const CREDENTIALS_DIR: &str = "/etc/holdfast/locations";
-
-/// The whole configuration, valid in itself. Fields are called as the directives; units are in the types, or in the name
-/// where a type would not carry them. Defaults are Redis's, but for the log, which is on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// Addresses to listen on.
-    pub bind: Vec<BindAddress>,
-    /// Port of the Redis protocol; never 0.
-    pub port: u16,
-    /// Length of the queue of connections that are not accepted yet.
-    pub tcp_backlog: u32,
-    /// A client that is idle for so long is disconnected; zero: never.
-    pub timeout: Duration,
-    /// Interval of TCP keep-alive probes; zero: none.
-    pub tcp_keepalive: Duration,
-    /// Without a password, accept only connections from this machine.
-    pub protected_mode: bool,
-    /// Password of the default user, from `requirepass`; empty: none. See [`Config::read_password`].
-    pub requirepass: Secret,
-    /// File with the password of the default user.
-    pub requirepass_file: Option<PathBuf>,
-    /// Most clients at once.
-    pub maxclients: u32,
-    /// Number of databases.
-    pub databases: u32,
-    /// Longest argument of a command, in bytes.
-    pub proto_max_bulk_len: u64,
-    /// Memory for data, in bytes; 0 = no limit.
-    pub maxmemory: u64,
-    /// What happens beyond that.
-    pub maxmemory_policy: MemoryPolicy,
-    /// `persistent`: false for a pure cache. Use [`Config::strategy`].
-    pub persistent: bool,
-    /// There is a log (unless `persistent` is false). Use [`Config::strategy`].
-    pub log: bool,
-    /// When the log is synced, if there is one.
-    pub sync_mode: SyncMode,
-    /// Directory of all files, as it was written.
-    pub dir: PathBuf,
-    /// File name of the snapshot; no path.
-    pub dbfilename: String,
-    /// Compress strings in snapshots.
-    pub rdbcompression: bool,
-    /// Checksum at the end of snapshots.
-    pub rdbchecksum: bool,
-    /// When to take a snapshot; empty: never by rule.
-    pub save: Vec<SaveRule>,
-    /// Refuse writes while the last snapshot by rule has failed.
-    pub stop_writes_on_bgsave_error: bool,
-    /// First part of the names of the log's files; no path.
-    pub appendfilename: String,
-    /// Directory of the log's files below `dir`; no path.
-    pub appenddirname: String,
-    /// When to rewrite the log (`auto-aof-rewrite-percentage`, `-min-size` and `-max-size`).
-    pub auto_aof_rewrite: RewriteRules,
-    /// Cut a torn last record off and start; otherwise refuse to start.
-    pub aof_load_truncated: bool,
-    /// Runs of the periodic tasks in a second.
-    pub hz: u32,
-    /// What is logged.
-    pub loglevel: LogLevel,
-    /// File for the log messages; `None`: standard output.
-    pub logfile: Option<PathBuf>,
-    /// File for the process id.
-    pub pidfile: Option<PathBuf>,
-    /// Show the banner also if the output is no terminal.
-    pub always_show_logo: bool,
-    /// Longest wait for a clean stop.
-    pub shutdown_timeout: Duration,
-    /// What SIGTERM stands for.
-    pub shutdown_on_sigterm: ShutdownOptions,
-    /// What SIGINT stands for.
-    pub shutdown_on_sigint: ShutdownOptions,
-    /// Who may use `DEBUG`.
-    pub enable_debug_command: DebugCommand,
-    /// Port of `/livez`, `/readyz` and `/metrics`; 0 = off.
-    pub health_port: u16,
-    /// Port of the control messages; 0 = off. It opens only with a token.
-    pub control_port: u16,
-    /// File with the bearer token of the control port.
-    pub control_token_file: Option<PathBuf>,
-    /// File with the operator's record of the Store.
-    pub store_record_file: Option<PathBuf>,
-    /// Directory below which the credentials of backup locations are mounted, one directory for each.
-    pub credentials_dir: PathBuf,
-    /// Name of this instance in the identity and in backups; empty: none.
-    pub instance_name: String,
-    /// What to do when the volume must not be used.
-    pub on_refusal: OnRefusal,
-    /// File that Kubernetes shows as the reason of a termination.
-    pub termination_message_file: Option<PathBuf>,
-    /// A sync that takes longer raises a warning; zero: none does.
-    pub warning_slow_sync: Duration,
-    /// Memory above this share of `maxmemory` raises a warning; 0 = never.
-    pub warning_memory_percentage: u32,
-    /// A volume filled above this share raises a warning; 0 = never.
-    pub warning_volume_percentage: u32,
-    /// The `persist-*` directives besides the strategy.
-    pub persist: PersistSettings,
-    /// The file that the configuration came from, absolute: what `CONFIG REWRITE` rewrites.
-    pub file: Option<PathBuf>,
-    /// SHA-256 of that file as it was read, lower-case hex; empty without one.
-    pub file_sha256: String,
-    /// What was accepted without an effect, for the start to print.
-    pub notices: Vec<Notice>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let any = |word| BindAddress::parse(word).expect("a valid address");
-        let rule = |seconds, min_changes| SaveRule { period: Duration::from_secs(seconds), min_changes };
-        Self {
-            bind: vec![any("*"), any("-::*")],
-            port: ports::REDIS,
-            tcp_backlog: 511,
-            timeout: Duration::ZERO,
-            tcp_keepalive: Duration::from_secs(300),
-            protected_mode: true,
-            requirepass: Secret::new(""),
-            requirepass_file: None,
-            maxclients: 10_000,
-            databases: 16,
-            proto_max_bulk_len: 512 * MIB,
-            maxmemory: 0,
-            maxmemory_policy: MemoryPolicy::NoEviction,
-            persistent: true,
-            log: true,
-            sync_mode: SyncMode::EverySecond,
-            dir: PathBuf::from("."),
-            dbfilename: "dump.rdb".to_owned(),
-            rdbcompression: true,
-            rdbchecksum: true,
-            save: vec![rule(3600, 1), rule(300, 100), rule(60, 10_000)],
-            stop_writes_on_bgsave_error: true,
-            appendfilename: "appendonly.aof".to_owned(),
-            appenddirname: "appendonlydir".to_owned(),
-            auto_aof_rewrite: RewriteRules { growth_percentage: 100, min_size: 64 * MIB, max_size: 0 },
-            aof_load_truncated: true,
-            hz: 10,
-            loglevel: LogLevel::Notice,
-            logfile: None,
-            pidfile: None,
-            always_show_logo: false,
-            shutdown_timeout: Duration::from_secs(10),
-            shutdown_on_sigterm: ShutdownOptions::default(),
-            shutdown_on_sigint: ShutdownOptions::default(),
-            enable_debug_command: DebugCommand::No,
-            health_port: ports::HEALTH,
-            control_port: ports::CONTROL,
-            control_token_file: None,
-            store_record_file: None,
-            credentials_dir: PathBuf::from(CREDENTIALS_DIR),
-            instance_name: String::new(),
-            on_refusal: OnRefusal::Exit,
-            termination_message_file: None,
-            warning_slow_sync: Duration::from_secs(1),
-            warning_memory_percentage: 90,
-            warning_volume_percentage: 85,
-            persist: PersistSettings::default(),
-            file: None,
-            file_sha256: String::new(),
-            notices: Vec::new(),
-        }
-    }
-}
-
-impl Config {
-    /// How data is kept.
-    #[must_use]
-    pub fn strategy(&self) -> Strategy {
-        match (self.persistent, self.log, self.sync_mode) {
-            (false, ..) => Strategy::Disabled,
-            (true, false, _) => Strategy::Never,
-            (true, true, SyncMode::Always) => Strategy::Always,
-            (true, true, SyncMode::EverySecond) => Strategy::EverySecond,
-            (true, true, SyncMode::Never) => Strategy::NoSync,
-        }
-    }
-
-    /// The password that clients must give, or `None`. Reads `requirepass-file` if there is one.
-    /// # Errors
-    /// [`ReadSecretError`]: a password was asked for and is not there; do not start without.
-    pub fn read_password(&self) -> Result<Option<Secret>, ReadSecretError> {
-        match &self.requirepass_file {
-            Some(path) => Secret::read(path).map(Some),
-            None => Ok((!self.requirepass.is_empty()).then(|| self.requirepass.clone())),
-        }
-    }
-
-    /// The directives that are not at their default, as name and value, for the start to print; secrets are hidden.
-    #[must_use]
-    pub fn changed_from_default(&self) -> Vec<(String, String)> {
-        let default = Self::default();
-        let changed = table::all().iter().filter(|directive| directive.get(self) != directive.get(&default));
-        changed
-            .map(|directive| {
-                let value = if directive.secret { "(hidden)".to_owned() } else { directive.get(self) };
-                (directive.name.to_string(), value)
-            })
-            .collect()
-    }
-
-    /// One line for each notice that someone should read, and one for all the others.
-    #[must_use]
-    pub fn notice_lines(&self) -> Vec<String> {
-        foreign::notice_lines(&self.notices)
-    }
-}
-
-/// Reads what the arguments name and makes the configuration of it.
-/// # Errors
-/// [`ConfigError`]; [`ConfigError::report`] is the text to print, and 2 the exit code.
-pub fn load(arguments: &Arguments) -> Result<Config, ConfigError> {
-    load_with(arguments, |path| match path {
-        Some(path) => fs::read(path),
-        None => {
-            let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes)?;
-            Ok(bytes)
-        }
-    })
-}
-
-/// [`load`] with `read` in the place of the file system; `None` is standard input.
-fn load_with(
-    arguments: &Arguments,
-    mut read: impl FnMut(Option<&Path>) -> io::Result<Vec<u8>>,
-) -> Result<Config, ConfigError> {
-    let Arguments { file, stdin, lines } = arguments;
-    let mut config = Config::default();
-    if let Some(path) = file {
-        let failed = |source| ConfigError::Read { from: format!("{path:?}"), source };
-        let bytes = read(Some(path)).map_err(failed)?;
-        apply::apply(&mut config, &source::parse_text(&SourceName::File(path.clone()), &bytes)?)?;
-        config.file = Some(std::path::absolute(path).map_err(failed)?);
-        config.file_sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    }
-    if *stdin {
-        let bytes =
-            read(None).map_err(|source| ConfigError::Read { from: "standard input".to_owned(), source })?;
-        apply::apply(&mut config, &source::parse_text(&SourceName::Stdin, &bytes)?)?;
-    }
-    apply::apply(&mut config, lines)?;
-    apply::check_relations(&config)?;
-    foreign::add_own_notices(&mut config);
-    Ok(config)
-}
 
 #[cfg(test)]
 mod tests;

@@ -6,34 +6,27 @@ use holdfast_server::config::{self, Config, HELP, Invocation};
 use holdfast_server::{run, telemetry};
 
 fn main() -> ExitCode {
-    let mut arguments: Vec<String> = Vec::new();
-    for argument in std::env::args_os().skip(1) {
-        match argument.into_string() {
-            Ok(argument) => arguments.push(argument),
-            Err(argument) => {
-                eprintln!("holdfast-server: argument {argument:?} is not UTF-8");
-                return ExitCode::from(run::EXIT_CONFIG);
-            }
-        }
-    }
+    let mut arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let is_restore = arguments.first().is_some_and(|first| first == "restore");
     if is_restore {
         arguments.remove(0);
     }
-    let config = match config::parse_arguments(&arguments) {
-        Ok(Invocation::Help) => {
+    let config = match config::parse_arguments(arguments) {
+        Invocation::Help => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        Ok(Invocation::Version) => {
+        Invocation::Version => {
             println!("holdfast-server v{} (commands and files of Redis 7.0)", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
         }
-        Ok(Invocation::Start(arguments)) => match config::load(&arguments) {
+        Invocation::Start(arguments) => match config::load(&arguments) {
             Ok(config) => config,
-            Err(error) => return refuse(&error.report()),
+            Err(error) => {
+                eprintln!("{}", error.report());
+                return ExitCode::from(run::EXIT_CONFIG);
+            }
         },
-        Err(error) => return refuse(&error.report()),
     };
     if let Err(error) = telemetry::start(config.loglevel, config.logfile.as_deref()) {
         eprintln!("holdfast-server: cannot open logfile {:?}: {error}", config.logfile);
@@ -48,17 +41,12 @@ fn main() -> ExitCode {
     })
 }
 
-fn refuse(report: &str) -> ExitCode {
-    eprintln!("{report}");
-    ExitCode::from(run::EXIT_CONFIG)
-}
-
 fn announce(config: &Config) {
     tracing::info!("Holdfast {} starting, pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
-    for (name, value) in config.changed_from_default() {
+    for (name, value) in config::changed_from_default(config) {
         tracing::info!("configuration: {name} {value}");
     }
-    for line in config.notice_lines() {
+    for line in config::notice_lines(&config.notices) {
         tracing::warn!("{line}");
     }
 }

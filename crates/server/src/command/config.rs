@@ -9,7 +9,7 @@ pub(crate) fn get(call: &mut Call<'_, '_>) -> Run {
     call.reply.map(found.len());
     for (name, value) in found {
         call.reply.bulk(name.as_bytes());
-        call.reply.bulk(value.as_bytes());
+        call.reply.bulk(&value);
     }
     Ok(Outcome::Done)
 }

@@ -151,7 +151,7 @@ pub trait Host {
     fn write_info(&mut self, section: InfoSection, engine: &Engine, out: &mut String);
 
     /// Directives whose name matches any of the glob patterns, each once, with the text of their value.
-    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, String)>;
+    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)>;
 
     /// CONFIG SET: all or nothing.
     /// # Errors

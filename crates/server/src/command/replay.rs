@@ -126,7 +126,7 @@ impl Host for Nobody {
         0
     }
     fn write_info(&mut self, _: InfoSection, _: &Engine, _: &mut String) {}
-    fn config_matching(&mut self, _: &[&[u8]]) -> Vec<(String, String)> {
+    fn config_matching(&mut self, _: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         Vec::new()
     }
     fn set_config(&mut self, _: &[(&[u8], &[u8])]) -> Result<(), String> {

@@ -1,9 +1,10 @@
-//! Applies one source to a configuration: which line counts, what contradicts what, and what an error says.
+//! Applies one source to a configuration: which line counts, what contradicts what, and what is said of a wrong one.
 
-use super::error::{ConfigError, QuotedLine};
-use super::source::Line;
-use super::table::{self, Directive};
-use super::{Config, foreign};
+use super::problem::{Problem, QuotedLine};
+use super::settings::Config;
+use super::source::{Line, Parsed};
+use super::table::directive::Directive;
+use super::{foreign, names, table};
 use crate::persistence::directives::{PersistDirective, PersistNameError};
 
 /// The directives of the log, which are decided together.
@@ -11,61 +12,75 @@ const STRATEGY_GROUP: [&str; 3] = ["persist-strategy", "appendonly", "appendfsyn
 /// The directives of the password, of which a later source replaces both.
 const PASSWORD_GROUP: [&str; 2] = ["requirepass", "requirepass-file"];
 
-/// Applies the lines of a source. On an error the configuration is of no use any more.
-pub(super) fn apply(config: &mut Config, lines: &[Line]) -> Result<(), ConfigError> {
+/// Applies the lines of a source. What is wrong goes to `problems`, and the other lines count: one run names everything.
+pub(super) fn apply(config: &mut Config, lines: &[Parsed], problems: &mut Vec<Problem>) {
     let mut save_seen = false;
+    let mut good: Vec<&Line> = Vec::new();
     for line in lines {
-        let Some(directive) = table::find(&line.name) else {
-            let foreign = foreign::find(&line.name).ok_or_else(|| unknown(line))?;
-            config.notices.extend(foreign.accept(line)?);
-            continue;
+        let line = match line {
+            Ok(line) => line,
+            Err(problem) => {
+                problems.push(problem.clone());
+                continue;
+            }
         };
-        if directive.name == "save" && !std::mem::replace(&mut save_seen, true) {
-            config.save.clear();
-        }
-        if is_grouped(directive) {
-            // Checked here, so that errors come in the order of the lines; applied below, when it is known which counts.
-            set(directive, &mut config.clone(), line)?;
-        } else {
-            set(directive, config, line)?;
+        let result = match table::find(&line.name) {
+            None => match foreign::find(&line.name) {
+                Some(foreign) => foreign.accept(line).map(|notice| config.notices.extend(notice)),
+                None => Err(unknown(line)),
+            },
+            // Checked here, so that problems come in the order of the lines; applied below, when it is known which counts.
+            Some(directive) if is_grouped(directive) => set(directive, &mut config.clone(), line),
+            Some(directive) => {
+                if directive.name == "save" && !std::mem::replace(&mut save_seen, true) {
+                    config.save.clear();
+                }
+                set(directive, config, line)
+            }
+        };
+        match result {
+            Ok(()) => good.push(line),
+            Err(problem) => problems.push(problem),
         }
     }
-    apply_strategy(config, lines)?;
-    apply_password(config, lines)
+    problems.extend(apply_strategy(config, &good).err());
+    problems.extend(apply_password(config, &good).err());
 }
 
 /// Checks what the table cannot: the relations between directives, whatever source they come from.
-pub(super) fn check_relations(config: &Config) -> Result<(), ConfigError> {
+pub(super) fn check_relations(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
     let ports =
         [("port", config.port), ("health-port", config.health_port), ("control-port", config.control_port)];
     for (index, (name, port)) in ports.iter().enumerate() {
         if let Some((other, _)) = ports[..index].iter().find(|(_, other)| other == port && *port != 0) {
-            return Err(ConfigError::Combination(format!(
+            problems.push(Problem::Combination(format!(
                 "{other} and {name} are both {port}: choose different ports"
             )));
         }
     }
-    Ok(())
+    problems
 }
 
 fn is_grouped(directive: &Directive) -> bool {
     STRATEGY_GROUP.contains(&directive.name.as_ref()) || PASSWORD_GROUP.contains(&directive.name.as_ref())
 }
 
-fn set(directive: &Directive, config: &mut Config, line: &Line) -> Result<(), ConfigError> {
-    directive.set(config, &line.arguments).map_err(|reason| line.error(reason, directive.help()))
+fn set(directive: &Directive, config: &mut Config, line: &Line) -> Result<(), Problem> {
+    directive.set(config, &line.arguments).map_err(|reason| line.problem(reason, directive.help()))
 }
 
 /// The last line of the source for each of the names.
-fn last_lines<'a, const N: usize>(lines: &'a [Line], names: [&str; N]) -> [Option<&'a Line>; N] {
-    names.map(|name| lines.iter().rfind(|line| line.name == name))
+fn last_lines<'a, const N: usize>(lines: &[&'a Line], names: [&str; N]) -> [Option<&'a Line>; N] {
+    names.map(|name| lines.iter().rfind(|line| line.name == name).copied())
 }
 
 fn value(line: &Line) -> String {
-    line.arguments.first().map(|value| value.to_ascii_lowercase()).unwrap_or_default()
+    let first = line.arguments.first().map(|value| value.to_ascii_lowercase()).unwrap_or_default();
+    String::from_utf8_lossy(&first).into_owned()
 }
 
-fn apply_strategy(config: &mut Config, lines: &[Line]) -> Result<(), ConfigError> {
+fn apply_strategy(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
     let last = last_lines(lines, STRATEGY_GROUP);
     let [strategy, append_only, append_fsync] = last;
     if let Some(strategy) = strategy {
@@ -89,7 +104,7 @@ fn apply_strategy(config: &mut Config, lines: &[Line]) -> Result<(), ConfigError
     set_lines(config, last)
 }
 
-fn apply_password(config: &mut Config, lines: &[Line]) -> Result<(), ConfigError> {
+fn apply_password(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
     let last = last_lines(lines, PASSWORD_GROUP);
     if last == [None, None] {
         return Ok(());
@@ -108,7 +123,7 @@ fn apply_password(config: &mut Config, lines: &[Line]) -> Result<(), ConfigError
     set_lines(config, last)
 }
 
-fn set_lines<const N: usize>(config: &mut Config, lines: [Option<&Line>; N]) -> Result<(), ConfigError> {
+fn set_lines<const N: usize>(config: &mut Config, lines: [Option<&Line>; N]) -> Result<(), Problem> {
     for line in lines.into_iter().flatten() {
         let directive = table::find(&line.name).expect("grouped directives are in the table");
         set(directive, config, line)?;
@@ -116,28 +131,32 @@ fn set_lines<const N: usize>(config: &mut Config, lines: [Option<&Line>; N]) -> 
     Ok(())
 }
 
-fn contradiction(a: &Line, b: &Line, explanation: &'static str) -> ConfigError {
+fn contradiction(a: &Line, b: &Line, explanation: &'static str) -> Problem {
     let (first, second) = if a.place.number <= b.place.number { (a, b) } else { (b, a) };
     let lines = [first, second].map(|line| QuotedLine { place: line.place.clone(), text: line.shown() });
-    ConfigError::Contradiction { lines: Box::new(lines), explanation }
+    Problem::Contradiction { lines: Box::new(lines), explanation }
 }
 
-fn unknown(line: &Line) -> ConfigError {
+fn unknown(line: &Line) -> Problem {
     let reason = "Bad directive or wrong number of arguments";
     if let Err(error @ PersistNameError::TooDeep) = PersistDirective::from_name(&line.name) {
-        return line.error(reason, error.to_string());
+        return line.problem(reason, error.to_string());
     }
     let help = match nearest(&line.name) {
         Some(name) => format!("there is no directive {:?}; did you mean {name}?", line.name),
         None => format!("there is no directive {:?}", line.name),
     };
-    line.error(reason, help)
+    line.problem(reason, help)
 }
 
 /// The directive whose name takes the fewest changes, if those are few enough for a slip of the hand.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let limit = (name.len() / 4).clamp(1, 4);
-    let known = table::all().iter().map(|directive| directive.name.as_ref()).chain(foreign::names());
+    let known = table::all()
+        .iter()
+        .map(|directive| directive.name.as_ref())
+        .chain(foreign::names())
+        .chain(names::aliases());
     known
         .filter(|known| known.len().abs_diff(name.len()) <= limit)
         .map(|known| (distance(name.as_bytes(), known.as_bytes()), known))

@@ -3,46 +3,13 @@
 //! A file for Redis must start here without being edited, unless it asks for something whose absence would hurt.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::LazyLock;
 
-use super::Config;
-use super::error::Place;
+use super::names;
+use super::notice::Notice;
+use super::problem::Problem;
 use super::source::Line;
-
-/// A directive that was accepted and does not do what it says, or something else that the start should print.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// Name of the directive.
-    pub directive: String,
-    /// Where it stands; `None` if the notice is about the values of several sources.
-    pub place: Option<Place>,
-    /// Why it has no effect.
-    pub reason: String,
-    /// It has the value that Redis has without it, so that nobody will miss anything.
-    pub at_default: bool,
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { directive, place, reason, .. } = self;
-        match place {
-            Some(place) => write!(f, "{directive} ({place}): {reason}"),
-            None => write!(f, "{directive}: {reason}"),
-        }
-    }
-}
-
-pub(super) fn notice_lines(notices: &[Notice]) -> Vec<String> {
-    let (at_default, asking): (Vec<_>, Vec<_>) = notices.iter().partition(|notice| notice.at_default);
-    let mut lines: Vec<_> = asking.iter().map(ToString::to_string).collect();
-    if !at_default.is_empty() {
-        let mut names: Vec<_> = at_default.iter().map(|notice| notice.directive.as_str()).collect();
-        names.dedup();
-        lines.push(format!("without effect here, and at Redis's default anyway: {}", names.join(", ")));
-    }
-    lines
-}
+use super::units::parse_memory;
 
 /// How a directive is treated whose value is not Redis's default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +44,7 @@ const PROCESS: &str = "has no effect, the process is left as the system starts i
 const THREADS: &str = "has no effect, the number of threads follows the processor limit";
 const USERS: &str =
     "is refused, because there is only the default user in this version: use requirepass or requirepass-file";
+const IGNORED: &str = "has no effect, Redis 7 ignores it as well";
 const UPSTREAM_TEST: &str = "has no effect, it exists for the tests of Redis";
 
 /// The table: name, default of Redis, what happens otherwise, why.
@@ -88,19 +56,7 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
         "is refused, because there is no replication in this version: the server would take writes as a primary",
     ),
     (
-        "slaveof",
-        Some("no one"),
-        Refuse,
-        "is refused, because there is no replication in this version: the server would take writes as a primary",
-    ),
-    (
         "min-replicas-to-write",
-        Some("0"),
-        Refuse,
-        "is refused, because there is no replication in this version: no write could be accepted",
-    ),
-    (
-        "min-slaves-to-write",
         Some("0"),
         Refuse,
         "is refused, because there is no replication in this version: no write could be accepted",
@@ -120,12 +76,6 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
         None,
         Refuse,
         "is refused, because commands cannot be renamed: a file that relies on it would leave them open",
-    ),
-    (
-        "include",
-        None,
-        Refuse,
-        "is refused: put the lines of the other file into this one, or hand it over on standard input with -",
     ),
     ("sentinel", None, Refuse, "is refused, because this server has no sentinel mode"),
     (
@@ -179,31 +129,22 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("masterauth", Some(""), Note, REPLICATION),
     ("masteruser", Some(""), Note, REPLICATION),
     ("replica-serve-stale-data", Some("yes"), Note, REPLICATION),
-    ("slave-serve-stale-data", Some("yes"), Note, REPLICATION),
     ("replica-read-only", Some("yes"), Note, REPLICATION),
-    ("slave-read-only", Some("yes"), Note, REPLICATION),
     ("replica-priority", Some("100"), Note, REPLICATION),
-    ("slave-priority", Some("100"), Note, REPLICATION),
     ("replica-lazy-flush", Some("no"), Note, REPLICATION),
-    ("slave-lazy-flush", Some("no"), Note, REPLICATION),
     ("replica-ignore-maxmemory", Some("yes"), Note, REPLICATION),
-    ("slave-ignore-maxmemory", Some("yes"), Note, REPLICATION),
     ("replica-ignore-disk-write-errors", Some("no"), Note, REPLICATION),
     ("replica-announced", Some("yes"), Note, REPLICATION),
     ("replica-announce-ip", Some(""), Note, REPLICATION),
-    ("slave-announce-ip", Some(""), Note, REPLICATION),
     ("replica-announce-port", Some("0"), Note, REPLICATION),
-    ("slave-announce-port", Some("0"), Note, REPLICATION),
     ("replica-full-sync-buffer-limit", None, Note, REPLICATION),
     ("min-replicas-max-lag", Some("10"), Note, REPLICATION),
-    ("min-slaves-max-lag", Some("10"), Note, REPLICATION),
     ("repl-diskless-sync", Some("yes"), Note, REPLICATION),
     ("repl-diskless-sync-delay", Some("5"), Note, REPLICATION),
     ("repl-diskless-sync-max-replicas", Some("0"), Note, REPLICATION),
     ("repl-diskless-load", Some("disabled"), Note, REPLICATION),
     ("repl-disable-tcp-nodelay", Some("no"), Note, REPLICATION),
     ("repl-ping-replica-period", Some("10"), Note, REPLICATION),
-    ("repl-ping-slave-period", Some("10"), Note, REPLICATION),
     ("repl-timeout", Some("60"), Note, REPLICATION),
     ("repl-backlog-size", Some("1mb"), Note, REPLICATION),
     ("repl-backlog-ttl", Some("3600"), Note, REPLICATION),
@@ -213,12 +154,10 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("cluster-node-timeout", Some("15000"), Note, CLUSTER),
     ("cluster-port", Some("0"), Note, CLUSTER),
     ("cluster-replica-validity-factor", Some("10"), Note, CLUSTER),
-    ("cluster-slave-validity-factor", Some("10"), Note, CLUSTER),
     ("cluster-migration-barrier", Some("1"), Note, CLUSTER),
     ("cluster-allow-replica-migration", Some("yes"), Note, CLUSTER),
     ("cluster-require-full-coverage", Some("yes"), Note, CLUSTER),
     ("cluster-replica-no-failover", Some("no"), Note, CLUSTER),
-    ("cluster-slave-no-failover", Some("no"), Note, CLUSTER),
     ("cluster-allow-reads-when-down", Some("no"), Note, CLUSTER),
     ("cluster-allow-pubsubshard-when-down", Some("yes"), Note, CLUSTER),
     ("cluster-link-sendbuf-limit", Some("0"), Note, CLUSTER),
@@ -249,19 +188,14 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("tls-session-cache-size", Some("20480"), Note, TLS),
     ("tls-session-cache-timeout", Some("300"), Note, TLS),
     ("hash-max-listpack-entries", Some("512"), Note, STRINGS),
-    ("hash-max-ziplist-entries", Some("512"), Note, STRINGS),
     ("hash-max-listpack-value", Some("64"), Note, STRINGS),
-    ("hash-max-ziplist-value", Some("64"), Note, STRINGS),
     ("list-max-listpack-size", Some("-2"), Note, STRINGS),
-    ("list-max-ziplist-size", Some("-2"), Note, STRINGS),
     ("list-compress-depth", Some("0"), Note, STRINGS),
     ("set-max-intset-entries", Some("512"), Note, STRINGS),
     ("set-max-listpack-entries", Some("128"), Note, STRINGS),
     ("set-max-listpack-value", Some("64"), Note, STRINGS),
     ("zset-max-listpack-entries", Some("128"), Note, STRINGS),
-    ("zset-max-ziplist-entries", Some("128"), Note, STRINGS),
     ("zset-max-listpack-value", Some("64"), Note, STRINGS),
-    ("zset-max-ziplist-value", Some("64"), Note, STRINGS),
     ("hll-sparse-max-bytes", Some("3000"), Note, STRINGS),
     ("stream-node-max-bytes", Some("4096"), Note, STRINGS),
     ("stream-node-max-entries", Some("100"), Note, STRINGS),
@@ -313,8 +247,10 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("crash-log-enabled", Some("yes"), Note, "has no effect, a panic is always reported"),
     ("crash-memcheck-enabled", Some("yes"), Note, "has no effect, memory is not checked after a crash"),
     ("use-exit-on-panic", Some("no"), Note, UPSTREAM_TEST),
-    ("lua-time-limit", Some("5000"), Note, SCRIPTS),
     ("busy-reply-threshold", Some("5000"), Note, SCRIPTS),
+    ("lua-replicate-commands", None, Note, IGNORED),
+    ("list-max-ziplist-entries", None, Note, IGNORED),
+    ("list-max-ziplist-value", None, Note, IGNORED),
     ("lua-enable-deprecated-api", Some("no"), Note, SCRIPTS),
     ("enable-module-command", Some("no"), Note, SCRIPTS),
     (
@@ -347,7 +283,6 @@ const REPORTED: &[&str] = &[
     "tls-port",
     "aclfile",
     "replicaof",
-    "slaveof",
     "unixsocket",
     "notify-keyspace-events",
     "aof-use-rdb-preamble",
@@ -369,43 +304,40 @@ static INDEX: LazyLock<HashMap<&'static str, Foreign>> = LazyLock::new(|| {
     ROWS.iter().map(foreign).collect()
 });
 
-/// The directive called `name` (lower case).
+/// The directive called `name` (lower case), also by its old name.
 pub(super) fn find(name: &str) -> Option<&'static Foreign> {
-    INDEX.get(name)
+    INDEX.get(names::canonical(name))
 }
 
-/// Every name.
+/// Every name, without the old ones.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     ROWS.iter().map(|(name, ..)| *name)
 }
 
-/// True for the names whose values must not be printed.
-pub(super) fn is_secret(name: &str) -> bool {
-    matches!(name, "masterauth" | "tls-key-file-pass" | "tls-client-key-file-pass" | "user")
-}
-
-/// What `CONFIG GET` reports of directives without effect: name and the value that describes this server.
+/// What `CONFIG GET` reports of directives without effect: name and the value that describes this server. As in Redis, a
+/// directive with an old name is reported by both.
 pub(super) fn reported() -> impl Iterator<Item = (&'static str, &'static str)> {
-    // `replicaof no one` and `slaveof no one` are what one writes, an empty value is what Redis reports.
-    REPORTED
-        .iter()
-        .map(|name| (*name, find(name).and_then(|foreign| foreign.default).unwrap_or_default()))
-        .map(|(name, value)| if name.ends_with("of") { (name, "") } else { (name, value) })
+    REPORTED.iter().flat_map(|name| {
+        let default = INDEX.get(name).and_then(|foreign| foreign.default).unwrap_or_default();
+        // `replicaof no one` is what one writes, an empty value is what Redis reports.
+        let value = if *name == "replicaof" { "" } else { default };
+        names::alias_of(name).into_iter().chain([*name]).map(move |name| (name, value))
+    })
 }
 
 impl Foreign {
     /// Takes note of a line, or refuses it; nothing needs to be said of a value that describes this server.
-    pub(super) fn accept(&self, line: &Line) -> Result<Option<Notice>, super::ConfigError> {
+    pub(super) fn accept(&self, line: &Line) -> Result<Option<Notice>, Problem> {
         if line.arguments.is_empty() {
-            return Err(line.error("wrong number of arguments", format!("{} takes a value", self.name)));
+            return Err(line.problem("wrong number of arguments", format!("{} takes a value", line.name)));
         }
-        let at_default = self.is_default(&line.arguments.join(" "));
+        let at_default = self.is_default(&String::from_utf8_lossy(&line.arguments.join(&b' ')));
         if !at_default && self.otherwise == Refuse {
-            return Err(line.error(format!("{} {}", self.name, self.reason), "remove the line"));
+            return Err(line.problem(format!("{} {}", line.name, self.reason), "remove the line"));
         }
         let true_here = at_default && REPORTED.contains(&self.name);
         Ok((!true_here).then(|| Notice {
-            directive: self.name.to_owned(),
+            directive: line.name.clone(),
             place: Some(line.place.clone()),
             reason: self.reason.to_owned(),
             at_default,
@@ -421,27 +353,7 @@ impl Foreign {
 
     fn is_default(&self, value: &str) -> bool {
         let Some(default) = self.default else { return false };
-        let bytes = |text: &str| super::table::parse_memory(text);
+        let bytes = parse_memory;
         default.eq_ignore_ascii_case(value) || (bytes(default).is_some() && bytes(default) == bytes(value))
     }
-}
-
-/// Adds the notices about our own directives, from the values of all sources.
-pub(super) fn add_own_notices(config: &mut Config) {
-    let no_event = config.persist.without_event().into_iter().map(|directive| {
-        let reason = "has no effect, the event cannot occur: there is no replication in this version";
-        (directive.to_string(), reason)
-    });
-    let mut own: Vec<_> = no_event.collect();
-    if !config.protected_mode && config.requirepass.is_empty() && config.requirepass_file.is_none() {
-        let reason =
-            "is off and there is no password: everybody who reaches the port can read and change all data";
-        own.push(("protected-mode".to_owned(), reason));
-    }
-    config.notices.extend(own.into_iter().map(|(directive, reason)| Notice {
-        directive,
-        place: None,
-        reason: reason.to_owned(),
-        at_default: false,
-    }));
 }

@@ -1,16 +1,18 @@
 //! `CONFIG GET` and `CONFIG SET`.
 
 use super::apply::apply;
-use super::error::{ConfigError, Place, SourceName};
+use super::problem::{Place, Problem, SourceName};
+use super::settings::Config;
 use super::source::Line;
-use super::table::{self, arguments_of};
-use super::{Config, foreign, glob, words};
+use super::table::directive::Directive;
+use super::{foreign, glob, table, words};
 
 /// Names and values of the directives whose names match one of the patterns (any case), in the form of Redis. Each
-/// directive comes once, in the order of the documentation, and called as the pattern does if that has no wildcards.
+/// directive comes once, in the order of the documentation, and called as the pattern does if that has no wildcards; one
+/// with an old name comes by both.
 /// Directives without effect are among them where their value describes this server.
 #[must_use]
-pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, String)> {
+pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
     let patterns: Vec<_> = patterns.iter().map(|pattern| (*pattern, pattern.to_ascii_lowercase())).collect();
     let name_shown = |name: &str| {
         let (pattern, _) = patterns.iter().find(|(_, lower)| glob::matches(lower, name.as_bytes()))?;
@@ -20,7 +22,7 @@ pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, String)> 
     let own = table::all()
         .iter()
         .filter_map(|directive| Some((name_shown(&directive.name)?, directive.get(config))));
-    let foreign = foreign::reported().filter_map(|(name, value)| Some((name_shown(name)?, value.to_owned())));
+    let foreign = foreign::reported().filter_map(|(name, value)| Some((name_shown(name)?, value.into())));
     own.chain(foreign).collect()
 }
 
@@ -38,31 +40,35 @@ pub fn config_set(config: &mut Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<S
         if lines.iter().any(|line: &Line| line.name == name) {
             return Err(failed(&text, "duplicate parameter"));
         }
-        let value = std::str::from_utf8(value).map_err(|_| failed(&name, "the value is not UTF-8"))?;
         let Some(directive) = table::find(&name) else {
             let unknown = || format!("ERR Unknown option or number of arguments for CONFIG SET - '{text}'");
-            foreign::find(&name).ok_or_else(unknown)?.set(value).map_err(|reason| failed(&name, &reason))?;
+            let foreign = foreign::find(&name).ok_or_else(unknown)?;
+            foreign.set(&String::from_utf8_lossy(value)).map_err(|reason| failed(&name, &reason))?;
             continue;
         };
         if !directive.live {
             return Err(failed(&text, "can't set immutable config"));
         }
-        let arguments = arguments_of(directive, value).map_err(|reason| failed(&name, &reason))?;
+        let arguments = directive.arguments_of(value).map_err(|reason| failed(&name, &reason))?;
         lines.push(Line {
             place: Place { source: SourceName::Command, number: index + 1 },
-            text: format!("{name} {}", words::quote(value)),
+            text: format!("{name} {}", String::from_utf8_lossy(&words::quote(value))),
             name,
             arguments,
         });
     }
     let mut changed = config.clone();
-    apply(&mut changed, &lines).map_err(|error| match error {
-        ConfigError::Directive { place, reason, .. } => failed(&lines_name(&lines, &place), &reason),
-        ConfigError::Contradiction { lines: both, explanation } => {
-            failed(&lines_name(&lines, &both[1].place), explanation)
-        }
-        other => format!("ERR CONFIG SET failed - {other}"),
-    })?;
+    let mut problems = Vec::new();
+    apply(&mut changed, &lines.iter().cloned().map(Ok).collect::<Vec<_>>(), &mut problems);
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(match problem {
+            Problem::Directive { place, reason, .. } => failed(&lines_name(&lines, &place), &reason),
+            Problem::Contradiction { lines: both, explanation } => {
+                failed(&lines_name(&lines, &both[1].place), explanation)
+            }
+            other => format!("ERR CONFIG SET failed - {other}"),
+        });
+    }
     if (changed.persistent, changed.log) != (config.persistent, config.log) {
         let culprit = lines
             .iter()
@@ -84,4 +90,16 @@ fn failed(name: &str, reason: &str) -> String {
 
 fn lines_name(lines: &[Line], place: &Place) -> String {
     lines.iter().find(|line| line.place == *place).map(|line| line.name.clone()).unwrap_or_default()
+}
+
+/// The directives that are not at their default, as name and value, for the start to print; secrets are hidden.
+#[must_use]
+pub fn changed_from_default(config: &Config) -> Vec<(String, String)> {
+    let default = Config::default();
+    let changed = table::all().iter().filter(|directive| directive.get(config) != directive.get(&default));
+    let shown = |directive: &Directive| match directive.secret {
+        true => "(hidden)".to_owned(),
+        false => String::from_utf8_lossy(&directive.get(config)).into_owned(),
+    };
+    changed.map(|directive| (directive.name.to_string(), shown(directive))).collect()
 }

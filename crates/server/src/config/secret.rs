@@ -13,13 +13,13 @@ const FILE_LEN_MAX: u64 = 4096;
 
 /// A password or token. `Debug` prints nothing of it; there is no `Display`.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Takes over the text, which may be empty.
+    /// Takes over the bytes, which may be none.
     #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
     }
 
     /// Reads a file as Kubernetes and people write them: one line, whose end is not part of the secret.
@@ -42,7 +42,7 @@ impl Secret {
         if text.contains(['\r', '\n', '\0']) {
             return Err(refused("it has more than one line"));
         }
-        Ok(Self(text))
+        Ok(Self(text.into_bytes()))
     }
 
     /// True if `candidate` is the secret. Takes the same time for every candidate of one length.
@@ -52,22 +52,22 @@ impl Secret {
         Sha256::digest(&self.0).ct_eq(&Sha256::digest(candidate)).into()
     }
 
-    /// True if there is no text.
+    /// True if there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The text, for the places that must show it: `CONFIG GET` and `CONFIG REWRITE`.
+    /// The bytes, for the places that must show it: `CONFIG GET` and `CONFIG REWRITE`.
     #[must_use]
-    pub fn reveal(&self) -> &str {
+    pub fn reveal(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.matches(other.0.as_bytes())
+        self.matches(&other.0)
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
             let path = dir.path().join("secret");
             std::fs::write(&path, content).unwrap();
             match (Secret::read(&path), expected) {
-                (Ok(secret), Ok(text)) => assert_eq!(secret.reveal(), text),
+                (Ok(secret), Ok(text)) => assert_eq!(secret.reveal(), text.as_bytes()),
                 (Err(error), Err(what)) => assert!(error.to_string().contains(what), "{error}"),
                 (result, _) => panic!("{content:?}: {result:?}"),
             }

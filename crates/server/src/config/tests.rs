@@ -1,31 +1,58 @@
 mod live;
 mod rewriting;
 
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::check::load_with;
+use super::table::directive::Kind;
+use super::words::quote;
 use super::*;
 use crate::persistence::directives::Event;
 
 const SEED: &str = include_str!("../../tests/fixtures/seed.conf");
 const DEBIAN: &str = include_str!("../../tests/fixtures/debian-redis-7.0.conf");
 
-/// Loads a file and arguments as a start does.
-fn load_text(file: &str, arguments: &[&str]) -> Result<Config, ConfigError> {
-    let arguments: Vec<_> =
-        std::iter::once("/etc/t.conf").chain(arguments.iter().copied()).map(ToOwned::to_owned).collect();
-    let Invocation::Start(arguments) = parse_arguments(&arguments)? else { panic!("{arguments:?}") };
-    load_with(&arguments, |path| {
-        assert_eq!(path, Some(Path::new("/etc/t.conf")));
-        Ok(file.as_bytes().to_vec())
-    })
+fn start(arguments: &[&str]) -> Arguments {
+    match parse_arguments(arguments.iter().map(Into::into).collect()) {
+        Invocation::Start(arguments) => arguments,
+        other => panic!("{arguments:?}: {other:?}"),
+    }
 }
 
-fn values(config: &Config) -> Vec<(String, String)> {
+/// Loads a file and arguments as a start does.
+fn load_bytes(file: &[u8], arguments: &[&str]) -> Result<Config, ConfigError> {
+    let arguments: Vec<_> = std::iter::once("/etc/t.conf").chain(arguments.iter().copied()).collect();
+    let read = |path: Option<&Path>| {
+        assert_eq!(path, Some(Path::new("/etc/t.conf")));
+        Ok(file.to_vec())
+    };
+    load_with(&start(&arguments), read, &mut |_| panic!("nothing is included"))
+}
+
+fn load_text(file: &str, arguments: &[&str]) -> Result<Config, ConfigError> {
+    load_bytes(file.as_bytes(), arguments)
+}
+
+/// The one thing that is wrong.
+fn problem_of(file: &str, arguments: &[&str]) -> Problem {
+    let mut problems = load_text(file, arguments).unwrap_err().problems;
+    assert_eq!(problems.len(), 1, "{file:?}: {problems:?}");
+    problems.remove(0)
+}
+
+fn lines_of(config: &Config) -> Vec<String> {
+    notice_lines(&config.notices)
+}
+
+fn values(config: &Config) -> Vec<(String, Vec<u8>)> {
     config_get(config, &[b"*"])
 }
 
 fn value(config: &Config, name: &str) -> String {
     let found = config_get(config, &[name.as_bytes()]);
     assert_eq!(found.len(), 1, "{name}");
-    found[0].1.clone()
+    String::from_utf8(found[0].1.clone()).unwrap()
 }
 
 #[test]
@@ -37,7 +64,7 @@ fn nothing_given_is_a_durable_store_on_the_port_of_redis() {
     assert_eq!(value(&config, "bind"), "* -::*");
     assert_eq!(value(&config, "auto-aof-rewrite-min-size"), "67108864");
     assert_eq!((config.port, config.health_port, config.control_port), (6379, 9180, 9181));
-    assert_eq!(config.changed_from_default(), []);
+    assert_eq!(changed_from_default(&config), []);
 }
 
 #[test]
@@ -50,7 +77,7 @@ fn the_articles_file_loads_verbatim() {
     assert!(Event::ALL.into_iter().all(|event| points.before(event).is_none()));
     assert!(!config.persist.ladder.enabled);
     assert_eq!(
-        config.notice_lines(),
+        lines_of(&config),
         [
             "persist-after-replica-linkup: has no effect, the event cannot occur: there is no replication in this version"
         ]
@@ -62,7 +89,7 @@ fn the_file_of_debians_redis_loads() {
     let config = load_text(DEBIAN, &[]).unwrap();
     assert_eq!(config.strategy(), Strategy::Never);
     assert_eq!(config.dir, Path::new("/var/lib/redis"));
-    let lines = config.notice_lines();
+    let lines = lines_of(&config);
     assert_eq!(
         lines[0],
         "daemonize (line 8 of \"/etc/t.conf\"): has no effect, the server runs in the foreground: run it under a supervisor \
@@ -122,8 +149,8 @@ fn every_source_says_something_of_the_log_and_of_its_sync() {
 #[test]
 fn contradictions_in_one_source_name_both_lines() {
     fn check(file: &str, arguments: &[&str], expected: &str) {
-        let error = load_text(file, arguments).unwrap_err();
-        assert!(matches!(error, ConfigError::Contradiction { .. }), "{error}");
+        let error = problem_of(file, arguments);
+        assert!(matches!(error, Problem::Contradiction { .. }), "{error}");
         assert!(error.to_string().starts_with(expected), "{error}");
     }
     check(
@@ -185,10 +212,10 @@ fn a_later_source_replaces_the_password_in_either_form() {
     let config = load_text("requirepass a", &["--requirepass-file", "/b"]).unwrap();
     assert_eq!(
         (config.requirepass.reveal(), config.requirepass_file.as_deref()),
-        ("", Some(Path::new("/b")))
+        (b"".as_slice(), Some(Path::new("/b")))
     );
     let config = load_text("requirepass-file /b", &["--requirepass", "a"]).unwrap();
-    assert_eq!((config.requirepass.reveal(), config.requirepass_file.as_deref()), ("a", None));
+    assert_eq!((config.requirepass.reveal(), config.requirepass_file.as_deref()), (b"a".as_slice(), None));
     let config = load_text("requirepass-file /b", &["--requirepass", ""]).unwrap();
     assert_eq!(config.read_password().unwrap(), None);
     let config = load_text("requirepass-file /no/such/file", &[]).unwrap();
@@ -333,11 +360,8 @@ fn values_out_of_bounds_are_refused() {
         "maxmemory-policy allkeys-lru",
         "persistent",
     ] {
-        let error = load_text(&format!("port 1\n{text}"), &[]).unwrap_err();
-        assert!(
-            matches!(&error, ConfigError::Directive { place, .. } if place.number == 2),
-            "{text}: {error}"
-        );
+        let error = problem_of(&format!("port 1\n{text}"), &[]);
+        assert!(matches!(&error, Problem::Directive { place, .. } if place.number == 2), "{text}: {error}");
     }
 }
 
@@ -353,7 +377,6 @@ fn what_would_be_unsafe_to_ignore_is_refused() {
         "user alice on nopass ~* +@all",
         "loadmodule /x.so",
         "rename-command FLUSHALL \"\"",
-        "include /etc/other.conf",
     ] {
         let error = load_text(text, &[]).unwrap_err().to_string();
         let name = text.split(' ').next().unwrap();
@@ -363,13 +386,13 @@ fn what_would_be_unsafe_to_ignore_is_refused() {
     for text in
         ["replicaof no one", "cluster-enabled no", "tls-port 0", "min-replicas-to-write 0", "aclfile \"\""]
     {
-        assert_eq!(load_text(text, &[]).unwrap().notice_lines(), [""; 0], "{text}");
+        assert_eq!(lines_of(&load_text(text, &[]).unwrap()), [""; 0], "{text}");
     }
 }
 
 #[test]
 fn a_port_open_to_everybody_is_noticed() {
-    let lines = |text| load_text(text, &[]).unwrap().notice_lines();
+    let lines = |text| lines_of(&load_text(text, &[]).unwrap());
     assert!(lines("protected-mode no")[0].starts_with("protected-mode: is off and there is no password"));
     assert_eq!(lines("protected-mode no\nrequirepass x"), [""; 0]);
     assert_eq!(lines("protected-mode no\nrequirepass-file /x"), [""; 0]);
@@ -379,9 +402,9 @@ fn a_port_open_to_everybody_is_noticed() {
 fn secrets_are_printed_nowhere() {
     let file = "requirepass hunter2\nmasterauth hunter2\ntls-key-file-pass hunter2";
     let config = load_text(file, &[]).unwrap();
-    let printed = format!("{config:?} {:?} {:?}", config.changed_from_default(), config.notice_lines());
+    let printed = format!("{config:?} {:?} {:?}", changed_from_default(&config), lines_of(&config));
     assert!(!printed.contains("hunter2"), "{printed}");
-    assert!(config.changed_from_default().contains(&("requirepass".to_owned(), "(hidden)".to_owned())));
+    assert!(changed_from_default(&config).contains(&("requirepass".to_owned(), "(hidden)".to_owned())));
     for text in [
         "requirepass hunter2 x",
         "requirepass \"hunter2",
@@ -397,15 +420,11 @@ fn secrets_are_printed_nowhere() {
 
 #[test]
 fn standard_input_lies_between_file_and_arguments() {
-    let Ok(Invocation::Start(arguments)) =
-        parse_arguments(&["f.conf", "--port", "3", "-"].map(ToOwned::to_owned))
-    else {
-        panic!("a start")
-    };
-    let config = load_with(&arguments, |path| {
+    let arguments = start(&["f.conf", "--port", "3", "-"]);
+    let read = |path: Option<&Path>| {
         Ok(if path.is_some() { "port 1\nhz 1\ntimeout 1" } else { "port 2\nhz 2" }.into())
-    })
-    .unwrap();
+    };
+    let config = load_with(&arguments, read, &mut |_| panic!("nothing is included")).unwrap();
     assert_eq!((config.port, config.hz, config.timeout.as_secs()), (3, 2, 1));
     assert!(config.file.unwrap().is_absolute());
     assert_eq!(config.file_sha256, "d7f1be1891ce596a3a6ef02316e585a5e384aa59ee9ba2b93329199db7bcd53b");
@@ -413,16 +432,153 @@ fn standard_input_lies_between_file_and_arguments() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
-    let Ok(Invocation::Start(arguments)) = parse_arguments(&["/no/such.conf".to_owned()]) else {
-        panic!("a start")
-    };
-    let report = load(&arguments).unwrap_err().report();
+    let report = load(&start(&["/no/such.conf"])).unwrap_err().report();
     assert!(
         report.ends_with(
             "failed to read the configuration from \"/no/such.conf\": No such file or directory (os error 2)"
         ),
         "{report}"
     );
+}
+
+#[test]
+fn everything_that_is_wrong_is_named_in_one_run() {
+    let file = "port abc\nmaxmemroy 1gb\nhz 20\ndir \"x\nreplicaof 1.2.3.4 6379\nappendonly maybe\npersist-strategy never";
+    let error = load_text(file, &["-x", "y", "--loglevel", "loud", "--no-such", "1"]).unwrap_err();
+    let found: Vec<_> = error
+        .problems
+        .iter()
+        .map(|problem| match problem {
+            Problem::Directive { place, directive, .. } => format!("{place} {directive}"),
+            other => panic!("{other}"),
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "line 1 of \"/etc/t.conf\" port",
+            "line 2 of \"/etc/t.conf\" maxmemroy",
+            "line 4 of \"/etc/t.conf\" dir",
+            "line 5 of \"/etc/t.conf\" replicaof",
+            "line 6 of \"/etc/t.conf\" appendonly",
+            "directive 1 of the arguments ",
+            "directive 2 of the arguments loglevel",
+            "directive 3 of the arguments no-such",
+        ],
+        "and the strategy contradicts no value that is none"
+    );
+    let report = error.report();
+    for expected in [
+        ">>> 'port abc'\nargument couldn't be parsed into an integer\nline 1 of \"/etc/t.conf\": port takes a number",
+        "did you mean maxmemory?",
+        "directive 2 of the arguments: loglevel takes one of debug, verbose, notice, warning",
+    ] {
+        assert!(report.contains(expected), "{report}");
+    }
+    assert!(
+        report.ends_with("\n\n8 problems: the server does not start before each of them is solved"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_text_is_checked_without_a_file() {
+    let source = SourceName::File(PathBuf::from("store.conf"));
+    let mut nothing = |_: &Path| Err(io::Error::other("not here"));
+    let base = Config { hz: 50, ..Config::default() };
+    let config = check(&source, b"maxmemory 1gb\ntcp-backlog 5", &base, &mut nothing).unwrap();
+    assert_eq!((config.maxmemory, config.hz), (1 << 30, 50));
+    let problems = check(&source, b"port x\ninclude other.conf\nhz y", &base, &mut nothing).unwrap_err();
+    let shown: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert!(shown[0].starts_with("line 1 of \"store.conf\": "), "{shown:?}");
+    assert!(shown[1].starts_with("line 2 of \"store.conf\": Can't read other.conf: not here; "), "{shown:?}");
+    assert!(shown[2].starts_with("line 3 of \"store.conf\": "), "{shown:?}");
+}
+
+#[test]
+fn included_lines_stand_in_the_place_of_their_include() {
+    let files = |path: &Path| {
+        let text = match path.to_str().unwrap() {
+            "a" => "hz 1\ntimeout 1\nsave 1 1",
+            "b" => "port x\ninclude a",
+            "twice" => "include a\ninclude a",
+            "circle" => "include f.conf",
+            "f.conf" => "include circle",
+            "many" => {
+                return Ok(vec![("a".into(), b"hz 7".to_vec()), ("c".into(), b"maxclients 8".to_vec())]);
+            }
+            _ => return Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        Ok(vec![(path.to_owned(), text.as_bytes().to_vec())])
+    };
+    let load = |text: &str, arguments: &[&str]| {
+        let arguments: Vec<_> = std::iter::once("f.conf").chain(arguments.iter().copied()).collect();
+        load_with(&start(&arguments), |_| Ok(text.into()), &mut { files })
+    };
+    let config = load("hz 2\ninclude a\ntimeout 3\nsave 2 2", &[]).unwrap();
+    assert_eq!((config.hz, config.timeout.as_secs(), value(&config, "save")), (1, 3, "1 1 2 2".to_owned()));
+    let config = load("INCLUDE many", &["--include", "a"]).unwrap();
+    assert_eq!((config.hz, config.maxclients), (1, 8));
+    load("include twice", &[]).unwrap();
+    let check = |text: &str, expected: &[&str]| {
+        let problems = load(text, &[]).unwrap_err().problems;
+        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{problem}");
+        }
+    };
+    check(
+        "include b\nhz x",
+        &["line 1 of \"b\": argument couldn't", "line 2 of \"f.conf\": argument couldn't"],
+    );
+    check(
+        "\ninclude none\ninclude",
+        &["line 2 of \"f.conf\": Can't read none: ", "line 3 of \"f.conf\": wrong number"],
+    );
+    check("include circle", &["line 1 of \"circle\": \"f.conf\" includes itself"]);
+    let wide = "include a\n".repeat(300);
+    assert!(load(&wide, &[]).unwrap_err().to_string().contains("more than 256 files are included"));
+}
+
+#[test]
+fn files_that_redis_7_takes_start_here() {
+    let check = |text: &[u8], name: &str, expected: &str| {
+        let config = load_bytes(text, &[]).unwrap_or_else(|error| panic!("{}: {error}", text.escape_ascii()));
+        assert_eq!(value(&config, name), expected);
+    };
+    check(b"# f\xfcr M\xfcller\r\nhz 20\r\n", "hz", "20");
+    check(b"save \"3600 1 300 10\"", "save", "3600 1 300 10");
+    check(b"bind \"127.0.0.1 ::1\"", "bind", "127.0.0.1 ::1");
+    check(b"hz 1000", "hz", "500");
+    check(b"hz 0", "hz", "1");
+    let config = load_bytes(b"requirepass p\xe4ss\ndir /caf\xe9\nsyslog-ident \xff", &[]).unwrap();
+    assert_eq!(config.requirepass.reveal(), b"p\xe4ss");
+    assert_eq!(config_get(&config, &[b"dir"]), [("dir".to_owned(), b"/caf\xe9".to_vec())]);
+    assert!(load_bytes(b"dbfilename \xff", &[]).is_err());
+}
+
+#[test]
+fn old_names_stand_for_the_new_ones() {
+    for alias in names::aliases() {
+        let name = names::canonical(alias);
+        assert_ne!(name, alias);
+        assert!(table::find(name).is_some() || foreign::find(name).is_some(), "{alias} stands for {name}");
+        assert!(table::find(alias).is_some() || foreign::find(alias).is_some(), "{alias}");
+    }
+    // Each with the default of Redis, and as an error and a notice repeat it.
+    let text = "slave-priority 100\nlua-time-limit 5000\nzset-max-ziplist-value 64\nmin-slaves-to-write 0";
+    let lines = lines_of(&load_text(text, &[]).unwrap());
+    assert_eq!(
+        lines,
+        [
+            "without effect here, and at Redis's default anyway: slave-priority, lua-time-limit, zset-max-ziplist-value"
+        ]
+    );
+    assert!(problem_of("min-slaves-to-write 1", &[]).to_string().contains("min-slaves-to-write is refused"));
+    let ignored = "list-max-ziplist-entries 512\nlist-max-ziplist-value 64\nlua-replicate-commands yes";
+    assert_eq!(lines_of(&load_text(ignored, &[]).unwrap()).len(), 3);
+    load_text("client-output-buffer-limit slave 256mb 64mb 60", &[]).unwrap();
 }
 
 #[test]
@@ -433,19 +589,21 @@ fn the_table_is_sound() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "each name stands once");
+    assert!(names::aliases().all(|alias| !names.contains(&alias)));
     for directive in table::all() {
         assert_eq!(directive.name, directive.name.to_ascii_lowercase());
+        assert_eq!(directive.secret, names::is_secret(&directive.name), "{}", directive.name);
         // Each value of the default configuration can be set again and changes nothing.
         let mut config = Config::default();
-        let arguments = table::arguments_of(directive, &directive.get(&config)).unwrap();
+        let arguments = directive.arguments_of(&directive.get(&config)).unwrap();
         if directive.name == "save" {
             config.save.clear();
         }
         directive.set(&mut config, &arguments).unwrap_or_else(|error| panic!("{}: {error}", directive.name));
         assert_eq!(config, Config::default(), "{}", directive.name);
         // The bounds themselves are taken, one beyond them is not.
-        if let table::Kind::Number { min, max, .. } | table::Kind::Memory { min, max, .. } = &directive.kind {
-            let mut accepts = |number: u64| directive.set(&mut config, &[number.to_string()]).is_ok();
+        if let Kind::Number { min, max, .. } | Kind::Memory { min, max, .. } = &directive.kind {
+            let mut accepts = |number: u64| directive.set(&mut config, &[number.to_string().into()]).is_ok();
             assert!(accepts(*min) && accepts(*max), "{}", directive.name);
             assert!(min.checked_sub(1).is_none_or(|number| !accepts(number)), "{}", directive.name);
             assert!(max.checked_add(1).is_none_or(|number| !accepts(number)), "{}", directive.name);

@@ -108,7 +108,7 @@ impl ShutdownOptions {
                     }
                     options.save = Some(save);
                 }
-                _ => return Err(super::table::one_of(&Self::WORDS)),
+                _ => return Err(super::units::one_of(&Self::WORDS)),
             }
         }
         Ok(options)

@@ -3,84 +3,76 @@
 //! Words are separated by white space. `"…"` takes `\n \r \t \b \a \xHH` and `\` before anything else as itself;
 //! `'…'` takes only `\'`. A closing quote must be followed by white space or the end.
 
-/// Why a line is not a list of words.
+/// Why a line is not a list of words: a quote is not closed, or something follows a closing one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SplitError {
-    /// A quote is not closed, or something follows a closing one.
-    #[error("Unbalanced quotes in configuration line")]
-    Unbalanced,
-    /// Escapes make a word that is no text.
-    #[error("a word is not UTF-8")]
-    NotUtf8,
-}
+#[error("Unbalanced quotes in configuration line")]
+pub(super) struct Unbalanced;
 
 /// The words of a line.
-/// # Errors
-/// [`SplitError`].
-pub fn split(line: &str) -> Result<Vec<String>, SplitError> {
+pub(super) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
     let mut words = Vec::new();
-    let mut rest = line.trim_start_matches(is_space).as_bytes();
+    let mut rest = skip_space(line);
     while !rest.is_empty() {
         let mut word = Vec::new();
         while let Some((&byte, after)) = rest.split_first() {
             rest = match byte {
                 b'"' => double_quoted(after, &mut word)?,
                 b'\'' => single_quoted(after, &mut word)?,
-                byte if is_space(char::from(byte)) => break,
+                byte if is_space(byte) => break,
                 byte => {
                     word.push(byte);
                     after
                 }
             };
         }
-        words.push(String::from_utf8(word).map_err(|_| SplitError::NotUtf8)?);
-        while let [byte, after @ ..] = rest
-            && is_space(char::from(*byte))
-        {
-            rest = after;
-        }
+        words.push(word);
+        rest = skip_space(rest);
     }
     Ok(words)
 }
 
 /// `word` as it must be written in a line.
-#[must_use]
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| !c.is_control() && !is_space(c) && !matches!(c, '"' | '\'' | '\\');
-    if !word.is_empty() && !word.starts_with('#') && word.chars().all(plain) {
-        return word.to_owned();
+pub(super) fn quote(word: &[u8]) -> Vec<u8> {
+    let plain =
+        |byte: &u8| !byte.is_ascii_control() && !is_space(*byte) && !matches!(byte, b'"' | b'\'' | b'\\');
+    if !word.is_empty() && !word.starts_with(b"#") && word.iter().all(plain) {
+        return word.to_vec();
     }
-    let mut quoted = String::from('"');
-    for c in word.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c => quoted.push(c),
+    let mut quoted = vec![b'"'];
+    for &byte in word {
+        match byte {
+            b'"' | b'\\' => quoted.extend([b'\\', byte]),
+            b'\n' => quoted.extend(b"\\n"),
+            b'\r' => quoted.extend(b"\\r"),
+            b'\t' => quoted.extend(b"\\t"),
+            byte if byte.is_ascii_control() => quoted.extend(format!("\\x{byte:02x}").bytes()),
+            byte => quoted.push(byte),
         }
     }
-    quoted.push('"');
+    quoted.push(b'"');
     quoted
 }
 
 /// White space of C's locale, by which Redis splits.
-fn is_space(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\x0b' | b'\x0c')
 }
 
-fn closed(rest: &[u8]) -> Result<&[u8], SplitError> {
+fn skip_space(line: &[u8]) -> &[u8] {
+    &line[line.iter().take_while(|byte| is_space(**byte)).count()..]
+}
+
+fn closed(rest: &[u8]) -> Result<&[u8], Unbalanced> {
     match rest.first() {
-        Some(&byte) if !is_space(char::from(byte)) => Err(SplitError::Unbalanced),
+        Some(&byte) if !is_space(byte) => Err(Unbalanced),
         _ => Ok(rest),
     }
 }
 
-fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], SplitError> {
+fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], Unbalanced> {
     loop {
         rest = match rest {
-            [] | [b'\\'] => return Err(SplitError::Unbalanced),
+            [] | [b'\\'] => return Err(Unbalanced),
             [b'"', after @ ..] => return closed(after),
             [b'\\', b'x', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 word.push(hex(*high) << 4 | hex(*low));
@@ -105,10 +97,10 @@ fn double_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8],
     }
 }
 
-fn single_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], SplitError> {
+fn single_quoted<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], Unbalanced> {
     loop {
         rest = match rest {
-            [] => return Err(SplitError::Unbalanced),
+            [] => return Err(Unbalanced),
             [b'\'', after @ ..] => return closed(after),
             [b'\\', b'\'', after @ ..] => {
                 word.push(b'\'');
@@ -137,36 +129,35 @@ mod tests {
 
     #[test]
     fn lines_split_as_in_redis() {
-        fn check(line: &str, expected: Result<&[&str], SplitError>) {
-            let words = split(line);
-            let words = words.as_ref().map(|words| words.iter().map(String::as_str).collect::<Vec<_>>());
-            assert_eq!(words.as_deref().map_err(|error| **error), expected, "{line:?}");
+        fn check(line: &str, expected: &[&str]) {
+            let words = split(line.as_bytes()).unwrap();
+            assert_eq!(words, expected.iter().map(|word| word.as_bytes()).collect::<Vec<_>>(), "{line:?}");
         }
-        check("", Ok(&[]));
-        check("  port\t6379  ", Ok(&["port", "6379"]));
-        check(r#"save """#, Ok(&["save", ""]));
-        check(r#"a "b c" 'd "e'"#, Ok(&["a", "b c", "d \"e"]));
-        check(r#""\x41\n\t\\\"\z""#, Ok(&["A\n\t\\\"z"]));
-        check(r"'it\'s \n'", Ok(&[r"it's \n"]));
-        check(r#"pre"fix" x"#, Ok(&["prefix", "x"]));
-        check(r#""\xe6\x8c\x81""#, Ok(&["持"]));
-        check(r#""\xff""#, Err(SplitError::NotUtf8));
-        check(r#""\xg0""#, Ok(&["xg0"]));
+        check("", &[]);
+        check("  port\t6379  ", &["port", "6379"]);
+        check(r#"save """#, &["save", ""]);
+        check(r#"a "b c" 'd "e'"#, &["a", "b c", "d \"e"]);
+        check(r#""\x41\n\t\\\"\z""#, &["A\n\t\\\"z"]);
+        check(r"'it\'s \n'", &[r"it's \n"]);
+        check(r#"pre"fix" x"#, &["prefix", "x"]);
+        check(r#""\xe6\x8c\x81""#, &["持"]);
+        check(r#""\xg0""#, &["xg0"]);
+        assert_eq!(split(b"\"\\xff\" M\xfcller").unwrap(), [b"\xff".as_slice(), b"M\xfcller"]);
         for line in ["\"a", "'a", "\"a\"b", "'a'b", "\"a\\", "\"a\\\""] {
-            check(line, Err(SplitError::Unbalanced));
+            assert_eq!(split(line.as_bytes()), Err(Unbalanced), "{line:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_quoted_word_splits_into_itself(words in prop::collection::vec(any::<String>(), 1..4)) {
-            let line = words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
-            prop_assert!(!line.contains('\n') && !line.starts_with('#'));
+        fn a_quoted_word_splits_into_itself(words in prop::collection::vec(any::<Vec<u8>>(), 1..4)) {
+            let line = words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(&b' ');
+            prop_assert!(!line.contains(&b'\n') && !line.starts_with(b"#"));
             prop_assert_eq!(split(&line), Ok(words));
         }
 
         #[test]
-        fn no_line_makes_the_splitter_panic(line: String) {
+        fn no_line_makes_the_splitter_panic(line: Vec<u8>) {
             drop(split(&line));
         }
     }

@@ -6,7 +6,7 @@ use super::journal::{JobKind, JobRequest, Journal};
 use super::stats::Stats;
 use super::{Core, Phase, TICK_MAX, info, unix_ms};
 use crate::command::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table};
-use crate::config::{self, Secret};
+use crate::config::{self, RewriteError, Secret};
 use crate::engine::Engine;
 use crate::network::descriptors::make_room;
 use crate::persistence::directives::WarningKind;
@@ -170,7 +170,7 @@ impl Host for Core {
         info::write(self, section, engine, out);
     }
 
-    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, String)> {
+    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         config::config_get(&self.config, patterns)
     }
 
@@ -199,21 +199,15 @@ impl Host for Core {
     }
 
     fn rewrite_config(&mut self) -> Result<(), String> {
-        let Some(path) = self.config.file.clone() else {
-            return Err("ERR The server is running without a config file".to_owned());
+        let path = match config::rewrite_file(&self.config) {
+            Ok(path) => path,
+            Err(error @ RewriteError::NoFile) => return Err(format!("ERR {error}")),
+            Err(error) => {
+                let error = super::journal::error_chain(&error);
+                tracing::warn!(path = ?self.config.file, error, "CONFIG REWRITE failed");
+                return Err(format!("ERR Rewriting config file: {error}"));
+            }
         };
-        let failed = |error: &dyn std::error::Error| {
-            tracing::warn!(?path, error = super::journal::error_chain(error), "CONFIG REWRITE failed");
-            format!("ERR Rewriting config file: {}", super::journal::error_chain(error))
-        };
-        let original = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failed(&error)),
-        };
-        let text = config::rewrite(&self.config, &original).map_err(|error| failed(&error))?;
-        crate::storage::replace_file(&crate::storage::disk::Disk, &path, text.as_bytes())
-            .map_err(|error| failed(&error))?;
         tracing::info!(?path, "CONFIG REWRITE executed with success.");
         Ok(())
     }

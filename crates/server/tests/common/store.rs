@@ -43,12 +43,16 @@ impl Host for FakeHost {
     fn write_info(&mut self, section: InfoSection, _: &Engine, out: &mut String) {
         out.push_str(&format!("section:{section:?}\r\n"));
     }
-    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, String)> {
+    fn config_matching(&mut self, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
         let matches = |name: &str| {
             let glob = holdfast_server::command::glob::matches_ignore_case;
             patterns.iter().any(|pattern| glob(pattern, name.as_bytes()))
         };
-        self.config.iter().filter(|(name, _)| matches(name)).map(|(a, b)| (a.clone(), b.clone())).collect()
+        self.config
+            .iter()
+            .filter(|(name, _)| matches(name))
+            .map(|(a, b)| (a.clone(), b.clone().into()))
+            .collect()
     }
     fn set_config(&mut self, settings: &[(&[u8], &[u8])]) -> Result<(), String> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -327,9 +327,9 @@ fn repairing_a_torn_tail() {
 
 fn keep_torn_tails(world: &mut World<'_>) -> bool {
     use holdfast_server::persistence::directives::Event;
-    let arguments = ["--persist-before-sys-crash", "yes"].map(str::to_owned);
-    let Ok(holdfast_server::config::Invocation::Start(arguments)) =
-        holdfast_server::config::parse_arguments(&arguments)
+    let arguments = ["--persist-before-sys-crash", "yes"].map(Into::into).to_vec();
+    let holdfast_server::config::Invocation::Start(arguments) =
+        holdfast_server::config::parse_arguments(arguments)
     else {
         return false;
     };

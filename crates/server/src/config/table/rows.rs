@@ -1,18 +1,22 @@
 //! The rows of the table: one for each directive, in the order of the documentation.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions};
-use super::super::{Config, Secret};
-use super::{Directive, Kind, one_of};
+use super::directive::{Directive, Kind};
+use crate::config::secret::Secret;
+use crate::config::settings::Config;
+use crate::config::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions};
+use crate::config::units::one_of;
 use crate::persistence::directives::PersistDirective;
 use crate::persistence::policy::{SaveRule, SyncMode};
 use crate::protocol::decode::parse_i64;
 
 /// One rule of `save`, as it is written.
-pub(super) fn render_rule(rule: &SaveRule) -> String {
+fn render_rule(rule: &SaveRule) -> String {
     format!("{} {}", rule.period.as_secs(), rule.min_changes)
 }
 
@@ -102,11 +106,11 @@ macro_rules! word {
 /// A path, or nothing.
 macro_rules! optional_path {
     ($field:ident) => {
-        Kind::Text {
+        Kind::Bytes {
             allowed: "a path, or \"\" for none",
-            get: |config| config.$field.as_deref().map(show).unwrap_or_default(),
+            get: |config| config.$field.as_deref().map(path_bytes).unwrap_or_default(),
             set: |config, value| {
-                config.$field = (!value.is_empty()).then(|| PathBuf::from(value));
+                config.$field = (!value.is_empty()).then(|| path(value));
                 Ok(())
             },
         }
@@ -136,17 +140,21 @@ macro_rules! shutdown {
     ($field:ident) => {
         Kind::Words {
             allowed: "default, or some of save, nosave, now, force",
-            get: |config| config.$field.to_string(),
+            lines: |config| vec![config.$field.to_string()],
             set: |config, words| {
-                config.$field = ShutdownOptions::parse(words.iter().map(String::as_str))?;
+                config.$field = ShutdownOptions::parse(words.iter().copied())?;
                 Ok(())
             },
         }
     };
 }
 
-fn show(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
+fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+fn path_bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
 }
 
 /// True for a name that cannot leave its directory.
@@ -154,7 +162,7 @@ fn is_file_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\0', '\n'])
 }
 
-fn set_save(config: &mut Config, words: &[String]) -> Result<(), String> {
+fn set_save(config: &mut Config, words: &[&str]) -> Result<(), String> {
     let invalid = || "Invalid save parameters".to_owned();
     if let [word] = words
         && word.is_empty()
@@ -167,7 +175,7 @@ fn set_save(config: &mut Config, words: &[String]) -> Result<(), String> {
         return Err(invalid());
     }
     for [seconds, changes] in pairs {
-        let number = |word: &String, min: u32| {
+        let number = |word: &str, min: u32| {
             parse_i64(word.as_bytes())
                 .and_then(|number| u32::try_from(number).ok())
                 .filter(|number| *number >= min)
@@ -181,7 +189,7 @@ fn set_save(config: &mut Config, words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn set_bind(config: &mut Config, words: &[String]) -> Result<(), String> {
+fn set_bind(config: &mut Config, words: &[&str]) -> Result<(), String> {
     if words.len() > BIND_MAX {
         return Err("Too many bind addresses specified.".to_owned());
     }
@@ -192,6 +200,10 @@ fn set_bind(config: &mut Config, words: &[String]) -> Result<(), String> {
 
 /// Most databases: far above any use, and each costs memory when it is empty as well.
 const DATABASES_MAX: u64 = 65_536;
+
+/// Bounds of `hz`, as in Redis.
+const HZ_MIN: u64 = 1;
+const HZ_MAX: u64 = 500;
 
 /// Most addresses of `bind`, as in Redis.
 const BIND_MAX: usize = 16;
@@ -225,7 +237,9 @@ pub(super) fn build() -> Vec<Directive> {
             Kind::Words {
                 allowed: "addresses such as 127.0.0.1 or ::1, * for every IPv4 and ::* for every IPv6 address, each with - \
                           in front if it may be missing; host names are not looked up",
-                get: |config| config.bind.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                lines: |config| {
+                    vec![config.bind.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")]
+                },
                 set: set_bind,
             },
         ),
@@ -238,7 +252,7 @@ pub(super) fn build() -> Vec<Directive> {
             secret: true,
             ..live(
                 "requirepass",
-                Kind::Text {
+                Kind::Bytes {
                     allowed: "a password, or \"\" for none",
                     get: |config| config.requirepass.reveal().to_owned(),
                     set: |config, value| {
@@ -282,14 +296,14 @@ pub(super) fn build() -> Vec<Directive> {
         ),
         fixed(
             "dir",
-            Kind::Text {
+            Kind::Bytes {
                 allowed: "the path of a directory",
-                get: |config| show(&config.dir),
+                get: |config| path_bytes(&config.dir),
                 set: |config, value| {
                     if value.is_empty() {
                         return Err("No such file or directory".to_owned());
                     }
-                    config.dir = PathBuf::from(value);
+                    config.dir = path(value);
                     Ok(())
                 },
             },
@@ -301,7 +315,7 @@ pub(super) fn build() -> Vec<Directive> {
             "save",
             Kind::Words {
                 allowed: "pairs of seconds (from 1) and changes, as in save 3600 1 300 100, or \"\" for no snapshots by rule",
-                get: |config| config.save.iter().map(render_rule).collect::<Vec<_>>().join(" "),
+                lines: |config| config.save.iter().map(render_rule).collect(),
                 set: set_save,
             },
         ),
@@ -312,7 +326,16 @@ pub(super) fn build() -> Vec<Directive> {
         live("auto-aof-rewrite-min-size", memory!(auto_aof_rewrite.min_size, 0)),
         live("auto-aof-rewrite-max-size", memory!(auto_aof_rewrite.max_size, 0)),
         fixed("aof-load-truncated", yes_no!(aof_load_truncated)),
-        live("hz", number!(hz, 1, 500)),
+        live(
+            "hz",
+            Kind::Number {
+                min: 0,
+                max: I32_MAX,
+                get: |config| config.hz.into(),
+                // As in Redis, which takes any number and keeps what is in its bounds.
+                set: |config, value| config.hz = Stored::store(value.clamp(HZ_MIN, HZ_MAX)),
+            },
+        ),
         live("loglevel", word!(loglevel, LogLevel)),
         fixed("logfile", optional_path!(logfile)),
         fixed("pidfile", optional_path!(pidfile)),
@@ -327,14 +350,14 @@ pub(super) fn build() -> Vec<Directive> {
         fixed("store-record-file", optional_path!(store_record_file)),
         fixed(
             "credentials-dir",
-            Kind::Text {
+            Kind::Bytes {
                 allowed: "the path of a directory",
-                get: |config| show(&config.credentials_dir),
+                get: |config| path_bytes(&config.credentials_dir),
                 set: |config, value| {
                     if value.is_empty() {
                         return Err("credentials-dir can't be empty".to_owned());
                     }
-                    config.credentials_dir = PathBuf::from(value);
+                    config.credentials_dir = path(value);
                     Ok(())
                 },
             },

@@ -18,6 +18,12 @@ fn config_get_takes_patterns_in_any_case() {
     check(&[b"notify-*"], &["notify-keyspace-events"]);
     check(&[b"POrt", b"H?"], &["POrt", "hz"]);
     check(&[b"no-such"], &[]);
+    check(&[b"slaveof"], &["slaveof"]);
+    check(
+        &[b"MIN-slaves-to-write", b"min-replicas-to-write"],
+        &["MIN-slaves-to-write", "min-replicas-to-write"],
+    );
+    check(&[b"*-to-write"], &["min-slaves-to-write", "min-replicas-to-write"]);
     let all = config_get(&Config::default(), &[b"persist-*"]);
     assert_eq!(all.len(), PersistDirective::all().len() + 1, "the grid, the ladder and the strategy");
 }
@@ -44,6 +50,7 @@ fn config_set_changes_all_or_nothing() {
     check(&[("persist-after-exec", "yes")], Ok(&["persist-after-exec"]));
     check(&[("shutdown-on-sigterm", "nosave now")], Ok(&["shutdown-on-sigterm"]));
     check(&[("cluster-enabled", "no")], Ok(&[]));
+    check(&[("min-slaves-to-write", "0")], Ok(&[]));
     check(
         &[("hz", "20"), ("foo", "bar")],
         Err("ERR Unknown option or number of arguments for CONFIG SET - 'foo'"),
@@ -77,7 +84,9 @@ fn config_set_changes_all_or_nothing() {
     );
     let mut config = Config::default();
     assert!(config_set(&mut config, &[(b"persist-strategy", b"always"), (b"appendfsync", b"no")]).is_err());
-    assert!(config_set(&mut config, &[(b"requirepass", b"\xff")]).is_err());
+    assert_eq!(config_set(&mut config, &[(b"requirepass", b"\xff")]), Ok(vec!["requirepass".to_owned()]));
+    assert_eq!(config.requirepass.reveal(), b"\xff");
+    assert!(config_set(&mut config, &[(b"save", b"\xff")]).is_err());
 }
 
 #[test]
@@ -85,7 +94,7 @@ fn every_live_value_can_be_set_again() {
     let mut config = Config::default();
     for directive in table::all().iter().filter(|directive| directive.live) {
         let current = directive.get(&config);
-        let result = config_set(&mut config, &[(directive.name.as_bytes(), current.as_bytes())]);
+        let result = config_set(&mut config, &[(directive.name.as_bytes(), &current)]);
         assert_eq!(result, Ok(Vec::new()), "{}", directive.name);
     }
 }

@@ -1,7 +1,6 @@
-//! Why a configuration is refused, and how that is said at start.
+//! What is wrong with a configuration, and how that is said.
 
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 
 /// Where a directive stands.
@@ -53,24 +52,26 @@ impl fmt::Display for QuotedLine {
     }
 }
 
-/// Why a configuration is not used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
     /// A file or standard input cannot be read.
-    #[error("failed to read the configuration from {from}")]
+    #[error("failed to read the configuration from {from}: {reason}")]
     Read {
         /// The file's path, quoted, or `standard input`.
         from: String,
-        /// The cause.
-        source: io::Error,
+        /// What the operating system said.
+        reason: String,
     },
     /// One directive is wrong.
     #[error("{place}: {reason}; {help}")]
     Directive {
         /// Where it stands.
         place: Place,
+        /// Its name, as it was written in lower case.
+        directive: Box<str>,
         /// The line as it was written; without its value if that is secret.
-        text: String,
+        text: Box<str>,
         /// What is wrong, in Redis's words.
         reason: String,
         /// What is allowed, or what to do.
@@ -89,11 +90,9 @@ pub enum ConfigError {
     Combination(String),
 }
 
-impl ConfigError {
-    /// The text for standard error at start: the form of Redis, which tools look for, then what to do.
-    #[must_use]
-    pub fn report(&self) -> String {
-        let title = format!("*** FATAL CONFIG FILE ERROR (Holdfast {}) ***", env!("CARGO_PKG_VERSION"));
+impl Problem {
+    /// The form of Redis, which tools look for, then what to do.
+    fn report(&self) -> String {
         let quoted = |place: &Place, text: &str| {
             let reading = match &place.source {
                 SourceName::Arguments => format!("Reading the arguments, at directive {}", place.number),
@@ -104,8 +103,8 @@ impl ConfigError {
             };
             format!("{reading}\n>>> '{text}'")
         };
-        let body = match self {
-            Self::Directive { place, text, reason, help } => {
+        match self {
+            Self::Directive { place, text, reason, help, .. } => {
                 format!("{}\n{reason}\n{place}: {help}", quoted(place, text))
             }
             Self::Contradiction { lines, explanation } => {
@@ -118,9 +117,36 @@ impl ConfigError {
                     second.place,
                 )
             }
-            Self::Read { source, .. } => format!("{self}: {source}"),
-            Self::Combination(_) => self.to_string(),
-        };
-        format!("{title}\n{body}")
+            Self::Read { .. } | Self::Combination(_) => self.to_string(),
+        }
     }
 }
+
+/// Why a configuration is not used: everything that is wrong with it, in the order in which it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// The text for standard error at start.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let title = format!("*** FATAL CONFIG FILE ERROR (Holdfast {}) ***", env!("CARGO_PKG_VERSION"));
+        let mut report: Vec<String> = self.problems.iter().map(Problem::report).collect();
+        if let count @ 2.. = self.problems.len() {
+            report.push(format!("{count} problems: the server does not start before each of them is solved"));
+        }
+        format!("{title}\n{}", report.join("\n\n"))
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&problems.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}

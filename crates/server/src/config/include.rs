@@ -1,0 +1,142 @@
+//! `include`: the lines of another file in the place of the line that names it.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use super::glob;
+use super::problem::{Problem, SourceName};
+use super::source::{Line, Parsed, parse_text};
+use super::words::quote;
+
+/// Files that includes may bring in all: two that include each other's neighbours twice grow without a bound otherwise.
+const FILES_MAX: usize = 256;
+
+/// Reads the files that a path or pattern of `include` names, in order: their paths and contents.
+pub(super) type Read<'a> = dyn FnMut(&Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> + 'a;
+
+/// Replaces each `include` among `lines`, which come from `source`, by the lines of the files that it names.
+pub(super) fn expand(source: &SourceName, lines: Vec<Parsed>, read: &mut Read<'_>) -> Vec<Parsed> {
+    let open = match source {
+        SourceName::File(path) => vec![path.clone()],
+        _ => Vec::new(),
+    };
+    let mut expansion = Expansion { read, open, files: 0, lines: Vec::new() };
+    expansion.add(lines);
+    expansion.lines
+}
+
+struct Expansion<'a, 'r> {
+    read: &'a mut Read<'r>,
+    /// The files that are being read, the outermost first.
+    open: Vec<PathBuf>,
+    /// Files included so far.
+    files: usize,
+    lines: Vec<Parsed>,
+}
+
+impl Expansion<'_, '_> {
+    fn add(&mut self, lines: Vec<Parsed>) {
+        for line in lines {
+            match line {
+                Ok(line) if line.name == "include" => self.include(&line),
+                other => self.lines.push(other),
+            }
+        }
+    }
+
+    fn refuse(&mut self, problem: Problem) {
+        self.lines.push(Err(problem));
+    }
+
+    fn include(&mut self, line: &Line) {
+        let help = "include takes the path of one file, or a pattern for several, as in include /etc/holdfast/*.conf";
+        let [pattern] = &line.arguments[..] else {
+            return self.refuse(line.problem("wrong number of arguments", help));
+        };
+        let files = match (self.read)(Path::new(std::ffi::OsStr::from_bytes(pattern))) {
+            Ok(files) => files,
+            Err(error) => {
+                let shown = String::from_utf8_lossy(&quote(pattern)).into_owned();
+                return self.refuse(line.problem(format!("Can't read {shown}: {error}"), help));
+            }
+        };
+        for (path, text) in files {
+            if self.open.contains(&path) {
+                self.refuse(line.problem(format!("{path:?} includes itself"), "remove the line"));
+                continue;
+            }
+            self.files += 1;
+            if self.files > FILES_MAX {
+                let reason = format!("more than {FILES_MAX} files are included");
+                return self.refuse(line.problem(reason, "include each file once"));
+            }
+            let lines = parse_text(&SourceName::File(path.clone()), &text);
+            self.open.push(path);
+            self.add(lines);
+            self.open.pop();
+        }
+    }
+}
+
+/// [`Read`] from the file system. A pattern that matches nothing names no file, as in Redis; a path must exist.
+pub(super) fn read_files(pattern: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut paths = vec![PathBuf::new()];
+    for component in pattern.components() {
+        paths = match component {
+            Component::Normal(name) if is_pattern(name.as_bytes()) => {
+                paths.iter().flat_map(|path| matching(path, name.as_bytes())).collect()
+            }
+            other => paths.into_iter().map(|path| path.join(other)).collect(),
+        };
+    }
+    if is_pattern(pattern.as_os_str().as_bytes()) {
+        paths.retain(|path| path.exists());
+    }
+    paths.into_iter().map(|path| Ok((std::path::absolute(&path)?, fs::read(&path)?))).collect()
+}
+
+fn is_pattern(name: &[u8]) -> bool {
+    name.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+}
+
+/// The entries of a directory that match, sorted. Hidden ones must be asked for, as in a shell.
+fn matching(directory: &Path, pattern: &[u8]) -> Vec<PathBuf> {
+    let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    // A directory that cannot be listed has nothing that matches, as for glob(3).
+    let Ok(entries) = fs::read_dir(listed) else { return Vec::new() };
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+    let mut paths: Vec<PathBuf> = names
+        .filter(|name| glob::matches(pattern, name.as_bytes()))
+        .filter(|name| pattern.starts_with(b".") || !name.as_bytes().starts_with(b"."))
+        .map(|name| directory.join(name))
+        .collect();
+    paths.sort();
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_name_files_in_order_and_paths_must_exist() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.conf", "a.conf", ".hidden.conf", "c.txt"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let names = |pattern: &str| {
+            let files = read_files(&dir.path().join(pattern))?;
+            Ok::<_, io::Error>(
+                files.into_iter().map(|(_, text)| String::from_utf8(text).unwrap()).collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(names("*.conf").unwrap(), ["a.conf", "b.conf"]);
+        assert_eq!(names("[ab].conf").unwrap(), ["a.conf", "b.conf"]);
+        assert_eq!(names("c.txt").unwrap(), ["c.txt"]);
+        assert_eq!(names("*.none").unwrap(), [""; 0]);
+        assert_eq!(names("no*/*.conf").unwrap(), [""; 0]);
+        assert_eq!(names("none.conf").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,205 @@
+//! The whole configuration as one value, valid in itself, and its defaults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use holdfast_contract::ports;
+
+use super::notice::Notice;
+use super::secret::{ReadSecretError, Secret};
+use super::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions, Strategy};
+use crate::persistence::directives::PersistSettings;
+use crate::persistence::policy::{RewriteRules, SaveRule, SyncMode};
+
+const MIB: u64 = 1024 * 1024;
+/// Where the operator mounts the credentials of backup locations.
+const CREDENTIALS_DIR: &str = "/etc/holdfast/locations";
+
+/// The whole configuration, valid in itself. Fields are called as the directives; units are in the types, or in the name
+/// where a type would not carry them. Defaults are Redis's, but for the log, which is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Addresses to listen on.
+    pub bind: Vec<BindAddress>,
+    /// Port of the Redis protocol; never 0.
+    pub port: u16,
+    /// Length of the queue of connections that are not accepted yet.
+    pub tcp_backlog: u32,
+    /// A client that is idle for so long is disconnected; zero: never.
+    pub timeout: Duration,
+    /// Interval of TCP keep-alive probes; zero: none.
+    pub tcp_keepalive: Duration,
+    /// Without a password, accept only connections from this machine.
+    pub protected_mode: bool,
+    /// Password of the default user, from `requirepass`; empty: none. See [`Config::read_password`].
+    pub requirepass: Secret,
+    /// File with the password of the default user.
+    pub requirepass_file: Option<PathBuf>,
+    /// Most clients at once.
+    pub maxclients: u32,
+    /// Number of databases.
+    pub databases: u32,
+    /// Longest argument of a command, in bytes.
+    pub proto_max_bulk_len: u64,
+    /// Memory for data, in bytes; 0 = no limit.
+    pub maxmemory: u64,
+    /// What happens beyond that.
+    pub maxmemory_policy: MemoryPolicy,
+    /// `persistent`: false for a pure cache. Use [`Config::strategy`].
+    pub persistent: bool,
+    /// There is a log (unless `persistent` is false). Use [`Config::strategy`].
+    pub log: bool,
+    /// When the log is synced, if there is one.
+    pub sync_mode: SyncMode,
+    /// Directory of all files, as it was written.
+    pub dir: PathBuf,
+    /// File name of the snapshot; no path.
+    pub dbfilename: String,
+    /// Compress strings in snapshots.
+    pub rdbcompression: bool,
+    /// Checksum at the end of snapshots.
+    pub rdbchecksum: bool,
+    /// When to take a snapshot; empty: never by rule.
+    pub save: Vec<SaveRule>,
+    /// Refuse writes while the last snapshot by rule has failed.
+    pub stop_writes_on_bgsave_error: bool,
+    /// First part of the names of the log's files; no path.
+    pub appendfilename: String,
+    /// Directory of the log's files below `dir`; no path.
+    pub appenddirname: String,
+    /// When to rewrite the log (`auto-aof-rewrite-percentage`, `-min-size` and `-max-size`).
+    pub auto_aof_rewrite: RewriteRules,
+    /// Cut a torn last record off and start; otherwise refuse to start.
+    pub aof_load_truncated: bool,
+    /// Runs of the periodic tasks in a second.
+    pub hz: u32,
+    /// What is logged.
+    pub loglevel: LogLevel,
+    /// File for the log messages; `None`: standard output.
+    pub logfile: Option<PathBuf>,
+    /// File for the process id.
+    pub pidfile: Option<PathBuf>,
+    /// Show the banner also if the output is no terminal.
+    pub always_show_logo: bool,
+    /// Longest wait for a clean stop.
+    pub shutdown_timeout: Duration,
+    /// What SIGTERM stands for.
+    pub shutdown_on_sigterm: ShutdownOptions,
+    /// What SIGINT stands for.
+    pub shutdown_on_sigint: ShutdownOptions,
+    /// Who may use `DEBUG`.
+    pub enable_debug_command: DebugCommand,
+    /// Port of `/livez`, `/readyz` and `/metrics`; 0 = off.
+    pub health_port: u16,
+    /// Port of the control messages; 0 = off. It opens only with a token.
+    pub control_port: u16,
+    /// File with the bearer token of the control port.
+    pub control_token_file: Option<PathBuf>,
+    /// File with the operator's record of the Store.
+    pub store_record_file: Option<PathBuf>,
+    /// Directory below which the credentials of backup locations are mounted, one directory for each.
+    pub credentials_dir: PathBuf,
+    /// Name of this instance in the identity and in backups; empty: none.
+    pub instance_name: String,
+    /// What to do when the volume must not be used.
+    pub on_refusal: OnRefusal,
+    /// File that Kubernetes shows as the reason of a termination.
+    pub termination_message_file: Option<PathBuf>,
+    /// A sync that takes longer raises a warning; zero: none does.
+    pub warning_slow_sync: Duration,
+    /// Memory above this share of `maxmemory` raises a warning; 0 = never.
+    pub warning_memory_percentage: u32,
+    /// A volume filled above this share raises a warning; 0 = never.
+    pub warning_volume_percentage: u32,
+    /// The `persist-*` directives besides the strategy.
+    pub persist: PersistSettings,
+    /// The file that the configuration came from, absolute: what `CONFIG REWRITE` rewrites.
+    pub file: Option<PathBuf>,
+    /// SHA-256 of that file as it was read, lower-case hex; empty without one.
+    pub file_sha256: String,
+    /// What was accepted without an effect, for the start to print.
+    pub notices: Vec<Notice>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let any = |word| BindAddress::parse(word).expect("a valid address");
+        let rule = |seconds, min_changes| SaveRule { period: Duration::from_secs(seconds), min_changes };
+        Self {
+            bind: vec![any("*"), any("-::*")],
+            port: ports::REDIS,
+            tcp_backlog: 511,
+            timeout: Duration::ZERO,
+            tcp_keepalive: Duration::from_secs(300),
+            protected_mode: true,
+            requirepass: Secret::new(""),
+            requirepass_file: None,
+            maxclients: 10_000,
+            databases: 16,
+            proto_max_bulk_len: 512 * MIB,
+            maxmemory: 0,
+            maxmemory_policy: MemoryPolicy::NoEviction,
+            persistent: true,
+            log: true,
+            sync_mode: SyncMode::EverySecond,
+            dir: PathBuf::from("."),
+            dbfilename: "dump.rdb".to_owned(),
+            rdbcompression: true,
+            rdbchecksum: true,
+            save: vec![rule(3600, 1), rule(300, 100), rule(60, 10_000)],
+            stop_writes_on_bgsave_error: true,
+            appendfilename: "appendonly.aof".to_owned(),
+            appenddirname: "appendonlydir".to_owned(),
+            auto_aof_rewrite: RewriteRules { growth_percentage: 100, min_size: 64 * MIB, max_size: 0 },
+            aof_load_truncated: true,
+            hz: 10,
+            loglevel: LogLevel::Notice,
+            logfile: None,
+            pidfile: None,
+            always_show_logo: false,
+            shutdown_timeout: Duration::from_secs(10),
+            shutdown_on_sigterm: ShutdownOptions::default(),
+            shutdown_on_sigint: ShutdownOptions::default(),
+            enable_debug_command: DebugCommand::No,
+            health_port: ports::HEALTH,
+            control_port: ports::CONTROL,
+            control_token_file: None,
+            store_record_file: None,
+            credentials_dir: PathBuf::from(CREDENTIALS_DIR),
+            instance_name: String::new(),
+            on_refusal: OnRefusal::Exit,
+            termination_message_file: None,
+            warning_slow_sync: Duration::from_secs(1),
+            warning_memory_percentage: 90,
+            warning_volume_percentage: 85,
+            persist: PersistSettings::default(),
+            file: None,
+            file_sha256: String::new(),
+            notices: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// How data is kept.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        match (self.persistent, self.log, self.sync_mode) {
+            (false, ..) => Strategy::Disabled,
+            (true, false, _) => Strategy::Never,
+            (true, true, SyncMode::Always) => Strategy::Always,
+            (true, true, SyncMode::EverySecond) => Strategy::EverySecond,
+            (true, true, SyncMode::Never) => Strategy::NoSync,
+        }
+    }
+
+    /// The password that clients must give, or `None`. Reads `requirepass-file` if there is one.
+    /// # Errors
+    /// [`ReadSecretError`]: a password was asked for and is not there; do not start without.
+    pub fn read_password(&self) -> Result<Option<Secret>, ReadSecretError> {
+        match &self.requirepass_file {
+            Some(path) => Secret::read(path).map(Some),
+            None => Ok((!self.requirepass.is_empty()).then(|| self.requirepass.clone())),
+        }
+    }
+}
