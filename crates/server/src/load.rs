@@ -88,7 +88,11 @@ pub fn load(
     progress: &LoadProgress,
     events: InboxSender<Event>,
 ) -> Result<Loaded, LoadFailure> {
-    let owner = Owner { store_id: identity.store_id.clone(), epoch: identity.epoch };
+    let owner = Owner {
+        store_id: identity.store_id.clone(),
+        epoch: identity.epoch,
+        annotated: config.aof_annotations,
+    };
     let mut settings = journal_settings(config, owner);
     let points = &config.persist.points;
     let options = RecoveryOptions {

@@ -202,8 +202,8 @@ fn damaged_and_missing_files_are_refused_by_name_and_nothing_is_changed() {
     let dir = lived(root.path(), "always", true);
     let manifest = dir.join(format!("{LOG}.manifest"));
     let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, manifest_with_version(&text, "2")).unwrap();
-    refused(&dir, &[], &["appendonly.aof.manifest", "newer version", "\"2\""]);
+    std::fs::write(&manifest, manifest_with_version(&text, "3")).unwrap();
+    refused(&dir, &[], &["appendonly.aof.manifest", "newer version", "\"3\""]);
     std::fs::write(&manifest, &text).unwrap();
     edit(&segment(&dir), |bytes| bytes.truncate(bytes.len() - 3));
     refused(

@@ -69,6 +69,8 @@ pub struct Config {
     pub appenddirname: String,
     /// When to rewrite the log (`auto-aof-rewrite-percentage`, `-min-size` and `-max-size`).
     pub auto_aof_rewrite: RewriteRules,
+    /// Write our lines into the log: checksums, offsets and times. Without them it is commands alone.
+    pub aof_annotations: bool,
     /// Cut a torn last record off and start; otherwise refuse to start.
     pub aof_load_truncated: bool,
     /// Runs of the periodic tasks in a second.
@@ -151,6 +153,7 @@ impl Default for Config {
             appendfilename: "appendonly.aof".to_owned(),
             appenddirname: "appendonlydir".to_owned(),
             auto_aof_rewrite: RewriteRules { growth_percentage: 100, min_size: 64 * MIB, max_size: 0 },
+            aof_annotations: true,
             aof_load_truncated: true,
             hz: 10,
             loglevel: LogLevel::Notice,

@@ -6,7 +6,7 @@
 //! file appendonly.aof.9.incr.aof seq 9 type i
 //! ```
 //!
-//! The CRC32C covers the comment up to it and all lines after it. Redis skips the comment, and drops it when it writes
+//! Version 2 of the comment says that the segments have no lines of ours (`aof-annotations no`). The CRC32C covers the comment up to it and all lines after it. Redis skips the comment, and drops it when it writes
 //! the manifest itself: a manifest without it means that a foreign server has run since. Bytes: `docs/format.md`.
 
 use std::fmt::Write as _;
@@ -14,7 +14,11 @@ use std::fmt::Write as _;
 /// Longest manifest that is read, in bytes: room for thousands of segments.
 pub const MANIFEST_LEN_MAX: u64 = 1 << 20;
 const COMMENT_PREFIX: &str = "#holdfast ";
+/// The comment of a log whose segments have our lines.
 const COMMENT_VERSION: &str = "1";
+/// The comment of a log whose segments are commands alone. A number of its own, so that a release that knows only the
+/// other refuses the log by name, and does not look for lines that are not there.
+const COMMENT_VERSION_RAW: &str = "2";
 
 /// What a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +42,15 @@ pub struct LiveFile {
     pub kind: FileKind,
 }
 
-/// Whose data the manifest describes.
+/// Whose data the manifest describes, and how its segments are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// Id of the Store.
     pub store_id: String,
     /// Epoch of the data.
     pub epoch: u64,
+    /// The segments have our lines (`aof-annotations`); otherwise they are commands alone.
+    pub annotated: bool,
 }
 
 /// The live files.
@@ -106,7 +112,7 @@ pub enum ManifestError {
     },
     /// Our comment is of a later version.
     #[error(
-        "the manifest was written by a newer version (format {version:?}, this release knows {COMMENT_VERSION})"
+        "the manifest was written by a newer version (format {version:?}, this release knows {COMMENT_VERSION} and {COMMENT_VERSION_RAW})"
     )]
     Newer {
         /// The version it names.
@@ -132,7 +138,8 @@ impl Manifest {
             let _ = writeln!(lines, "file {} seq {} type {kind}", quote(&file.name), file.seq);
         }
         let Some(owner) = &self.owner else { return lines.into_bytes() };
-        let covered = format!("{COMMENT_PREFIX}{COMMENT_VERSION} {} {} ", owner.store_id, owner.epoch);
+        let version = if owner.annotated { COMMENT_VERSION } else { COMMENT_VERSION_RAW };
+        let covered = format!("{COMMENT_PREFIX}{version} {} {} ", owner.store_id, owner.epoch);
         let crc = crc32c::crc32c_append(crc32c::crc32c(covered.as_bytes()), lines.as_bytes());
         format!("{covered}{crc:08x}\n{lines}").into_bytes()
     }
@@ -196,11 +203,13 @@ fn decode_comment(bytes: &[u8]) -> Result<Option<(Owner, &[u8])>, ManifestError>
     if format!("{expected:08x}") != crc {
         return Err(ManifestError::Checksum);
     }
-    if version != COMMENT_VERSION {
-        return Err(ManifestError::Newer { version: version.to_owned() });
-    }
+    let annotated = match version {
+        COMMENT_VERSION => true,
+        COMMENT_VERSION_RAW => false,
+        _ => return Err(ManifestError::Newer { version: version.to_owned() }),
+    };
     let epoch = epoch.parse().map_err(|_| ManifestError::Checksum)?;
-    Ok(Some((Owner { store_id: store_id.to_owned(), epoch }, after)))
+    Ok(Some((Owner { store_id: store_id.to_owned(), epoch, annotated }, after)))
 }
 
 fn decode_line(text: &str, line: usize) -> Result<LiveFile, ManifestError> {
@@ -299,7 +308,11 @@ mod tests {
 
     fn ours() -> Manifest {
         Manifest {
-            owner: Some(Owner { store_id: "6f1c2b7e-8a55-4d0e-9d5e-0c8f4ad2b611".into(), epoch: 3 }),
+            owner: Some(Owner {
+                store_id: "6f1c2b7e-8a55-4d0e-9d5e-0c8f4ad2b611".into(),
+                epoch: 3,
+                annotated: true,
+            }),
             base: Some(file("appendonly.aof.4.base.rdb", 4, FileKind::Base)),
             incrementals: vec![
                 file("appendonly.aof.8.incr.aof", 8, FileKind::Incremental),

@@ -20,6 +20,7 @@ use holdfast_contract::identity::Identity;
 use super::log::reader::{
     ApplyError, Expectation, LogVisitor, ReadSegmentError, SegmentSummary, Tail, read_segment,
 };
+use super::log::record::SegmentHeader;
 use super::log::segments::{LogPaths, LogPosition};
 use super::log::writer::SegmentEnd;
 use super::manifest::{LiveFile, Manifest};
@@ -199,8 +200,25 @@ impl Recovery<'_> {
     /// Reads the last segment without applying it. Errors are those of the load that follows.
     fn scan_last_segment(&self, live: &LiveLog) -> Result<Option<SegmentSummary>, RecoverError> {
         let Some(last) = live.manifest.incrementals.last() else { return Ok(None) };
-        let expectation = self.expectation(&live.manifest, last, None, None);
+        let offset = self.raw_offset(&live.manifest)?;
+        let expectation = self.expectation(&live.manifest, last, offset, None);
         self.read_one(last, &expectation, &mut Discard).map(Some)
+    }
+
+    /// Where the last segment of a log without our lines begins, which it does not say itself: every byte of such
+    /// segments is one of the stream.
+    fn raw_offset(&self, manifest: &Manifest) -> Result<Option<u64>, RecoverError> {
+        let (Some((_, before)), Some(base)) = (manifest.incrementals.split_last(), &manifest.base) else {
+            return Ok(None);
+        };
+        if manifest.owner.as_ref().is_none_or(|owner| owner.annotated) {
+            return Ok(None);
+        }
+        let present = self.list(&self.options.log.directory)?;
+        let is_before = |name: &str| before.iter().any(|file| file.name == name);
+        let len: u64 = present.iter().filter(|entry| is_before(&entry.name)).map(|entry| entry.len).sum();
+        let base = self.peek(&self.options.log.file(base))?;
+        Ok(base.aux.offset.map(|offset| offset + len))
     }
 
     fn expectation(
@@ -214,7 +232,7 @@ impl Recovery<'_> {
             offset,
             store_id: manifest.owner.as_ref().map(|owner| owner.store_id.clone()),
             seq: file.seq,
-            ours: manifest.owner.is_some(),
+            ours: manifest.owner.as_ref().is_some_and(|owner| owner.annotated),
             stop_at,
         }
     }
@@ -311,17 +329,22 @@ impl Recovery<'_> {
             recovered.commands_replayed += replay.commands;
             recovered.bytes_read += len_of(file);
             target.file_ended();
-            recovered.foreign |= summary.foreign_commands > 0;
+            // Without our lines nothing tells whose commands they are.
+            let annotated = manifest.owner.as_ref().is_none_or(|owner| owner.annotated);
+            recovered.foreign |= annotated && summary.foreign_commands > 0;
             recovered.offset = summary.end_offset;
             known_offset = Some(summary.end_offset);
             let is_last = index + 1 == manifest.incrementals.len();
             self.settle_tail(file, &summary, is_last, &mut recovered)?;
-            resume = summary.header.as_ref().zip(summary.last_crc).map(|(header, last_crc)| SegmentEnd {
-                seq: header.seq,
-                seed: header.seed,
-                last_crc,
-                offset: summary.end_offset,
-            });
+            let offset = summary.end_offset;
+            resume = if annotated {
+                summary.header.as_ref().zip(summary.last_crc).map(|(header, last_crc)| {
+                    let SegmentHeader { seq, seed, .. } = *header;
+                    SegmentEnd { seq, annotated, seed, last_crc, offset }
+                })
+            } else {
+                Some(SegmentEnd { seq: file.seq, annotated, seed: 0, last_crc: 0, offset })
+            };
         }
         if let Some(offset) = known_offset {
             recovered.offset = offset;

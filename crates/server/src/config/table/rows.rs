@@ -325,6 +325,7 @@ pub(super) fn build() -> Vec<Directive> {
         live("auto-aof-rewrite-percentage", number!(auto_aof_rewrite.growth_percentage, 0, I32_MAX)),
         live("auto-aof-rewrite-min-size", memory!(auto_aof_rewrite.min_size, 0)),
         live("auto-aof-rewrite-max-size", memory!(auto_aof_rewrite.max_size, 0)),
+        fixed("aof-annotations", yes_no!(aof_annotations)),
         fixed("aof-load-truncated", yes_no!(aof_load_truncated)),
         live(
             "hz",

@@ -4,8 +4,8 @@
 //! none of it was acknowledged under `always`. A valid frame *after* it means that bytes changed which had been written
 //! long before: that is damage, and nothing behind it may be trusted to be complete.
 //!
-//! Commands without frames are accepted by Redis's rules where an upstream server wrote them: in a segment without our
-//! header, and behind our last frame.
+//! Commands without frames are accepted by Redis's rules where an upstream server wrote them, or we did so by
+//! `aof-annotations no`: in a segment without our header, and behind our last frame.
 
 use std::io::{self, SeekFrom};
 
@@ -129,7 +129,7 @@ pub struct Expectation {
     pub store_id: Option<String>,
     /// Sequence number in the manifest.
     pub seq: u64,
-    /// True: the segment must have our header (our own manifest names it).
+    /// True: the segment must have our header (our own manifest names it, as one with our lines).
     pub ours: bool,
     /// Stop when exactly this offset is reached.
     pub stop_at: Option<u64>,

@@ -378,7 +378,7 @@ fn create_segment(
         seed: start.seed,
     };
     let path = paths.file(segment);
-    LogWriter::create(storage, &path, &header)
+    LogWriter::create(storage, &path, &header, owner.annotated)
         .and_then(|writer| {
             writer.syncer().sync()?;
             storage.sync_dir(&paths.directory)?;

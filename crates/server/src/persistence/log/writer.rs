@@ -45,6 +45,8 @@ pub enum AppendError {
 pub struct SegmentEnd {
     /// Sequence number in the manifest.
     pub seq: u64,
+    /// It has our lines: a header, and a frame for each batch.
+    pub annotated: bool,
     /// Seed of its checksums.
     pub seed: u32,
     /// CRC of its last line, for the chain.
@@ -64,19 +66,32 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Creates a segment and writes its header. Neither header nor name is synced: the caller does both before the
+    /// Creates a segment and writes its header, if it is to have our lines. Neither header nor name is synced: the caller does both before the
     /// manifest names the file.
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn create(storage: &dyn Storage, path: &Path, header: &SegmentHeader) -> io::Result<Self> {
+    pub fn create(
+        storage: &dyn Storage,
+        path: &Path,
+        header: &SegmentHeader,
+        annotated: bool,
+    ) -> io::Result<Self> {
         let mut file = storage.create(path)?;
         let (line, crc) = header.encode();
-        file.append(&line)?;
+        if annotated {
+            file.append(&line)?;
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
-            end: SegmentEnd { seq: header.seq, seed: header.seed, last_crc: crc, offset: header.offset },
+            end: SegmentEnd {
+                seq: header.seq,
+                annotated,
+                seed: header.seed,
+                last_crc: crc,
+                offset: header.offset,
+            },
             durable_offset: header.offset,
             poisoned: false,
             scratch: Vec::new(),
@@ -102,24 +117,26 @@ impl LogWriter {
     /// [`AppendError`]; the writer is poisoned then.
     pub fn append(&mut self, body: &[u8], time_ms: u64) -> Result<(), AppendError> {
         self.refuse_when_poisoned()?;
-        let header = FrameHeader::for_body(self.end.seed, self.end.last_crc, self.end.offset, time_ms, body);
-        self.scratch.clear();
-        header.encode_into(&mut self.scratch);
-        self.scratch.extend_from_slice(body);
         let position = self.file.len();
-        if let Err(source) = self.file.append(&self.scratch) {
+        let bytes = if self.end.annotated {
+            let end = &mut self.end;
+            let header = FrameHeader::for_body(end.seed, end.last_crc, end.offset, time_ms, body);
+            self.scratch.clear();
+            header.encode_into(&mut self.scratch);
+            self.scratch.extend_from_slice(body);
+            end.last_crc = header.crc;
+            &self.scratch
+        } else {
+            body
+        };
+        if let Err(source) = self.file.append(bytes) {
             self.poisoned = true;
-            return Err(AppendError::Append {
-                path: self.path.clone(),
-                len: self.scratch.len(),
-                position,
-                source,
-            });
+            let len = bytes.len();
+            return Err(AppendError::Append { path: self.path.clone(), len, position, source });
         }
         if self.scratch.capacity() > SCRATCH_LEN_KEPT {
             self.scratch = Vec::new();
         }
-        self.end.last_crc = header.crc;
         self.end.offset += body.len() as u64;
         Ok(())
     }
