@@ -382,3 +382,104 @@ fn a_redis_that_never_loaded_our_snapshot_does_not_win_over_it() {
     std::fs::rename(dir.join("appendonlydir"), root.path().join("aside")).unwrap();
     we_read(&dir, "never", &expected, "after the log of Redis was moved away");
 }
+
+/// The bytes of the newest segment.
+fn newest_segment(dir: &Path) -> (PathBuf, Vec<u8>) {
+    let manifest = std::fs::read_to_string(dir.join("appendonlydir/appendonly.aof.manifest")).unwrap();
+    let name = manifest.lines().last().and_then(|line| line.split(' ').nth(1)).unwrap().to_owned();
+    let path = dir.join("appendonlydir").join(name);
+    let bytes = std::fs::read(&path).unwrap();
+    (path, bytes)
+}
+
+/// Commands as Redis writes them into a log.
+fn commands(lines: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        Client::encode(&line.split(' ').collect::<Vec<_>>(), &mut bytes);
+    }
+    bytes
+}
+
+/// `aof-annotations no`: commands alone, which survive a kill, a rotation and a torn tail, and which Redis reads.
+#[test]
+fn a_log_without_our_lines_is_what_redis_would_write() {
+    const RAW: &[&str] = &["--aof-annotations", "no", "--appendfsync", "always", "--save", ""];
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let server = Server::spawn(&dir, RAW);
+    let mut client = server.client();
+    client.run("SET a 1");
+    client.run("APPEND a 2");
+    assert_eq!(newest_segment(&dir).1, commands(&["SELECT 0", "SET a 1", "APPEND a 2"]));
+    fill(&mut client, 1);
+    let expected = read(&mut client);
+    let offset: u64 = client.info("persist_durable_offset").parse().unwrap();
+    server.kill();
+    redis_reads(&dir, &expected, "raw log after a kill");
+    // Goes on in the same segment, and in the next one behind a rotation.
+    let segment = newest_segment(&dir);
+    let server = Server::spawn(&dir, RAW);
+    let mut client = server.client();
+    assert!(read(&mut client) == expected, "{}", difference(&expected, &read(&mut client)));
+    assert!(client.info("persist_last_offset").parse::<u64>().unwrap() >= offset);
+    client.run("SET b 1");
+    let (path, bytes) = newest_segment(&dir);
+    assert_eq!((&path, bytes.starts_with(&segment.1)), (&segment.0, true));
+    assert!(bytes.ends_with(&commands(&["SET b 1"])), "{}", bytes.escape_ascii());
+    assert_eq!(client.run("BGREWRITEAOF").text(), "Background append only file rewriting started");
+    client.wait_for_info("aof_rewrite_in_progress", "0");
+    client.run("SET c 1");
+    assert_eq!(newest_segment(&dir).1, commands(&["SELECT 0", "SET c 1"]));
+    let expected = read(&mut client);
+    server.kill();
+    redis_reads(&dir, &expected, "raw log after a rotation");
+    // A torn last command is cut, and nothing else.
+    let mut torn = std::fs::OpenOptions::new().append(true).open(newest_segment(&dir).0).unwrap();
+    std::io::Write::write_all(&mut torn, b"*3\r\n$3\r\nSET\r\n$1\r\nd\r\n$1").unwrap();
+    drop(torn);
+    let server = Server::spawn(&dir, RAW);
+    let mut client = server.client();
+    assert!(read(&mut client) == expected, "{}", difference(&expected, &read(&mut client)));
+    client.run("SET e 1");
+    assert_eq!(newest_segment(&dir).1, commands(&["SELECT 0", "SET c 1", "SELECT 0", "SET e 1"]));
+    // Garbage in the middle is no tail.
+    server.kill();
+    let (path, mut bytes) = newest_segment(&dir);
+    bytes[0] = b'!';
+    std::fs::write(&path, &bytes).unwrap();
+    let mut server = Server::spawn(&dir, RAW);
+    assert_eq!(server.wait().code(), Some(3), "{}", server.log_text());
+    assert!(server.log_text().contains("bad file format at byte 0"), "{}", server.log_text());
+}
+
+/// The directive changes between two starts: the log is written anew in the other form, and stays ours.
+#[test]
+fn the_form_of_the_log_may_change_at_a_start() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let mut expected = Dataset::new();
+    let mut epoch = None;
+    for (round, annotations) in ["yes", "no", "no", "yes", "no"].into_iter().enumerate() {
+        let server = Server::spawn(&dir, &["--aof-annotations", annotations, "--save", ""]);
+        let mut client = server.client();
+        let found = read(&mut client);
+        assert!(found == expected, "round {round}: {}", difference(&expected, &found));
+        client.run(&format!("SET round {round}"));
+        client.run(&format!("SET round:{round} 1"));
+        expected = read(&mut client);
+        let (_, bytes) = newest_segment(&dir);
+        assert_eq!(bytes.starts_with(b"#HS1 "), annotations == "yes", "round {round}");
+        assert_eq!(bytes.contains(&b'#'), annotations == "yes", "round {round}");
+        if round % 2 == 0 {
+            server.kill()
+        } else {
+            assert!(server.stop().success())
+        }
+        let identity = std::fs::read_to_string(dir.join("holdfast-identity.json")).unwrap();
+        let now =
+            identity.split("\"epoch\":").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
+        assert_eq!(epoch.get_or_insert(now.clone()), &now, "round {round}: no other server has written here");
+        redis_reads(&dir, &expected, &format!("round {round}"));
+    }
+}

@@ -1,6 +1,8 @@
 //! `CONFIG SET` refuses in the words of Redis, and `CONFIG GET` shows values in its form.
 
-use holdfast_server::config::{Config, config_get, config_set};
+use std::path::Path;
+
+use holdfast_server::config::{Config, Problem, SourceName, check, config_get, config_set};
 
 use crate::peer::{Redis, Reply};
 
@@ -119,4 +121,96 @@ fn defaults_are_those_of_redis() {
         }
     }
     assert!(compared > 40, "only {compared} directives are known to both");
+}
+
+/// Loads a text over the defaults, as `POST /v1/config/check` would.
+fn checked(text: &[u8]) -> Result<Config, Vec<Problem>> {
+    let nothing = &mut |_: &Path| Err(std::io::Error::other("nothing is included"));
+    check(&SourceName::File("redis.conf".into()), text, &Config::default(), nothing)
+}
+
+/// Each directive that Redis has, old names included, with the value that it has there.
+#[test]
+fn every_directive_of_redis_is_taken() {
+    /// What is refused on purpose, with the reason.
+    const REFUSED: &[(&str, &str)] = &[
+        ("port", "the peer listens on no port, and here nothing else could be listened on"),
+        ("replicaof", "an empty value is what Redis reports, not what one writes"),
+        ("slaveof", "the same"),
+    ];
+    /// Taken in a file, and reported by no `CONFIG GET *`.
+    const ONLY_IN_FILES: &[&str] = &[
+        "list-max-ziplist-entries 512",
+        "list-max-ziplist-value 64",
+        "lua-replicate-commands yes",
+        "use-exit-on-panic no",
+        "lua-enable-deprecated-api no",
+        "rdb-key-save-delay 0",
+        "key-load-delay 0",
+        "watchdog-period 0",
+        "loading-process-events-interval-bytes 2097152",
+        "replicaof no one",
+        "slaveof no one",
+        "client-output-buffer-limit slave 256mb 64mb 60",
+        "client-output-buffer-limit replica 256mb 64mb 60",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let mut redis = Redis::start(dir.path(), &[]);
+    let all = redis.command(&[b"CONFIG", b"GET", b"*"]).strings();
+    let (pairs, _) = all.as_chunks::<2>();
+    assert!(pairs.len() > 180, "only {} directives", pairs.len());
+    let lines: Vec<String> = pairs
+        .iter()
+        .map(|[name, value]| format!("{name} {}", if value.is_empty() { "\"\"" } else { value }))
+        .chain(ONLY_IN_FILES.iter().map(ToString::to_string))
+        .collect();
+    let refused: Vec<_> = lines
+        .iter()
+        .filter_map(|line| Some((line, checked(line.as_bytes()).err()?)))
+        .filter(|(line, _)| !REFUSED.iter().any(|(name, _)| line.split(' ').next() == Some(name)))
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+/// The file of Debian's package, with its comments, and with one that is not UTF-8.
+#[test]
+fn the_file_of_the_package_is_taken_whole() {
+    const PATH: &str = "/etc/redis/redis.conf";
+    let mut file = match std::fs::read(PATH) {
+        Ok(file) => file,
+        // Only root and the group of Redis may read it; the same directives without comments are in a fixture.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            include_bytes!("../fixtures/debian-redis-7.0.conf").to_vec()
+        }
+        Err(error) => panic!("{PATH}: {error}; Debian's redis-server brings it (`make setup` installs it)"),
+    };
+    file.splice(0..0, b"# f\xfcr M\xfcller\r\n".iter().copied());
+    let config = checked(&file).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!((config.port, config.databases), (6379, 16));
+}
+
+/// `CONFIG GET` answers to an old name, to the new one, and to a pattern that matches both.
+#[test]
+fn old_names_are_answered_as_by_redis() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut redis = Redis::start(dir.path(), &[]);
+    for patterns in [
+        &["slaveof"][..],
+        &["replicaof"],
+        &["SlaveOf"],
+        &["*slaveof", "replica?f"],
+        &["min-slaves-to-write", "min-replicas-to-write"],
+        &["min-*-to-write"],
+    ] {
+        let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
+        let request: Vec<&[u8]> =
+            [b"CONFIG".as_slice(), b"GET"].into_iter().chain(patterns.iter().copied()).collect();
+        let mut theirs: Vec<_> = redis.command(&request).strings().as_chunks::<2>().0.to_vec();
+        let ours = config_get(&Config::default(), &patterns);
+        let mut ours: Vec<_> =
+            ours.into_iter().map(|(name, value)| [name, String::from_utf8(value).unwrap()]).collect();
+        theirs.sort();
+        ours.sort();
+        assert_eq!(ours, theirs);
+    }
 }

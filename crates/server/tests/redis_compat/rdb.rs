@@ -199,3 +199,76 @@ fn other_types_of_redis_are_named() {
     let library = b"#!lua name=library\nredis.register_function('f', function() return 1 end)";
     check(&[&[b"FUNCTION", b"LOAD", library]], "holds a library of functions");
 }
+
+/// Files that other servers and tools have written: every key with value and expiry, or a refusal that names what it is.
+#[test]
+fn files_of_other_projects_load_or_are_refused_by_name() {
+    type Key<'a> = (u32, &'a [u8], &'a [u8], Option<i64>);
+    fn path(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rdb").join(name).with_extension("rdb")
+    }
+    fn loads(name: &str, expected: &[Key<'_>]) {
+        let found = read(&path(name)).unwrap_or_else(|error| panic!("{name}: {error}")).entries;
+        let values: Vec<_> = found.iter().map(|entry| text(&entry.value)).collect();
+        let found: Vec<Key<'_>> = found
+            .iter()
+            .zip(&values)
+            .map(|(entry, value)| (entry.db, &entry.key[..], &value[..], entry.expires_at_ms))
+            .collect();
+        assert_eq!(found, expected, "{name}");
+    }
+    fn is_refused(name: &str, expected: &str) {
+        let Err(error) = read(&path(name)) else { panic!("{name} loads") };
+        assert!(error.to_string().contains(expected), "{name}: {error}");
+    }
+    // A cluster node's sizes of slots; access frequencies; auxiliary fields of KeyDB; LZF; versions 5 to 12.
+    loads(
+        "replicator__dump-slot",
+        &[
+            (0, b"a{slot}", b"b", None),
+            (0, b"b{slot}", b"b", None),
+            (0, b"c{slot2}", b"c", None),
+            (0, b"d{slot3}", b"d", None),
+            (0, b"f{slot6}", b"f", None),
+        ],
+    );
+    loads(
+        "replicator__dump-lfu",
+        &[(0, b"key", b"value", Some(1_528_592_896_226)), (0, b"key1", b"value1", None)],
+    );
+    loads("keydb__integer", &[(0, b"testkey", b"231231", None)]);
+    loads("keydb__multidb", &[(3, b"testkey", b"bar", None)]);
+    loads("librdb__multiple_dbs", &[(0, b"x", b"0", None), (1, b"y", b"1", None), (2, b"z", b"2", None)]);
+    loads("librdb__string_lzf", &[(0, &[b'x'; 26], &[b'A'; 64], None), (0, &[b'y'; 50], &[b'B'; 116], None)]);
+    loads(
+        "rdbtools__non_ascii_values",
+        &[
+            (0, b"378", b"int_key_name", None),
+            (0, b"ascii", b"\x00! ~0\x0a\x09\x0dAb", None),
+            (0, b"bin", b"\x00$ ~0\x7f\xff\x0a\xaa\x09\x80\x0dAb", None),
+            (0, b"int_value", b"123", None),
+            (0, b"printable", b"!+ Ab^~", None),
+            (0, b"utf8", b"\xd7\x91\xd7\x93\xd7\x99\xd7\xa7\xd7\x94\xf0\x90\x80\x8f123\xd7\xa2\xd7\x91\xd7\xa8\xd7\x99\xd7\xaa", None),
+        ],
+    );
+    loads(
+        "rdbtools__rdb_version_5_with_checksum",
+        &[
+            (0, b"abc", b"def", None),
+            (0, b"abcd", b"efgh", None),
+            (0, b"abcdef", b"abcdef", None),
+            (0, b"bar", b"baz", None),
+            (0, b"foo", b"bar", None),
+            (0, b"longerstring", b"thisisalongerstring.idontknowwhatitmeans", None),
+        ],
+    );
+    // Nine collections without an element.
+    loads("redis__corrupt_empty_keys", &[]);
+    is_refused(
+        "keydb__redis-module-save",
+        "key \"key4\" in database 0 at byte 94 is a value of the module type \"test___dt\"",
+    );
+    is_refused("librdb__module_aux", "data of the module type \"test__rdb\" at byte 79");
+    is_refused("librdb__future_v19", "RDB version 99 is not supported");
+    is_refused("librdb__invalid_chksum_v8", "the checksum of the snapshot is wrong");
+}

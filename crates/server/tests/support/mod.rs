@@ -217,6 +217,23 @@ impl Server {
         Self { child, port, log }
     }
 
+    /// Our server on a data directory, with a configuration file.
+    pub(crate) fn spawn_file(dir: &Path, file: &Path) -> Self {
+        let port = free_port();
+        let log = dir.with_extension("log");
+        let output = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_holdfast-server"))
+            .arg(file)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--health-port", "0"])
+            .args(["--dir", dir.to_str().unwrap()])
+            .stdout(Stdio::from(output.try_clone().unwrap()))
+            .stderr(Stdio::from(output))
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        Self { child, port, log }
+    }
+
     /// Debian's Redis on a data directory.
     pub(crate) fn spawn_redis(dir: &Path, args: &[&str]) -> Self {
         let port = free_port();
