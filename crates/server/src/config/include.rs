@@ -10,7 +10,7 @@ use super::problem::{Problem, SourceName};
 use super::source::{Line, Parsed, parse_text};
 use super::words::quote;
 
-/// Files that includes may bring in all: two that include each other's neighbours twice grow without a bound otherwise.
+/// Limit on all included files together: where each file includes the next one twice, their number doubles per level.
 const FILES_MAX: usize = 256;
 
 /// Reads the files that a path or pattern of `include` names, in order: their paths and contents.

@@ -369,7 +369,7 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
     fn other(&mut self, opcode: u8, offset: u64) -> Result<(), ReadRdbError> {
         if let Some(type_name) = type_name(self.dialect, opcode) {
             let key = self.string("a key")?.into_bytes();
-            // What is damaged behind a key that cannot be kept changes nothing: the key is what has to be named.
+            // Damage in the value of a key that is refused anyway does not matter: the error names the key.
             if matches!(self.is_empty_collection(opcode), Ok(true)) {
                 self.visitor.empty_collection(self.db, &key);
                 return Ok(());
