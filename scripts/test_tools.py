@@ -78,7 +78,7 @@ class Gates(unittest.TestCase):
         self.assertEqual(gates.bytes_per_key(32, {})[0].verdict, "not measured")
 
     def test_the_longest_split_is_what_the_engine_says(self):
-        found = {"holdfast": {"max_ms": 3.0, "engine": {"table_split_longest_us": "1500"}}}
+        found = {"holdfast": {"max_ms": 3.0, "engine": {"table_rebuild_longest_usec": "1500"}}}
         self.assertEqual([gate.verdict for gate in gates.latency("growth", found)], ["pass", "FAIL"])
 
     def test_quartiles(self):
