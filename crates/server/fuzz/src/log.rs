@@ -85,7 +85,9 @@ fn assemble(offset: u64, bodies: &[u8], cut: u8) -> Vec<u8> {
     file
 }
 
-fn read(file: &[u8], expectation: &Expectation) -> Result<(Vec<Vec<Vec<u8>>>, SegmentSummary), String> {
+type Commands = Vec<Vec<Vec<u8>>>;
+
+fn read(file: &[u8], expectation: &Expectation) -> Result<(Commands, SegmentSummary), String> {
     let mut engine = Engine::new(EngineOptions { databases: 16, seed: HashSeed([1, 2]) });
     let replayer = Replayer::begin(&mut engine);
     let mut target = Applying { engine, replayer, commands: Vec::new() };
@@ -100,7 +102,7 @@ fn read(file: &[u8], expectation: &Expectation) -> Result<(Vec<Vec<Vec<u8>>>, Se
 struct Applying {
     engine: Engine,
     replayer: Replayer,
-    commands: Vec<Vec<Vec<u8>>>,
+    commands: Commands,
 }
 
 impl LogVisitor for Applying {

@@ -1,8 +1,8 @@
 //! Debian's Redis as the oracle: one process, that ends with this one.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,8 @@ kill -9 $redis; rm -rf "$dir"
 pub struct Redis {
     connection: UnixStream,
     received: Vec<u8>,
-    _guard: ChildStdin,
+    /// Its standard input is open as long as this process lives.
+    _guard: Child,
 }
 
 impl Redis {
@@ -43,7 +44,7 @@ impl Redis {
             .expect("a temporary directory")
             .keep();
         let socket = dir.join("redis.sock");
-        let mut guard = Command::new("sh")
+        let guard = Command::new("sh")
             .args(["-c", GUARD, "sh"])
             .arg(&dir)
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--proto-max-bulk-len", "1mb"])
@@ -62,11 +63,7 @@ impl Redis {
             }
         };
         connection.set_read_timeout(Some(START_MAX)).expect("a time that is not zero");
-        Redis {
-            connection,
-            received: Vec::new(),
-            _guard: guard.stdin.take().expect("standard input is piped"),
-        }
+        Redis { connection, received: Vec::new(), _guard: guard }
     }
 
     /// The replies to encoded requests, of which there are `count`, each as it came.
@@ -84,7 +81,11 @@ impl Redis {
                 replies.push(std::mem::replace(&mut self.received, rest));
                 continue;
             }
-            let len = self.connection.read(&mut chunk).expect("redis-server answers");
+            let len = match self.connection.read(&mut chunk) {
+                // libFuzzer's clock is a signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result.expect("redis-server answers"),
+            };
             assert!(len > 0, "redis-server closed the connection");
             self.received.extend_from_slice(&chunk[..len]);
         }
