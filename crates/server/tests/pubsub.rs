@@ -345,3 +345,31 @@ fn keyspace_events_are_those_of_redis() {
         str::to_owned,
     );
 }
+
+/// Messages, events and monitored commands leave through the same gate as replies: what is not committed was never said.
+#[test]
+fn nothing_is_told_of_a_turn_that_is_not_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("data");
+    let args = ["--appendonly", "yes", "--enable-debug-command", "yes", "--notify-keyspace-events", "KA"];
+    let mut server = Server::spawn(&dir, &args);
+    let mut writer = server.client();
+    let mut subscriber = server.client();
+    let mut monitor = server.client();
+    subscriber.run("PSUBSCRIBE *");
+    monitor.run("MONITOR");
+    writer.run("SET told 1");
+    let message = subscriber.read_reply().unwrap();
+    assert_eq!(message.items()[2..], ["__keyspace@0__:told", "set"].map(Reply::bulk));
+    assert!(monitor.read_reply().unwrap().text().ends_with("\"SET\" \"told\" \"1\""));
+    let mut bytes = Vec::new();
+    for command in ["SET untold 1", "PUBLISH channel untold", "DEBUG PANIC"] {
+        Client::encode(&command.split(' ').collect::<Vec<_>>(), &mut bytes);
+    }
+    writer.send_bytes(&bytes).unwrap();
+    assert!(subscriber.read_reply().is_err(), "a subscriber was told");
+    assert!(monitor.read_reply().is_err(), "a monitor was told");
+    assert_eq!(server.wait().code(), Some(5));
+    let server = Server::spawn(&dir, &args);
+    assert_eq!(server.client().run("EXISTS told untold"), Reply::Int(1));
+}
