@@ -1,7 +1,7 @@
 # The one door. What each phase does is in scripts/phases.sh; CONTRIBUTING.md has the time each target takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench conformance fuzz clean
+.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench conformance fuzz valgrind clean
 
 # "@": beside the following ones.
 CLUSTER := setup cluster@
@@ -59,6 +59,9 @@ conformance: ## Redis 7.0.15's own test suite against ours and against redis-ser
 
 fuzz: ## Every fuzz target for FUZZ_SECONDS (600), two at a time on 2 cores; a finding fails with its input
 	@scripts/run setup fuzz
+
+valgrind: ## The tests of entries and tables, watched by valgrind; PROPTEST_CASES (8) of each property
+	@scripts/run setup valgrind
 
 clean: ## Remove target/; the cluster and what is kept below ~/.cache/holdfast stay
 	@cargo clean

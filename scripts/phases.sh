@@ -13,7 +13,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
   [docs]=2 [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=180
-  [suite]=10 [conformance]=60
+  [suite]=10 [conformance]=60 [valgrind]=60
   [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
 )
 declare -A WHAT=(
@@ -35,6 +35,7 @@ declare -A WHAT=(
   [suite]='the quick part of the test suite of Redis'
   [conformance]='the test suite of Redis'
   [fuzz]='fuzz targets, led by coverage'
+  [valgrind]='tests of entries and tables, watched by valgrind'
 )
 # Phases that must have ended before.
 declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images'
@@ -176,3 +177,15 @@ phase_bench() {
 # --- fuzzing -----------------------------------------------------------------
 
 phase_fuzz() { crates/server/fuzz/run; }
+
+# --- memory ------------------------------------------------------------------
+
+# The tests of the library use the system allocator, which valgrind knows. Addresses in the table have six bytes, which its
+# search for leaks cannot follow.
+phase_valgrind() {
+  command -v valgrind > /dev/null || { echo "valgrind is missing: apt-get install valgrind"; return 1; }
+  local test
+  test=$(cargo test --locked -p holdfast-server --lib --no-run --message-format=json |
+    jq -r 'select(.profile.test == true and .target.kind == ["lib"]) | .executable')
+  PROPTEST_CASES=${PROPTEST_CASES:-8} valgrind --quiet --error-exitcode=9 --leak-check=no "$test" engine::object engine::table engine::chunk
+}

@@ -136,6 +136,22 @@ fn expired_keys_are_found_the_earliest_first() {
 }
 
 #[test]
+fn keys_that_go_before_their_time_leave_no_memory() {
+    let mut table = table();
+    put(&mut table, b"other", 0, None);
+    for round in 0..10_000 {
+        put(&mut table, b"session", 0, Some(1_000_000 + round));
+        assert!(take(&mut table, b"session"));
+    }
+    put(&mut table, b"session", 0, Some(5));
+    for round in 0..10_000 {
+        put(&mut table, b"session", 0, Some(1_000_000 + round));
+    }
+    assert!(table.memory_bytes() < 4096, "{} bytes for two keys", table.memory_bytes());
+    check_invariants(&table);
+}
+
+#[test]
 fn any_cursor_is_accepted() {
     let mut table = table();
     for number in 0..5000 {
