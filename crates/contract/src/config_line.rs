@@ -3,7 +3,8 @@
 //! The operator refuses the directives that it manages by these rules, so that the name it refuses is the one that the
 //! server would read, however it is quoted.
 //!
-//! Words are separated by white space. `"…"` takes `\n \r \t \b \a \xHH` and `\` before anything else as itself;
+//! Words are separated by white space; a vertical tab or a form feed inside a word does not end it, as in Redis. `"…"` takes
+//! `\n \r \t \b \a \xHH` and `\` before anything else as itself;
 //! `'…'` takes only `\'`. A closing quote must be followed by white space or the end.
 
 /// Why a line is not a list of words: a quote is not closed, or something follows a closing one.
@@ -56,9 +57,16 @@ pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, Unbalanced> {
         let mut word = Vec::new();
         while let Some((&byte, after)) = rest.split_first() {
             rest = match byte {
-                b'"' => double_quoted(after, &mut word)?,
-                b'\'' => single_quoted(after, &mut word)?,
-                byte if is_space(byte) => break,
+                // A closing quote ends the word.
+                b'"' => {
+                    rest = double_quoted(after, &mut word)?;
+                    break;
+                }
+                b'\'' => {
+                    rest = single_quoted(after, &mut word)?;
+                    break;
+                }
+                b' ' | b'\t' | b'\n' | b'\r' => break,
                 byte => {
                     word.push(byte);
                     after
@@ -193,6 +201,8 @@ mod tests {
         check(r#""\x41\n\t\\\"\z""#, &["A\n\t\\\"z"]);
         check(r"'it\'s \n'", &[r"it's \n"]);
         check(r#"pre"fix" x"#, &["prefix", "x"]);
+        check("a\x0bb \x0bc", &["a\x0bb", "c"]);
+        check("'a'\x0bb", &["a", "b"]);
         check(r#""\xe6\x8c\x81""#, &["持"]);
         check(r#""\xg0""#, &["xg0"]);
         assert_eq!(split(b"\"\\xff\" M\xfcller").unwrap(), [b"\xff".as_slice(), b"M\xfcller"]);

@@ -234,6 +234,8 @@ mod tests {
     fn every_flipped_bit_of_a_segment_header_is_seen() {
         let (line, crc) = header().encode();
         assert_eq!(SegmentHeader::decode(&line), Ok((header(), crc)));
+        let (beyond, _) = SegmentHeader { offset: OFFSET_MAX + 1, ..header() }.encode();
+        assert_eq!(SegmentHeader::decode(&beyond), Err(LineError::Malformed));
         for bit in 0..line.len() * 8 {
             let mut damaged = line.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -261,7 +263,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_round_trip(seed: u32, prev: u32, offset in 0..=OFFSET_MAX, time_ms: u64, body: Vec<u8>) {
+        fn frames_round_trip(
+            seed: u32,
+            prev: u32,
+            offset in 0..=OFFSET_MAX,
+            time_ms: u64,
+            body: Vec<u8>,
+        ) {
             let header = FrameHeader::for_body(seed, prev, offset, time_ms, &body);
             let mut line = Vec::new();
             header.encode_into(&mut line);
