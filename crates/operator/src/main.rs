@@ -39,7 +39,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Watch the cluster and reconcile, until SIGTERM or SIGINT.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions, or write one file for each.
     Crd {
         /// Directory to write to; files that are there are replaced.
@@ -53,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         Command::Crd { output_dir } => write_crds(output_dir),
         Command::Run(args) => {
             telemetry::start(&args.log, args.log_format).context("parse the log filter")?;
-            let config = Config::try_from(args)?;
+            let config = Config::try_from(*args)?;
             tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()
