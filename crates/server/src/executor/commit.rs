@@ -1,7 +1,7 @@
 //! The end of a turn: commit, then reply.
 
 use super::client::Client;
-use super::outbox::{exceeds_limit, replies_len_max};
+use super::outbox::{exceeds_limit, replies_len_max, report_deaf};
 use super::stats::Stats;
 use super::{Event, Executor, ExecutorError};
 use crate::clock::unix_ms;
@@ -108,6 +108,13 @@ impl Executor {
                 // A client that reads is not idle, however long its reply is.
                 client.last_active = core.clock.now;
             }
+            // A stranger that is not executed for any more and does not read either would stay so for ever.
+            let is_deaf = client.stalled
+                && !client.session.is_authenticated()
+                && matches!(result, Ok(SendOutcome::Blocked));
+            if is_deaf {
+                report_deaf(client);
+            }
             let has_ended = match result {
                 Ok(SendOutcome::Done) => {
                     core.outbox.take_back(client);
@@ -120,7 +127,10 @@ impl Executor {
                 }
                 Err(_) => true,
             };
-            if has_ended || exceeds_limit(client, &core.config.client_output_buffer_limit, core.clock.now) {
+            if has_ended
+                || is_deaf
+                || exceeds_limit(client, &core.config.client_output_buffer_limit, core.clock.now)
+            {
                 self.drop_client(slot);
                 continue;
             }

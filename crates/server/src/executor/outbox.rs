@@ -103,6 +103,16 @@ fn limit_of(client: &Client, limits: &OutputLimits) -> OutputLimit {
     }
 }
 
+/// Says that a stranger is closed because it does not read.
+pub(super) fn report_deaf(client: &Client) {
+    tracing::warn!(
+        client = client.session.id(),
+        address = address_name(client.connection.peer()),
+        unsent = client.connection.output.unsent_len(),
+        "client closed: it does not read its replies, and is not authenticated"
+    );
+}
+
 /// Whether a client has to be closed because it does not read what it is sent; says so in the log.
 pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Instant) -> bool {
     let unsent = client.connection.output.unsent_len() as u64;
@@ -111,12 +121,7 @@ pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Ins
         return false;
     }
     if !client.session.is_authenticated() && unsent > REPLIES_LEN_MAX_UNAUTHENTICATED as u64 {
-        tracing::warn!(
-            client = client.session.id(),
-            address = address_name(client.connection.peer()),
-            unsent,
-            "client closed: it does not read its replies, and is not authenticated"
-        );
+        report_deaf(client);
         return true;
     }
     let limit = limit_of(client, limits);
