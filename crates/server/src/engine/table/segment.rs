@@ -220,7 +220,7 @@ impl Segment {
 /// The keys of a segment that expire, the earliest first: eight bytes each.
 ///
 /// Nothing is removed when an expiry changes or a key goes: what is met and no longer true is dropped then. The index is
-/// made anew by its segment when most of it is stale.
+/// rebuilt by its segment when most of it is stale.
 #[derive(Debug, Default)]
 pub(super) struct ExpiryIndex {
     heap: BinaryHeap<Reverse<u64>>,
@@ -282,7 +282,7 @@ impl Segment {
         })
     }
 
-    /// Makes the index anew from the entries.
+    /// Rebuilds the index from the entries.
     pub(super) fn index_again(&mut self) {
         let mut index = ExpiryIndex { announced: self.expiry.announced, ..ExpiryIndex::default() };
         for (place, entry) in self.entries() {
