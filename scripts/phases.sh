@@ -185,7 +185,7 @@ phase_fuzz() { crates/server/fuzz/run; }
 phase_valgrind() {
   command -v valgrind > /dev/null || { echo "valgrind is missing: apt-get install valgrind"; return 1; }
   local test
-  test=$(cargo test --locked -p holdfast-server --lib --no-run --message-format=json |
-    jq -r 'select(.profile.test == true and .target.kind == ["lib"]) | .executable')
+  test=$(cargo test --locked --workspace --lib --no-run --message-format=json |
+    jq -r 'select(.profile.test == true and .target.name == "holdfast_server" and .target.kind == ["lib"]) | .executable')
   PROPTEST_CASES=${PROPTEST_CASES:-8} valgrind --quiet --error-exitcode=9 --leak-check=no "$test" engine::object engine::table engine::chunk
 }
