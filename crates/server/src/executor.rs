@@ -73,6 +73,7 @@ use crate::config::{Config, DebugCommand, Secret};
 use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
 use crate::metrics::Metrics;
+use crate::network::senders::Senders;
 use crate::pubsub::PubSub;
 
 /// Expired keys removed in one turn.
@@ -81,6 +82,8 @@ const EXPIRE_BUDGET: usize = 200;
 const TICK_MAX: Duration = Duration::from_millis(200);
 /// How long the executor sleeps while the snapshot thread is behind.
 const JOB_WAIT: Duration = Duration::from_millis(1);
+/// Most threads for sockets when their number is not set: the one executor cannot feed more.
+const IO_THREADS_MAX: usize = 4;
 const WAKER: Token = Token(usize::MAX);
 /// Tokens below are listeners.
 const CLIENT_TOKEN_MIN: usize = 1024;
@@ -162,6 +165,7 @@ pub struct Executor {
     /// A snapshot waits for the disk, and writes wait with it.
     save_is_behind: bool,
     freer: Freer,
+    senders: Senders,
     reload: Reload,
     /// Events that came while the executor waited for a sync.
     postponed: Vec<Event>,
@@ -209,6 +213,8 @@ struct Core {
     /// Slots of clients that CLIENT KILL has named.
     killed: Vec<usize>,
     waiters: Waiters,
+    /// Threads that serve sockets, the executor's own included.
+    io_threads: usize,
     compaction: Compaction,
     write_block: Option<&'static str>,
     password: Option<Secret>,
@@ -264,10 +270,15 @@ impl Executor {
             Ok(opened) => opened,
             Err(error) => return Err((error, options.bridge)),
         };
+        let wake = {
+            let sender = sender.clone();
+            move || sender.wake()
+        };
         let ExecutorOptions { config, password, progress, metrics, bridge, decision, reload, .. } = options;
         let now = Instant::now();
         let engine = Engine::new(engine_options(&config));
         let points = Points::new(&config);
+        let senders = Senders::start(io_threads(config.io_threads) - 1, wake);
         let core = Core {
             config,
             phase: Phase::Loading,
@@ -288,6 +299,7 @@ impl Executor {
             paused: Vec::new(),
             killed: Vec::new(),
             waiters: Waiters::default(),
+            io_threads: senders.threads() + 1,
             compaction: Compaction::new(now),
             write_block: None,
             password,
@@ -316,6 +328,7 @@ impl Executor {
             is_late: false,
             save_is_behind: false,
             freer: Freer::start(),
+            senders,
             reload,
             postponed: Vec::new(),
             stop_cause: None,
@@ -361,6 +374,16 @@ fn open_poll(listeners: Vec<StdListener>) -> Result<Opened, ExecutorError> {
             .map_err(ExecutorError::Listen)?;
     }
     Ok((poll, sender, events, listeners))
+}
+
+/// How many threads serve sockets, the executor's own included: as many as wanted (`io-threads`), or, for 0, as many as the
+/// process has processors, up to [`IO_THREADS_MAX`]. Those are counted by the affinity of the process and by the quota of its
+/// control group of either version, rounded down (see [`std::thread::available_parallelism`]).
+fn io_threads(wanted: u32) -> usize {
+    match wanted {
+        0 => std::thread::available_parallelism().map_or(1, |processors| processors.get().min(IO_THREADS_MAX)),
+        wanted => wanted as usize,
+    }
 }
 
 /// Forty random hex digits, as Redis names a run.

@@ -5,3 +5,4 @@ pub mod descriptors;
 pub(crate) mod hints;
 pub mod listener;
 pub(crate) mod output;
+pub(crate) mod senders;

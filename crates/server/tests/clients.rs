@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
@@ -525,4 +526,65 @@ fn slow_commands_of_others_are_waited_for_once_each() {
     for client in &mut slow {
         (0..5).for_each(|_| assert_eq!(client.read_reply().unwrap(), Reply::ok()));
     }
+}
+
+/// Replies of all lengths, read slowly or never, by clients that come and go: whoever sends them, each arrives whole and in
+/// order (`io-threads`).
+#[test]
+fn io_threads_send_every_reply_whole_and_in_order() {
+    const CLIENTS: usize = 48;
+    const ROUNDS: usize = 40;
+    let (_folder, server) = cache(&["--io-threads", "3", "--enable-debug-command", "yes"]);
+    let mut admin = server.client();
+    let values: Vec<String> = [10, 3000, 40_000, 700_000]
+        .iter()
+        .map(|len| (0..*len).map(|at| char::from(b'a' + u8::try_from((at * 7 + len) % 26).unwrap())).collect())
+        .collect();
+    for (number, value) in values.iter().enumerate() {
+        assert_eq!(admin.try_command(&["SET", &number.to_string(), value]).unwrap(), Reply::ok());
+    }
+    let mut seed = 7_u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).unwrap() % below
+    };
+    let mut clients: Vec<(Client, VecDeque<usize>)> =
+        (0..CLIENTS).map(|_| (server.client(), VecDeque::new())).collect();
+    let began = Instant::now();
+    for round in 0.. {
+        let writes: u64 = admin.info("io_threaded_writes_processed").parse().unwrap();
+        if round >= ROUNDS && writes > 0 {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE * 4, "no I/O thread has ever sent anything");
+        // All requests of the round are there when the server looks again.
+        send(&mut admin, "DEBUG SLEEP 0.005");
+        for (client, pending) in &mut clients {
+            let mut bytes = Vec::new();
+            for _ in 0..1 + random(3) {
+                let number = [0, 0, 0, 1, 1, 2, 2, 3][random(8)];
+                Client::encode(&["GET", &number.to_string()], &mut bytes);
+                pending.push_back(number);
+            }
+            client.send_bytes(&bytes).unwrap();
+        }
+        assert_eq!(admin.read_reply().unwrap(), Reply::ok());
+        for (client, pending) in &mut clients {
+            for _ in 0..random(pending.len() + 2).min(pending.len()) {
+                let number = pending.pop_front().unwrap();
+                assert_eq!(client.read_reply().unwrap(), Reply::bulk(&values[number]), "round {round}");
+            }
+        }
+        // Gone with all its replies; the next one has its slot.
+        clients[random(CLIENTS)] = (server.client(), VecDeque::new());
+    }
+    for (client, pending) in &mut clients {
+        for number in pending {
+            assert_eq!(client.read_reply().unwrap(), Reply::bulk(&values[*number]));
+        }
+        assert_eq!(client.run("QUIT"), Reply::ok());
+        assert!(client.read_reply().is_err(), "QUIT has ended the connection");
+    }
+    assert_eq!(admin.info("io_threads_active"), "1");
+    admin.wait_for_info("connected_clients", "1");
 }

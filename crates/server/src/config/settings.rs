@@ -38,6 +38,8 @@ pub struct Config {
     pub requirepass_file: Option<PathBuf>,
     /// Most clients at once.
     pub maxclients: u32,
+    /// Threads that serve sockets, the one that executes commands included; 0: by the processors of the process.
+    pub io_threads: u32,
     /// How much output of a client may wait.
     pub client_output_buffer_limit: OutputLimits,
     /// Most bytes of a request, and of a queued transaction, that are not executed yet.
@@ -144,6 +146,7 @@ impl Default for Config {
             requirepass: Secret::new(""),
             requirepass_file: None,
             maxclients: 10_000,
+            io_threads: 0,
             client_output_buffer_limit: OutputLimits::default(),
             client_query_buffer_limit: 1024 * MIB,
             notify_keyspace_events: 0,

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use mio::{Interest, Token};
+use mio::Token;
 
 use super::client::Client;
 use super::{CLIENT_TOKEN_MIN, Executor};
@@ -70,18 +70,13 @@ impl Executor {
                 .with_time(keepalive)
                 .with_interval((keepalive / 3).max(Duration::from_secs(1)))
                 .with_retries(3);
-            let _ = socket2::SockRef::from(&*connection.stream()).set_tcp_keepalive(&settings);
+            let _ = socket2::SockRef::from(connection.stream()).set_tcp_keepalive(&settings);
         }
         let slot = core.clients.reserve_slot();
         let id = core.clients.next_id();
         let session = Session::new(id, core.password().is_none());
-        let mut client = Box::new(Client::new(connection, session, core.clock.now));
-        let registered = self.poll.registry().register(
-            client.connection.stream(),
-            Token(slot + CLIENT_TOKEN_MIN),
-            Interest::READABLE | Interest::WRITABLE,
-        );
-        core.clients.put_new(slot, client);
+        let registered = connection.register(self.poll.registry(), Token(slot + CLIENT_TOKEN_MIN));
+        core.clients.put_new(slot, Box::new(Client::new(connection, session, core.clock.now)));
         if let Err(error) = registered {
             tracing::warn!(%error, "failed to register a connection");
             self.drop_client(slot);
@@ -98,8 +93,7 @@ impl Executor {
     /// Gives everything back that a client holds, which is out of its slot.
     pub(super) fn forget_client(&mut self, slot: usize, mut client: Box<Client>) {
         client.session.close(&mut self.engine);
-        // Closing the socket takes it out of the poll as well.
-        let _ = self.poll.registry().deregister(client.connection.stream());
+        client.connection.deregister(self.poll.registry());
         let core = &mut self.core;
         if let Some(waiting) = client.waiting.take() {
             core.waiters.remove(slot, &waiting);

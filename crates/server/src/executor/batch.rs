@@ -395,7 +395,7 @@ impl Executor {
             if client.waiting.is_some() {
                 return Ok((consumed, Stop::Held));
             }
-            if client.connection.output.unsent_len() > replies_len_max(&client.session) {
+            if client.connection.unsent_len() > replies_len_max(&client.session) {
                 return Ok((consumed, Stop::Stalled));
             }
             self.batch.until_look = self.batch.until_look.saturating_sub(weight(&client.session));

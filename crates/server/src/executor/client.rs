@@ -73,13 +73,12 @@ impl Client {
 
     pub(super) fn facts(&self, now: Instant) -> ClientFacts {
         let (input, output) = (&self.connection.input, &self.connection.output);
-        let pieces_bytes = output.memory_bytes() as u64;
         ClientFacts {
             is_blocked: self.is_blocked(),
             query_bytes: input.len() as u64,
             query_free_bytes: (input.capacity() - input.len()) as u64,
-            reply_buffer_bytes: pieces_bytes,
-            output_bytes: output.unsent_len() as u64,
+            reply_buffer_bytes: self.connection.output_memory_bytes() as u64,
+            output_bytes: self.connection.unsent_len() as u64,
             output_pieces: output.pieces() as u64,
             output_pieces_bytes: 0,
             idle_s: self.idle(now).as_secs(),

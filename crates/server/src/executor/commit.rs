@@ -1,11 +1,14 @@
 //! The end of a turn: commit, then reply.
 
+use std::io;
+
 use super::client::Client;
 use super::outbox::{exceeds_limit, replies_len_max, report_deaf};
 use super::stats::Stats;
 use super::{Event, Executor, ExecutorError};
 use crate::clock::unix_ms;
 use crate::network::output::SendOutcome;
+use crate::network::senders::{Delivery, Parcel};
 use crate::persistence::directives::WarningKind;
 use crate::protocol::ReplyWriter;
 
@@ -96,50 +99,117 @@ impl Executor {
     }
 
     /// Sends to every client with output, and closes those that are done. Order matters: the turn is committed.
+    ///
+    /// I/O threads are given a share of it, and what they have not begun with when the rest is done is taken back.
     fn send_replies(&mut self) {
+        self.take_deliveries();
         let marked = self.core.outbox.take_marked();
-        for &slot in &marked {
-            let core = &mut self.core;
-            let Some(client) = core.clients.get_mut(slot) else { continue };
-            client.marked = false;
-            let (sent, result) = client.connection.send();
-            core.stats.output_bytes += sent as u64;
-            if sent > 0 {
-                // A client that reads is not idle, however long its reply is.
-                client.last_active = core.clock.now;
+        let (own, shared) = marked.split_at(marked.len() - self.senders.share_of(marked.len()));
+        for &slot in shared {
+            self.hand_over(slot);
+        }
+        self.senders.begin(shared.len());
+        for &slot in own {
+            self.send_to(slot);
+        }
+        if !shared.is_empty() {
+            let mut taken_back = 0;
+            while let Some(Parcel { slot, mut output, .. }) = self.senders.take_back() {
+                let Some(client) = self.core.clients.get_mut(slot) else { continue };
+                client.connection.take_back(&mut output);
+                self.send_to(slot);
+                taken_back += 1;
             }
-            // A stranger that is not executed for any more and does not read either would stay so for ever.
-            let is_deaf = client.stalled
-                && !client.session.is_authenticated()
-                && matches!(result, Ok(SendOutcome::Blocked));
-            if is_deaf {
-                report_deaf(client);
-            }
-            let has_ended = match result {
-                Ok(SendOutcome::Done) => {
-                    core.outbox.take_back(client);
-                    client.closing
-                }
-                Ok(SendOutcome::Blocked) => false,
-                Ok(SendOutcome::More) => {
-                    core.outbox.mark(slot, client);
-                    false
-                }
-                Err(_) => true,
-            };
-            if has_ended
-                || is_deaf
-                || exceeds_limit(client, &core.config.client_output_buffer_limit, core.clock.now)
-            {
-                self.drop_client(slot);
-                continue;
-            }
-            if client.stalled && client.connection.output.unsent_len() <= replies_len_max(&client.session) / 2
-            {
-                client.stalled = false;
-                self.enqueue(slot);
-            }
+            self.senders.judge(shared.len(), taken_back);
         }
         self.core.outbox.reuse(marked);
+    }
+
+    /// Gives the output of a client to the I/O threads, unless they still have some of it.
+    fn hand_over(&mut self, slot: usize) {
+        let Some(client) = self.core.clients.get_mut(slot) else { return };
+        client.marked = false;
+        if client.connection.is_away() {
+            // Its delivery marks it again.
+            return;
+        }
+        let (socket, output) = client.connection.give_away();
+        self.senders.hand_over(Parcel { slot, client: client.session.id(), socket, output });
+    }
+
+    /// Learns what I/O threads have sent.
+    pub(super) fn take_deliveries(&mut self) {
+        while let Some(Delivery { slot, client: id, mut output, sent, result }) = self.senders.next_delivery()
+        {
+            let core = &mut self.core;
+            core.stats.threaded_writes += 1;
+            core.stats.output_bytes += sent as u64;
+            let Some(client) = core.clients.get_mut(slot).filter(|client| client.session.id() == id) else {
+                continue;
+            };
+            let has_room = client.connection.take_back(&mut output);
+            if matches!(result, Ok(SendOutcome::Done)) {
+                core.outbox.keep(&mut output);
+            }
+            // There is more to send: written since, or what the socket has room for by now.
+            if !client.connection.output.is_empty() && (has_room || matches!(result, Ok(SendOutcome::Done))) {
+                core.outbox.mark(slot, client);
+            }
+            self.after_send(slot, sent, result);
+        }
+    }
+
+    /// Sends to one client what its socket takes.
+    fn send_to(&mut self, slot: usize) {
+        let core = &mut self.core;
+        let Some(client) = core.clients.get_mut(slot) else { return };
+        client.marked = false;
+        if client.connection.is_away() {
+            // Its delivery marks it again.
+            return;
+        }
+        let (sent, result) = client.connection.send();
+        core.stats.output_bytes += sent as u64;
+        self.after_send(slot, sent, result);
+    }
+
+    /// Closes a client that is done, gone, or does not read, and lets it go on that was stalled.
+    fn after_send(&mut self, slot: usize, sent: usize, result: io::Result<SendOutcome>) {
+        let core = &mut self.core;
+        let Some(client) = core.clients.get_mut(slot) else { return };
+        if sent > 0 {
+            // A client that reads is not idle, however long its reply is.
+            client.last_active = core.clock.now;
+        }
+        // A stranger that is not executed for any more and does not read either would stay so for ever.
+        let is_deaf = client.stalled
+            && !client.session.is_authenticated()
+            && matches!(result, Ok(SendOutcome::Blocked));
+        if is_deaf {
+            report_deaf(client);
+        }
+        let has_ended = match result {
+            Ok(SendOutcome::Done) if client.connection.output.is_empty() => {
+                core.outbox.take_back(client);
+                client.closing
+            }
+            Ok(SendOutcome::Done | SendOutcome::Blocked) => false,
+            Ok(SendOutcome::More) => {
+                core.outbox.mark(slot, client);
+                false
+            }
+            Err(_) => true,
+        };
+        if has_ended
+            || is_deaf
+            || exceeds_limit(client, &core.config.client_output_buffer_limit, core.clock.now)
+        {
+            self.drop_client(slot);
+            return;
+        }
+        if client.stalled && client.connection.unsent_len() <= replies_len_max(&client.session) / 2 {
+            client.stalled = false;
+            self.enqueue(slot);
+        }
     }
 }

@@ -58,7 +58,7 @@ fn server(core: &Core, out: &mut String) {
     line(out, "executable", executable);
     let file = core.config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     line(out, "config_file", file);
-    line(out, "io_threads_active", 0);
+    line(out, "io_threads_active", u8::from(core.io_threads > 1));
 }
 
 fn clients(core: &Core, out: &mut String) {
@@ -70,7 +70,7 @@ fn clients(core: &Core, out: &mut String) {
     line(out, "maxclients", core.config.maxclients);
     let input = largest(&mut connections().map(|connection| connection.input.capacity()));
     line(out, "client_recent_max_input_buffer", input);
-    let output = largest(&mut connections().map(|connection| connection.output.memory_bytes()));
+    let output = largest(&mut connections().map(|connection| connection.output_memory_bytes()));
     line(out, "client_recent_max_output_buffer", output);
     line(out, "blocked_clients", core.waiters.len() + core.paused.len());
     line(out, "tracking_clients", 0);
@@ -101,7 +101,7 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     let buffers: usize = core
         .clients
         .iter()
-        .map(|(_, client)| client.connection.input.capacity() + client.connection.output.memory_bytes())
+        .map(|(_, client)| client.connection.input.capacity() + client.connection.output_memory_bytes())
         .sum();
     let resident = resident();
     line(out, "used_memory", used);
@@ -236,6 +236,8 @@ fn stats(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "latest_fork_usec", 0);
     line(out, "total_forks", 0);
     line(out, "total_error_replies", engine.stats.error_replies);
+    line(out, "io_threaded_reads_processed", 0);
+    line(out, "io_threaded_writes_processed", stats.threaded_writes);
 }
 
 fn replication(core: &Core, out: &mut String) {

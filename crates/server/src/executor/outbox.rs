@@ -12,6 +12,7 @@ use super::client::{Client, Clients};
 use crate::command::{ClientKind, Session};
 use crate::config::{OutputLimit, OutputLimits};
 use crate::network::connection::address_name;
+use crate::network::output::Output;
 
 /// Nothing more is executed for a client while more than this waits to be sent to it, in bytes.
 const REPLIES_LEN_MAX: usize = 256 << 10;
@@ -69,7 +70,12 @@ impl Outbox {
 
     /// Takes the room back from a client that has been sent everything.
     pub(super) fn take_back(&mut self, client: &mut Client) {
-        let buffer = client.connection.output.take_buffer();
+        self.keep(&mut client.connection.output);
+    }
+
+    /// Takes the room of an output that has nothing to send.
+    pub(super) fn keep(&mut self, output: &mut Output) {
+        let buffer = output.take_buffer();
         if (1..=SPARE_LEN_MAX).contains(&buffer.capacity()) && self.spares.len() < SPARES_MAX {
             self.spares.push(buffer);
         }
@@ -108,14 +114,14 @@ pub(super) fn report_deaf(client: &Client) {
     tracing::warn!(
         client = client.session.id(),
         address = address_name(client.connection.peer()),
-        unsent = client.connection.output.unsent_len(),
+        unsent = client.connection.unsent_len(),
         "client closed: it does not read its replies, and is not authenticated"
     );
 }
 
 /// Whether a client has to be closed because it does not read what it is sent; says so in the log.
 pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Instant) -> bool {
-    let unsent = client.connection.output.unsent_len() as u64;
+    let unsent = client.connection.unsent_len() as u64;
     if unsent == 0 {
         client.soft_limit_since = None;
         return false;

@@ -52,6 +52,8 @@ pub struct Stats {
     pub input_bytes: u64,
     /// Bytes sent.
     pub output_bytes: u64,
+    /// Outputs sent by I/O threads.
+    pub threaded_writes: u64,
     /// Commands a second.
     pub commands_rate: Rate,
     /// Bytes received a second.
@@ -79,6 +81,7 @@ impl Stats {
             connections_rejected: 0,
             input_bytes: 0,
             output_bytes: 0,
+            threaded_writes: 0,
             commands_rate: Rate::new(now),
             input_rate: Rate::new(now),
             output_rate: Rate::new(now),

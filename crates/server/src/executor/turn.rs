@@ -31,12 +31,15 @@ impl Executor {
         let mut events = Events::with_capacity(EVENTS_MAX);
         loop {
             let timeout = self.timeout();
+            let timeout = if self.senders.fall_asleep() { timeout } else { Duration::ZERO };
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 return Err(ExecutorError::Poll(error));
             }
+            self.senders.wake_up();
             self.core.clock = TurnClock::read();
+            self.take_deliveries();
             self.take_poll_events(&events);
             if let Some(ended) = self.turn()? {
                 return Ok(ended);
@@ -87,8 +90,11 @@ impl Executor {
                         }
                         client.connection.announce_end();
                     }
-                    if (event.is_writable() || has_ended) && !client.connection.output.is_empty() {
-                        self.core.outbox.mark(slot, client);
+                    if event.is_writable() || has_ended {
+                        client.connection.note_room();
+                        if !client.connection.output.is_empty() {
+                            self.core.outbox.mark(slot, client);
+                        }
                     }
                     if event.is_readable() || has_ended {
                         client.readable = true;

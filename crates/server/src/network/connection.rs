@@ -2,8 +2,12 @@
 
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 
 use mio::net::TcpStream;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 
 use super::output::{Output, SendOutcome};
 
@@ -28,16 +32,36 @@ pub(crate) enum ReadOutcome {
 /// A connection. Bytes only; sessions and commands are the executor's.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    /// Shared with the I/O thread that sends to it at the moment.
+    stream: Arc<TcpStream>,
     /// Bytes that were received and could not be executed yet: the front of a request, or what a client sent that waits.
     /// Empty, and without memory, for a client whose requests arrive whole.
     pub(crate) input: Vec<u8>,
     /// Replies and messages. They may leave once the turn is committed.
     pub(crate) output: Output,
+    /// Output that an I/O thread has: what is written meanwhile follows it.
+    away: Option<Away>,
     /// The poll has reported the end, which a read that takes the last bytes does not see. It reports it once.
     end_announced: bool,
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
+}
+
+/// What is known of output while it is away.
+#[derive(Debug)]
+struct Away {
+    unsent_len: usize,
+    memory_bytes: usize,
+    /// The poll has reported room in the socket since. It reports it once.
+    has_room: bool,
+}
+
+/// Sends what a socket takes of `output`, within the limit of one turn; returns how much that was.
+///
+/// # Errors
+/// What the socket reports, without `WouldBlock`.
+pub(crate) fn send(output: &mut Output, mut stream: &TcpStream) -> (usize, io::Result<SendOutcome>) {
+    output.send(&mut stream, SEND_LEN_MAX)
 }
 
 /// An address as `ip:port`; `?:0` when it is unknown (the peer left at once).
@@ -49,12 +73,27 @@ impl Connection {
     /// Takes over an accepted, non-blocking socket.
     pub(crate) fn new(stream: TcpStream) -> Self {
         let (peer, local) = (stream.peer_addr().ok(), stream.local_addr().ok());
-        Self { stream, input: Vec::new(), output: Output::default(), end_announced: false, peer, local }
+        let stream = Arc::new(stream);
+        Self { stream, input: Vec::new(), output: Output::default(), away: None, end_announced: false, peer, local }
     }
 
-    /// The socket, to register it.
-    pub(crate) fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    /// The socket.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Makes `poll` tell of the socket, with `token`.
+    ///
+    /// # Errors
+    /// Whatever the operating system says.
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.fd()), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Makes the poll tell no more, also while an I/O thread still has the socket.
+    pub(crate) fn deregister(&self, registry: &Registry) {
+        // It was registered, unless that failed; then there is nothing to do.
+        let _ = registry.deregister(&mut SourceFd(&self.fd()));
     }
 
     /// The peer's address.
@@ -74,7 +113,6 @@ impl Connection {
 
     /// File descriptor of the socket.
     pub(crate) fn fd(&self) -> i32 {
-        use std::os::fd::AsRawFd as _;
         self.stream.as_raw_fd()
     }
 
@@ -95,7 +133,7 @@ impl Connection {
     pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<(usize, ReadOutcome)> {
         let mut len = 0;
         while len < space.len() {
-            match self.stream.read(&mut space[len..]) {
+            match (&*self.stream).read(&mut space[len..]) {
                 Ok(0) => return Ok((len, ReadOutcome::Closed)),
                 Ok(read) => {
                     len += read;
@@ -144,6 +182,51 @@ impl Connection {
     /// # Errors
     /// What the socket reports, without `WouldBlock`.
     pub(crate) fn send(&mut self) -> (usize, io::Result<SendOutcome>) {
-        self.output.send(&mut self.stream, SEND_LEN_MAX)
+        debug_assert!(self.away.is_none(), "what is away goes first");
+        send(&mut self.output, &self.stream)
+    }
+
+    /// Gives the output away to be sent by an I/O thread.
+    pub(crate) fn give_away(&mut self) -> (Arc<TcpStream>, Output) {
+        debug_assert!(self.away.is_none(), "one piece is away at a time");
+        let output = std::mem::take(&mut self.output);
+        self.away = Some(Away {
+            unsent_len: output.unsent_len(),
+            memory_bytes: output.memory_bytes(),
+            has_room: false,
+        });
+        (Arc::clone(&self.stream), output)
+    }
+
+    /// Takes back what was given away and not sent, in front of what was written since: an empty `rest` stays with the
+    /// caller. True when the socket has had room in the meantime.
+    pub(crate) fn take_back(&mut self, rest: &mut Output) -> bool {
+        if !rest.is_empty() {
+            let since = std::mem::replace(&mut self.output, std::mem::take(rest));
+            self.output.append(since);
+        }
+        self.away.take().is_some_and(|away| away.has_room)
+    }
+
+    /// Whether an I/O thread has output of this connection.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.is_some()
+    }
+
+    /// Notes that the socket takes bytes again, for whoever has the output.
+    pub(crate) fn note_room(&mut self) {
+        if let Some(away) = &mut self.away {
+            away.has_room = true;
+        }
+    }
+
+    /// Bytes that are still to be sent; those that are away count until their delivery is told.
+    pub(crate) fn unsent_len(&self) -> usize {
+        self.output.unsent_len() + self.away.as_ref().map_or(0, |away| away.unsent_len)
+    }
+
+    /// Bytes that the output holds.
+    pub(crate) fn output_memory_bytes(&self) -> usize {
+        self.output.memory_bytes() + self.away.as_ref().map_or(0, |away| away.memory_bytes)
     }
 }

@@ -87,6 +87,22 @@ impl Output {
         self.sealed.push_back(piece);
     }
 
+    /// Appends the content of another output, of which nothing has been sent.
+    pub(crate) fn append(&mut self, mut other: Output) {
+        debug_assert_eq!(other.sent, 0, "only the front of an output is sent");
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        self.seal();
+        self.sealed_len += other.sealed_len;
+        self.sealed.append(&mut other.sealed);
+        self.tail = other.tail;
+    }
+
     /// Bytes that are still to be sent.
     pub(crate) fn unsent_len(&self) -> usize {
         self.sealed_len + self.tail.len() - self.sent
