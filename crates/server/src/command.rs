@@ -205,16 +205,16 @@ pub fn execute(
     ctx: &mut Context<'_>,
     session: &mut Session,
     request: &Request<'_>,
-    reply: &mut Vec<u8>,
+    mut reply: ReplyWriter<'_>,
 ) -> Outcome {
     use session::ReplyMode;
-    let start = reply.len();
+    let start = reply.position();
     let silent = matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip);
-    let outcome = dispatch(ctx, session, request, ReplyWriter::new(reply, session.version));
+    let outcome = dispatch(ctx, session, request, reply.reborrow());
     if silent || session.reply_mode != ReplyMode::On {
         session.reply_suppressed = silent && session.reply_mode != ReplyMode::On;
-        if session.reply_suppressed && !confirms_subscription(request, &reply[start..]) {
-            reply.truncate(start);
+        if session.reply_suppressed && !confirms_subscription(request, reply.written_since(start)) {
+            reply.rewind(start);
         }
         match session.reply_mode {
             ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,

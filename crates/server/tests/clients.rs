@@ -588,3 +588,34 @@ fn io_threads_send_every_reply_whole_and_in_order() {
     assert_eq!(admin.info("io_threads_active"), "1");
     admin.wait_for_info("connected_clients", "1");
 }
+
+/// A long value is sent from where it lies: as many readers as there are take no copies of it, and each gets what it was when
+/// it asked.
+#[test]
+fn readers_of_a_long_value_share_it() {
+    const LEN: usize = 8 << 20;
+    const READERS: usize = 40;
+    let (_folder, server) = cache(&[]);
+    let mut admin = server.client();
+    let value = "v".repeat(LEN);
+    assert_eq!(admin.try_command(&["SET", "long", &value]).unwrap(), Reply::ok());
+    let before = resident_mib(&server);
+    let mut readers: Vec<Client> = (0..READERS).map(|_| server.client()).collect();
+    for (number, reader) in readers.iter_mut().enumerate() {
+        send(reader, if number % 2 == 0 { "GET long" } else { "MGET none long" });
+    }
+    admin.wait_for_info("keyspace_hits", &READERS.to_string());
+    let after = resident_mib(&server);
+    assert!(after < before + 64, "RSS grew from {before} to {after} MiB for {READERS} readers of 8 MiB");
+    assert_eq!(admin.run("SETRANGE long 0 changed"), Reply::Int(i64::try_from(LEN).unwrap()));
+    assert_eq!(admin.run("DEL long"), Reply::Int(1));
+    for (number, reader) in readers.iter_mut().enumerate() {
+        let reply = reader.read_reply().unwrap();
+        let expected = if number % 2 == 0 {
+            Reply::bulk(&value)
+        } else {
+            Reply::Array(Some(vec![Reply::Bulk(None), Reply::bulk(&value)]))
+        };
+        assert!(reply == expected, "reader {number} got something else");
+    }
+}

@@ -5,7 +5,7 @@ use super::{Context, Outcome, Session, Settings, execute, table};
 use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
 use crate::limits::STRING_LEN_MAX;
-use crate::protocol::Request;
+use crate::protocol::{Request, ReplyWriter};
 
 /// A command of a log could not be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +97,10 @@ impl Replayer {
             settings: Settings { proto_max_bulk_len: STRING_LEN_MAX, ..Settings::default() },
             now_ms,
         };
-        let outcome = execute(&mut context, &mut self.session, request, &mut self.reply);
+        let outcome = {
+            let reply = ReplyWriter::new(&mut self.reply, self.session.version());
+            execute(&mut context, &mut self.session, request, reply)
+        };
         if outcome != Outcome::Done {
             return Err(ReplayError::Misplaced { name: text() });
         }

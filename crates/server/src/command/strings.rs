@@ -1,5 +1,7 @@
 //! Strings.
 
+use bytes::Bytes;
+
 use super::args::{ExpiryUnit, integer, is};
 use super::{Call, Outcome, ReplyError, Run, error};
 use crate::command::long_double::LongDouble;
@@ -15,13 +17,15 @@ pub(crate) use lcs::lcs;
 /// Writes the string at a key, or null.
 fn write_value(call: &mut Call<'_, '_>, key: &[u8]) -> bool {
     let (mut keys, reply) = call.keys_and_reply();
-    match keys.read(key).map(|entry| entry.value()) {
-        Some(ValueRef::Bytes(bytes)) => reply.bulk(bytes),
-        Some(ValueRef::Int(number)) => reply.bulk_integer(number),
-        None => {
-            reply.null();
-            return false;
+    let Some(entry) = keys.read(key) else {
+        reply.null();
+        return false;
+    };
+    match entry.value() {
+        ValueRef::Bytes(bytes) => {
+            reply.bulk_shared(bytes, || entry.shared_blob().map(Bytes::from_owner));
         }
+        ValueRef::Int(number) => reply.bulk_integer(number),
     }
     true
 }

@@ -9,6 +9,7 @@ use super::client::Client;
 use super::{CLIENT_TOKEN_MIN, Executor};
 use crate::command::Session;
 use crate::network::connection::Connection;
+use crate::protocol::RespVersion;
 
 impl Executor {
     pub(super) fn accept(&mut self, number: usize) {
@@ -57,7 +58,7 @@ impl Executor {
         };
         if let Some(text) = refusal {
             core.stats.connections_rejected += 1;
-            connection.output.tail().extend_from_slice(text.as_bytes());
+            connection.output.writer(RespVersion::Resp2).append(text.as_bytes());
             // The peer may be gone already; there is nobody to tell.
             let _ = connection.send();
             return;

@@ -18,7 +18,7 @@ use crate::command::{Context, DebugRequest, Deferred, Outcome, Session, flags, t
 use crate::network::connection::{READ_LEN_MAX, ReadOutcome, address_name};
 use crate::network::hints;
 use crate::persistence::directives::Event as PointEvent;
-use crate::protocol::{DecodeLimits, Decoder, ReplyWriter};
+use crate::protocol::{DecodeLimits, Decoder};
 
 /// Bytes received in one batch. What they and their keys take stays in the second-level cache until they are executed.
 const ARENA_LEN: usize = 2 * READ_LEN_MAX;
@@ -323,8 +323,7 @@ impl Executor {
             let step = match client.decoder.decode(&bytes[consumed..], &limits) {
                 Ok(step) => step,
                 Err(error) => {
-                    ReplyWriter::new(client.connection.output.tail(), client.session.version())
-                        .error(&error.reply_text());
+                    client.connection.output.writer(client.session.version()).error(&error.reply_text());
                     client.closing = true;
                     return Ok((consumed, Stop::Closing));
                 }
@@ -364,12 +363,8 @@ impl Executor {
                 settings,
                 now_ms,
             };
-            let outcome = crate::command::execute(
-                &mut context,
-                &mut client.session,
-                &request,
-                client.connection.output.tail(),
-            );
+            let reply = client.connection.output.writer(client.session.version());
+            let outcome = crate::command::execute(&mut context, &mut client.session, &request, reply);
             if self.effects.len() > effects_before {
                 client.session.last_write_offset = self.core.offset() + self.effects.len() as u64;
                 if is_exec {

@@ -15,7 +15,7 @@ use crate::protocol::ReplyWriter;
 /// Writes a reply that a command has left to the executor, unless the client has asked for none.
 pub(super) fn reply(client: &mut Client, write: impl FnOnce(&mut ReplyWriter<'_>)) {
     if !client.session.is_reply_suppressed() {
-        write(&mut ReplyWriter::new(client.connection.output.tail(), client.session.version()));
+        write(&mut client.connection.output.writer(client.session.version()));
     }
 }
 

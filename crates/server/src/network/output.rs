@@ -5,9 +5,9 @@ use std::io::{self, IoSlice, Write};
 
 use bytes::Bytes;
 
-/// From this length on a message is shared by its receivers instead of copied into each one's buffer, in bytes. A copy of
-/// less is cheaper than the bookkeeping of a piece.
-pub(crate) const SHARED_LEN_MIN: usize = 16 << 10;
+use crate::protocol::encode::{SHARED_LEN_MIN, SharedValues};
+use crate::protocol::{ReplyWriter, RespVersion};
+
 /// Pieces given to one `writev`.
 const PIECES_MAX: usize = 16;
 
@@ -31,14 +31,16 @@ pub(crate) struct Output {
     sealed_len: usize,
     /// Where replies are written.
     tail: Vec<u8>,
+    /// Long values that stand between the bytes of `tail`.
+    values: SharedValues,
     /// Bytes at the front of the first piece (of `tail` if there is none) that have been sent.
     sent: usize,
 }
 
 impl Output {
-    /// The buffer to append replies to.
-    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
-        &mut self.tail
+    /// A writer that appends replies.
+    pub(crate) fn writer(&mut self, version: RespVersion) -> ReplyWriter<'_> {
+        ReplyWriter::sharing(&mut self.tail, &mut self.values, version)
     }
 
     /// Replaces the buffer, which must be empty, by one that has room.
@@ -65,12 +67,34 @@ impl Output {
             return;
         }
         self.seal();
-        self.sealed_len += message.len();
-        self.sealed.push_back(message.clone());
+        self.push_piece(message.clone());
+    }
+
+    fn push_piece(&mut self, piece: Bytes) {
+        self.sealed_len += piece.len();
+        self.sealed.push_back(piece);
+    }
+
+    /// Puts the long values between the bytes that they belong between.
+    fn weave(&mut self) {
+        if self.values.is_empty() {
+            return;
+        }
+        // The sent prefix belongs to the first piece.
+        let mut from = if self.sealed.is_empty() { std::mem::take(&mut self.sent) } else { 0 };
+        for (at, value) in self.values.take() {
+            if at > from {
+                self.push_piece(Bytes::copy_from_slice(&self.tail[from..at]));
+            }
+            self.push_piece(value);
+            from = at;
+        }
+        self.tail.drain(..from);
     }
 
     /// Makes a piece of the buffer's content.
     fn seal(&mut self) {
+        self.weave();
         if self.tail.is_empty() {
             return;
         }
@@ -83,8 +107,7 @@ impl Output {
             return;
         }
         let piece = Bytes::from(std::mem::take(&mut self.tail));
-        self.sealed_len += piece.len();
-        self.sealed.push_back(piece);
+        self.push_piece(piece);
     }
 
     /// Appends the content of another output, of which nothing has been sent.
@@ -98,6 +121,7 @@ impl Output {
             return;
         }
         self.seal();
+        other.weave();
         self.sealed_len += other.sealed_len;
         self.sealed.append(&mut other.sealed);
         self.tail = other.tail;
@@ -105,7 +129,7 @@ impl Output {
 
     /// Bytes that are still to be sent.
     pub(crate) fn unsent_len(&self) -> usize {
-        self.sealed_len + self.tail.len() - self.sent
+        self.sealed_len + self.values.len() + self.tail.len() - self.sent
     }
 
     /// Whether there is nothing to send.
@@ -120,7 +144,7 @@ impl Output {
 
     /// Bytes held.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.sealed_len + self.tail.capacity()
+        self.sealed_len + self.values.len() + self.tail.capacity()
     }
 
     /// Forgets everything that was not sent.
@@ -133,6 +157,7 @@ impl Output {
     /// # Errors
     /// What the socket reports, without `WouldBlock`.
     pub(crate) fn send(&mut self, socket: &mut impl Write, limit: usize) -> (usize, io::Result<SendOutcome>) {
+        self.weave();
         let mut total = 0;
         loop {
             if self.is_empty() {
@@ -239,7 +264,7 @@ mod tests {
                     let bytes = text(*len, at);
                     expected.extend_from_slice(&bytes);
                     if at % 2 == 0 {
-                        output.tail().extend_from_slice(&bytes);
+                        output.tail.extend_from_slice(&bytes);
                     } else {
                         output.push_shared(&Bytes::from(bytes));
                     }
@@ -261,10 +286,10 @@ mod tests {
         let mut output = Output::default();
         let mut socket = Socket { taken: Vec::new(), room: 0, step: usize::MAX };
         for _ in 0..10_000 {
-            output.tail().extend_from_slice(&text(1000, 0));
+            output.tail.extend_from_slice(&text(1000, 0));
             socket.room = 1000;
             assert_eq!(output.send(&mut socket, usize::MAX).0, 1000);
-            output.tail().push(0);
+            output.tail.push(0);
             assert!(output.memory_bytes() < 256 << 10, "{}", output.memory_bytes());
         }
         assert_eq!(output.unsent_len(), 10_000);
@@ -273,9 +298,70 @@ mod tests {
     #[test]
     fn one_call_sends_no_more_than_its_limit() {
         let mut output = Output::default();
-        output.tail().extend_from_slice(&text(10_000, 0));
+        output.tail.extend_from_slice(&text(10_000, 0));
         let mut socket = Socket { taken: Vec::new(), room: usize::MAX, step: usize::MAX };
         let (sent, result) = output.send(&mut socket, 3000);
         assert_eq!((sent, result.ok()), (3000, Some(SendOutcome::More)));
+    }
+
+    #[test]
+    fn long_values_stand_where_they_were_written() {
+        let value = |len| Bytes::from(text(len, len));
+        for step in [999, usize::MAX] {
+            let mut output = Output::default();
+            let mut expected = Vec::new();
+            let mut socket = Socket { taken: Vec::new(), room: 0, step };
+            for round in 0..20 {
+                let (long, short) = (value(SHARED_LEN_MIN + round), value(SHARED_LEN_MIN - 1));
+                let mut copied = Vec::new();
+                let mut plain = ReplyWriter::new(&mut copied, RespVersion::Resp2);
+                let mut writer = output.writer(RespVersion::Resp2);
+                for writer in [&mut writer, &mut plain] {
+                    writer.array(3);
+                    writer.bulk_shared(&long, || Some(long.clone()));
+                    writer.bulk_shared(&short, || unreachable!("it is copied"));
+                    let start = writer.position();
+                    writer.bulk_shared(&long, || Some(long.clone()));
+                    writer.bulk_shared(&long, || Some(long.clone()));
+                    writer.rewind(start);
+                    writer.bulk_shared(&long, || Some(long.clone()));
+                    writer.insert(start, b"inserted");
+                    writer.bulk_shared(&long, || None);
+                }
+                expected.extend_from_slice(&copied);
+                if round % 3 == 0 {
+                    let message = value(2 * SHARED_LEN_MIN);
+                    output.push_shared(&message);
+                    expected.extend_from_slice(&message);
+                }
+                assert_eq!(output.unsent_len() + socket.taken.len(), expected.len());
+                socket.room = 50_000;
+                assert!(output.send(&mut socket, usize::MAX).1.is_ok());
+                assert_eq!(output.unsent_len() + socket.taken.len(), expected.len());
+            }
+            socket.room = usize::MAX;
+            assert!(output.send(&mut socket, usize::MAX).1.is_ok());
+            assert!(socket.taken == expected, "step {step}");
+        }
+    }
+
+    #[test]
+    fn an_output_follows_another() {
+        for (sent, len) in [(0, 0), (10, 0), (0, 5000), (10, 5000)] {
+            let mut front = Output::default();
+            front.writer(RespVersion::Resp2).append(&text(20, 1));
+            let mut socket = Socket { taken: Vec::new(), room: sent, step: usize::MAX };
+            assert!(front.send(&mut socket, usize::MAX).1.is_ok());
+            let mut back = Output::default();
+            let long = Bytes::from(text(SHARED_LEN_MIN, 2));
+            back.writer(RespVersion::Resp2).append(&text(len, 3));
+            back.writer(RespVersion::Resp2).bulk_shared(&long, || Some(long.clone()));
+            front.append(back);
+            socket.room = usize::MAX;
+            assert!(front.send(&mut socket, usize::MAX).1.is_ok());
+            let mut expected = [text(20, 1), text(len, 3)].concat();
+            ReplyWriter::new(&mut expected, RespVersion::Resp2).bulk(&long);
+            assert!(socket.taken == expected, "{sent} sent, {len} bytes before the value");
+        }
     }
 }

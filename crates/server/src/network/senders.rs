@@ -224,6 +224,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::protocol::RespVersion;
 
     fn pair() -> (Arc<TcpStream>, StdStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -235,7 +236,7 @@ mod tests {
 
     fn parcel(slot: usize, socket: &Arc<TcpStream>, len: usize) -> Parcel {
         let mut output = Output::default();
-        output.tail().resize(len, u8::try_from(slot % 251).unwrap());
+        output.writer(RespVersion::Resp2).append(&vec![u8::try_from(slot % 251).unwrap(); len]);
         Parcel { slot, client: 1000 + slot as u64, socket: Arc::clone(socket), output }
     }
 

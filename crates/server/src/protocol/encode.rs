@@ -1,5 +1,11 @@
 //! Replies: every type of RESP2 and RESP3, in the bytes of Redis 7.0.
 
+use bytes::Bytes;
+
+/// From this length on bytes with several owners are shared instead of copied into the output of each receiver. A copy of
+/// less is cheaper than the bookkeeping of a piece.
+pub(crate) const SHARED_LEN_MIN: usize = 16 << 10;
+
 /// The dialect a connection has chosen with HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RespVersion {
@@ -10,6 +16,50 @@ pub enum RespVersion {
     Resp3,
 }
 
+/// Long values within replies, which are not copied: each with the place in the other bytes where it belongs.
+#[derive(Debug, Default)]
+pub(crate) struct SharedValues {
+    values: Vec<(usize, Bytes)>,
+    /// Bytes of all of them.
+    len: usize,
+}
+
+impl SharedValues {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Takes all of them, in order.
+    pub(crate) fn take(&mut self) -> Vec<(usize, Bytes)> {
+        self.len = 0;
+        std::mem::take(&mut self.values)
+    }
+
+    fn push(&mut self, at: usize, value: Bytes) {
+        self.len += value.len();
+        self.values.push((at, value));
+    }
+
+    /// Drops those behind the first `len` other bytes. One that stands exactly there belongs to what is dropped: a reply never
+    /// ends with a value.
+    fn truncate(&mut self, len: usize) {
+        while self.values.last().is_some_and(|(at, _)| *at >= len) {
+            self.len -= self.values.pop().map_or(0, |(_, value)| value.len());
+        }
+    }
+
+    /// Makes room for `len` other bytes at `position`.
+    fn shift(&mut self, position: usize, len: usize) {
+        for (at, _) in self.values.iter_mut().rev().take_while(|(at, _)| *at >= position) {
+            *at += len;
+        }
+    }
+}
+
 /// Appends replies to a byte vector in one dialect.
 ///
 /// Types that RESP2 does not have are written in the form Redis uses there: maps and sets as arrays, doubles, big
@@ -17,13 +67,23 @@ pub enum RespVersion {
 #[derive(Debug)]
 pub struct ReplyWriter<'a> {
     out: &'a mut Vec<u8>,
+    shared: Option<&'a mut SharedValues>,
     version: RespVersion,
 }
 
 impl<'a> ReplyWriter<'a> {
     /// A writer that appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, version: RespVersion) -> ReplyWriter<'a> {
-        ReplyWriter { out, version }
+        ReplyWriter { out, shared: None, version }
+    }
+
+    /// A writer that appends to `out`, and leaves long values to `shared`.
+    pub(crate) fn sharing(
+        out: &'a mut Vec<u8>,
+        shared: &'a mut SharedValues,
+        version: RespVersion,
+    ) -> ReplyWriter<'a> {
+        ReplyWriter { out, shared: Some(shared), version }
     }
 
     /// The dialect written from now on.
@@ -36,7 +96,7 @@ impl<'a> ReplyWriter<'a> {
         self.version
     }
 
-    /// Bytes in the vector, including what was there before.
+    /// Bytes in the vector, including what was there before, without values that are shared.
     pub fn position(&self) -> usize {
         self.out.len()
     }
@@ -44,9 +104,12 @@ impl<'a> ReplyWriter<'a> {
     /// Takes back everything written since `position`.
     pub fn rewind(&mut self, position: usize) {
         self.out.truncate(position);
+        if let Some(shared) = &mut self.shared {
+            shared.truncate(position);
+        }
     }
 
-    /// What was written since `position`.
+    /// What was written since `position`, without values that are shared.
     pub fn written_since(&self, position: usize) -> &[u8] {
         &self.out[position..]
     }
@@ -54,6 +117,9 @@ impl<'a> ReplyWriter<'a> {
     /// Puts bytes in front of what was written since `position`.
     pub(crate) fn insert(&mut self, position: usize, bytes: &[u8]) {
         self.out.splice(position..position, bytes.iter().copied());
+        if let Some(shared) = &mut self.shared {
+            shared.shift(position, bytes.len());
+        }
     }
 
     /// Appends bytes that are encoded already.
@@ -63,7 +129,7 @@ impl<'a> ReplyWriter<'a> {
 
     /// A writer for the same vector with a shorter life.
     pub fn reborrow(&mut self) -> ReplyWriter<'_> {
-        ReplyWriter { out: self.out, version: self.version }
+        ReplyWriter { out: self.out, shared: self.shared.as_deref_mut(), version: self.version }
     }
 
     fn is_resp3(&self) -> bool {
@@ -105,6 +171,21 @@ impl<'a> ReplyWriter<'a> {
         self.length(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
         self.end();
+    }
+
+    /// A bulk string that has other owners, if `share` gives a share of it. It is asked for when that is cheaper than a copy.
+    pub(crate) fn bulk_shared(&mut self, bytes: &[u8], share: impl FnOnce() -> Option<Bytes>) {
+        if bytes.len() >= SHARED_LEN_MIN
+            && let Some(shared) = &mut self.shared
+            && let Some(value) = share()
+        {
+            debug_assert_eq!(value.len(), bytes.len(), "a share is of the whole value");
+            write_length(self.out, b'$', value.len());
+            shared.push(self.out.len(), value);
+            self.end();
+            return;
+        }
+        self.bulk(bytes);
     }
 
     /// An integer in decimal as a bulk string.
@@ -204,14 +285,18 @@ impl<'a> ReplyWriter<'a> {
     }
 
     fn length(&mut self, marker: u8, len: usize) {
-        if let Ok(digit @ 0..=9) = u8::try_from(len) {
-            self.out.extend_from_slice(&[marker, b'0' + digit, b'\r', b'\n']);
-            return;
-        }
-        self.out.push(marker);
-        self.out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
-        self.end();
+        write_length(self.out, marker, len);
     }
+}
+
+fn write_length(out: &mut Vec<u8>, marker: u8, len: usize) {
+    if let Ok(digit @ 0..=9) = u8::try_from(len) {
+        out.extend_from_slice(&[marker, b'0' + digit, b'\r', b'\n']);
+        return;
+    }
+    out.push(marker);
+    out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a command in the form in which clients send it and logs hold it.

@@ -8,7 +8,7 @@ use holdfast_server::command::{
 };
 use holdfast_server::engine::effects::EffectBuffer;
 use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
-use holdfast_server::protocol::OwnedRequest;
+use holdfast_server::protocol::{OwnedRequest, ReplyWriter};
 use holdfast_server::pubsub::PubSub;
 
 /// Where the clock of a store begins, in milliseconds since the Unix epoch.
@@ -160,7 +160,10 @@ impl Store {
             settings: self.settings,
             now_ms: self.now_ms,
         };
-        let outcome = execute(&mut context, session, &request.as_request(), &mut reply);
+        let outcome = {
+            let reply = ReplyWriter::new(&mut reply, session.version());
+            execute(&mut context, session, &request.as_request(), reply)
+        };
         if let Outcome::Deferred(deferred) = outcome {
             assert!(reply.is_empty(), "a deferred command writes nothing");
             if !session.is_reply_suppressed() {

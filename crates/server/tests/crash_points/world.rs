@@ -23,7 +23,7 @@ use holdfast_server::gate::Gate;
 use holdfast_server::load::load;
 use holdfast_server::persistence::identity::stamp;
 use holdfast_server::persistence::policy::SyncMode;
-use holdfast_server::protocol::{DecodeLimits, Decoder};
+use holdfast_server::protocol::{DecodeLimits, Decoder, ReplyWriter};
 use holdfast_server::storage::memory::MemoryDisk;
 use holdfast_server::storage::{Storage, StorageLock};
 
@@ -183,7 +183,8 @@ impl<'w> World<'w> {
                 settings: Settings::default(),
                 now_ms: 1_000_000_000_000,
             };
-            execute(&mut context, &mut session, &step.request.unwrap(), &mut reply);
+            let reply = ReplyWriter::new(&mut reply, session.version());
+            execute(&mut context, &mut session, &step.request.unwrap(), reply);
         }
         let text = String::from_utf8_lossy(&reply);
         assert!(!text.lines().any(|line| line.starts_with('-')), "{commands:?}: {text}");

@@ -138,6 +138,12 @@ impl Blob {
     }
 }
 
+impl AsRef<[u8]> for Blob {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 impl Clone for Blob {
     fn clone(&self) -> Blob {
         // A new owner is made from an old one, so there is nothing to wait for.
