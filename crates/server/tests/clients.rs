@@ -533,7 +533,7 @@ fn slow_commands_of_others_are_waited_for_once_each() {
 #[test]
 fn io_threads_send_every_reply_whole_and_in_order() {
     const CLIENTS: usize = 48;
-    const ROUNDS: usize = 40;
+    const ROUNDS: usize = 25;
     let (_folder, server) = cache(&["--io-threads", "3", "--enable-debug-command", "yes"]);
     let mut admin = server.client();
     let values: Vec<String> = [10, 3000, 40_000, 700_000]
@@ -548,8 +548,13 @@ fn io_threads_send_every_reply_whole_and_in_order() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(seed >> 33).unwrap() % below
     };
-    let mut clients: Vec<(Client, VecDeque<usize>)> =
-        (0..CLIENTS).map(|_| (server.client(), VecDeque::new())).collect();
+    let connect = || {
+        let client = server.client();
+        // The server's socket is full soon, in the middle of a reply.
+        socket2::SockRef::from(client.socket()).set_recv_buffer_size(64 << 10).unwrap();
+        (client, VecDeque::new())
+    };
+    let mut clients: Vec<(Client, VecDeque<usize>)> = (0..CLIENTS).map(|_| connect()).collect();
     let began = Instant::now();
     for round in 0.. {
         let writes: u64 = admin.info("io_threaded_writes_processed").parse().unwrap();
@@ -558,15 +563,17 @@ fn io_threads_send_every_reply_whole_and_in_order() {
         }
         assert!(began.elapsed() < PATIENCE * 4, "no I/O thread has ever sent anything");
         // All requests of the round are there when the server looks again.
-        send(&mut admin, "DEBUG SLEEP 0.005");
-        for (client, pending) in &mut clients {
-            let mut bytes = Vec::new();
-            for _ in 0..1 + random(3) {
-                let number = [0, 0, 0, 1, 1, 2, 2, 3][random(8)];
-                Client::encode(&["GET", &number.to_string()], &mut bytes);
-                pending.push_back(number);
+        send(&mut admin, "DEBUG SLEEP 0.002");
+        for _ in 0..5 {
+            for (client, pending) in &mut clients {
+                let mut bytes = Vec::new();
+                for _ in 0..random(4) {
+                    let number = [0, 0, 0, 0, 0, 1, 1, 1, 2, 3][random(10)];
+                    Client::encode(&["GET", &number.to_string()], &mut bytes);
+                    pending.push_back(number);
+                }
+                client.send_bytes(&bytes).unwrap();
             }
-            client.send_bytes(&bytes).unwrap();
         }
         assert_eq!(admin.read_reply().unwrap(), Reply::ok());
         for (client, pending) in &mut clients {
@@ -576,7 +583,7 @@ fn io_threads_send_every_reply_whole_and_in_order() {
             }
         }
         // Gone with all its replies; the next one has its slot.
-        clients[random(CLIENTS)] = (server.client(), VecDeque::new());
+        clients[random(CLIENTS)] = connect();
     }
     for (client, pending) in &mut clients {
         for number in pending {

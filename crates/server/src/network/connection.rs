@@ -230,3 +230,46 @@ impl Connection {
         self.output.memory_bytes() + self.away.as_ref().map_or(0, |away| away.memory_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream as StdStream};
+
+    use super::*;
+    use crate::protocol::RespVersion;
+
+    fn write(connection: &mut Connection, text: &str) {
+        connection.output.writer(RespVersion::Resp2).append(text.as_bytes());
+    }
+
+    #[test]
+    fn what_is_written_while_output_is_away_follows_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut connection = Connection::new(TcpStream::from_std(stream));
+        write(&mut connection, "first ");
+        let (_, mut away) = connection.give_away();
+        assert!(connection.is_away());
+        write(&mut connection, "second ");
+        assert_eq!(connection.unsent_len(), 13, "what is away is not sent yet");
+        // Not sent: the socket was full, and has had room since.
+        connection.note_room();
+        assert!(connection.take_back(&mut away));
+        assert!(!connection.is_away());
+        assert_eq!(connection.send().0, 13);
+
+        write(&mut connection, "third ");
+        let (socket, mut away) = connection.give_away();
+        write(&mut connection, "fourth");
+        assert_eq!(send(&mut away, &socket).0, 6);
+        assert!(!connection.take_back(&mut away), "nobody has told of room");
+        assert_eq!(connection.unsent_len(), 6);
+        assert_eq!(connection.send().0, 6);
+        drop((connection, socket));
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        assert_eq!(received, "first second third fourth");
+    }
+}

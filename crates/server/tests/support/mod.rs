@@ -75,6 +75,11 @@ impl Client {
         Ok(Self { writer, reader })
     }
 
+    /// The connection, for its options.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.writer
+    }
+
     /// Connects and waits until the server answers `PING` with `PONG`.
     pub(crate) fn connect_ready(port: u16) -> Self {
         let deadline = Instant::now() + PATIENCE;
