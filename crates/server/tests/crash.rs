@@ -6,20 +6,26 @@
 //! `n` commands make: nothing acknowledged is lost, no deleted key is back, no transaction is half there, every expiry
 //! is the one that was set. Kills are spread over plain load, snapshot, rewrite of the log and recovery.
 //!
+//! The kernel kills as well, when the control group of a growing server is out of memory: under load, then while it loads.
+//! As root a machine that cannot make such a group fails the test; other users are told that it was skipped.
+//!
 //! `HOLDFAST_CRASH_CYCLES` sets the number of kills in all (default 60); the seed is printed and can be given back as
 //! `HOLDFAST_CRASH_SEED`.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+mod memory_group;
 mod support;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use memory_group::MemoryGroup;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use support::{Client, Reply, Server};
@@ -157,12 +163,28 @@ struct Writer {
     /// Sent and not acknowledged, in order.
     open: Vec<Op>,
     ops: u64,
+    /// Every other operation adds a key that stays.
+    is_growing: bool,
 }
 
 impl Writer {
     fn new(number: usize, seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Self { number, rng, model: Model::new(), open: Vec::new(), ops: 0 }
+        Self { number, rng, model: Model::new(), open: Vec::new(), ops: 0, is_growing: false }
+    }
+
+    fn growing(number: usize, seed: u64) -> Self {
+        Self { is_growing: true, ..Self::new(number, seed) }
+    }
+
+    fn next_op(&mut self) -> Op {
+        self.ops += 1;
+        if self.is_growing && self.rng.random() {
+            let key = format!("{}:new:{}", self.number, self.ops);
+            let value = format!("{}-", self.ops).repeat(self.rng.random_range(0..4000));
+            return Op::Set(key.into_bytes(), value.into_bytes());
+        }
+        Op::random(&mut self.rng, self.number, self.ops)
     }
 
     /// Writes until the connection breaks or `stop` is set.
@@ -172,8 +194,7 @@ impl Writer {
             let depth = *[1, 1, 4, 16].get(self.rng.random_range(0..4)).unwrap();
             let mut bytes = Vec::new();
             for _ in 0..depth {
-                self.ops += 1;
-                let op = Op::random(&mut self.rng, self.number, self.ops);
+                let op = self.next_op();
                 op.encode(&mut bytes);
                 self.open.push(op);
             }
@@ -406,6 +427,67 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         let count: u32 = met.iter().filter(|((_, met), _)| *met == moment).map(|(_, count)| count).sum();
         assert!(cycles < 24 || count > 0, "no kill came at {moment:?}: the test has lost its aim");
     }
+}
+
+/// A group for memory, or none for a user who may not make one; root must have it.
+fn memory_group(limit: u64) -> Option<MemoryGroup> {
+    match MemoryGroup::create("out-of-memory", limit) {
+        Ok(group) => Some(group),
+        Err(missing) if rustix::process::geteuid().is_root() => {
+            panic!(
+                "a promise would go untested, because the kernel cannot be made to kill for memory: {missing}"
+            )
+        }
+        Err(missing) => {
+            say!("SKIPPED, and only root can run it everywhere: {missing}");
+            None
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_memory_runs_out() {
+    const LIMIT: u64 = 64 << 20;
+    // The log is rewritten a few times on the way.
+    const ARGS: [&str; 6] =
+        ["--persist-strategy", "always", "--save", "", "--auto-aof-rewrite-min-size", "4mb"];
+    let Some(group) = memory_group(LIMIT) else { return };
+    let seed = seed();
+    say!("seed {seed}");
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::growing(number, seed)).collect();
+    let killed_by_the_kernel = |mut server: Server, kills: u64| {
+        let status = server.wait();
+        assert_eq!((status.signal(), group.kills()), (Some(9), kills), "{status}:\n{}", server.log_text());
+    };
+
+    let acknowledged = AtomicU64::new(0);
+    let server = Server::spawn_in_group(&group.procs(), &dir, &ARGS);
+    drop(server.client());
+    std::thread::scope(|scope| {
+        for writer in &mut writers {
+            scope.spawn(|| writer.run(server.port, &AtomicBool::new(false), &acknowledged));
+        }
+    });
+    killed_by_the_kernel(server, 1);
+    let acknowledged = acknowledged.into_inner();
+    assert!(acknowledged >= WRITES_MIN, "only {acknowledged} writes were acknowledged");
+
+    // As in a pod whose limit is too low: it is killed again while it loads.
+    group.set_limit(LIMIT / 2).unwrap();
+    killed_by_the_kernel(Server::spawn_in_group(&group.procs(), &dir, &ARGS), 2);
+
+    let server = Server::spawn(&dir, &ARGS);
+    let mut client = server.client();
+    let mut unacknowledged = 0;
+    for writer in &mut writers {
+        match writer.verify(&mut client) {
+            Ok(applied) => unacknowledged += applied,
+            Err(error) => panic!("seed {seed}, files in {:?}: {error}", root.keep()),
+        }
+    }
+    say!("{acknowledged} acknowledged writes, 0 lost; {unacknowledged} unacknowledged ones were there too");
 }
 
 #[test]

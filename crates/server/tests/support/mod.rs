@@ -211,33 +211,36 @@ impl Server {
     }
 
     pub(crate) fn spawn_with(dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_holdfast-server"));
+        Self::start(command, dir, args, environment)
+    }
+
+    /// Our server on a data directory, with a configuration file.
+    pub(crate) fn spawn_file(dir: &Path, file: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-server"));
+        command.arg(file);
+        Self::start(command, dir, &[], &[])
+    }
+
+    /// Our server on a data directory, in the control group whose processes are listed in the file `procs`.
+    pub(crate) fn spawn_in_group(procs: &Path, dir: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(procs);
+        command.arg(env!("CARGO_BIN_EXE_holdfast-server"));
+        Self::start(command, dir, args, &[])
+    }
+
+    fn start(mut command: Command, dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let port = free_port();
         let log = dir.with_extension("log");
         let file = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_holdfast-server"))
+        let child = command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--health-port", "0"])
             .args(["--dir", dir.to_str().unwrap()])
             .args(args)
             .envs(environment.iter().copied())
             .stdout(Stdio::from(file.try_clone().unwrap()))
             .stderr(Stdio::from(file))
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the server starts");
-        Self { child, port, log }
-    }
-
-    /// Our server on a data directory, with a configuration file.
-    pub(crate) fn spawn_file(dir: &Path, file: &Path) -> Self {
-        let port = free_port();
-        let log = dir.with_extension("log");
-        let output = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_holdfast-server"))
-            .arg(file)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--health-port", "0"])
-            .args(["--dir", dir.to_str().unwrap()])
-            .stdout(Stdio::from(output.try_clone().unwrap()))
-            .stderr(Stdio::from(output))
             .stdin(Stdio::null())
             .spawn()
             .expect("the server starts");
