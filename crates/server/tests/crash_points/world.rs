@@ -193,6 +193,10 @@ impl<'w> World<'w> {
         let committed = machine.journal.commit(&mut machine.effects, 7, false);
         committed.map_err(|error| Stopped(error.to_string()))?;
         self.acknowledged = self.states.len() - 1;
+        if self.config.log && self.config.sync_mode == SyncMode::Always {
+            // Whatever the journal says: no reply leaves before it is durable.
+            self.durable = self.acknowledged;
+        }
         self.note_durable();
         Ok(())
     }
