@@ -27,13 +27,13 @@ fn lived(world: &mut World<'_>) -> Step {
     world.write(&["SET c binary", "PEXPIREAT c 4000000000000"])
 }
 
-fn killed(world: &mut World<'_>) -> Step {
+pub(crate) fn killed(world: &mut World<'_>) -> Step {
     lived(world)?;
     world.lose_power();
     Ok(())
 }
 
-fn stopped(world: &mut World<'_>) -> Step {
+pub(crate) fn stopped(world: &mut World<'_>) -> Step {
     lived(world)?;
     world.stop()
 }

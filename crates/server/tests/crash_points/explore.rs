@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use holdfast_server::storage::memory::{MemoryDisk, UnsyncedBytes, UnsyncedNames};
 
-use crate::world::{Step, Wires, World};
+use crate::world::{Log, Step, Wires, World};
 
 /// One protocol: where it starts from, and what is done while power may fail.
 pub(crate) struct Scenario {
@@ -27,11 +27,13 @@ pub(crate) struct Effort {
 }
 
 impl Effort {
-    pub(crate) fn from_environment() -> Self {
+    /// Recovery differs little between the forms of the log, so one is looked at more closely.
+    pub(crate) fn from_environment(log: Log) -> Self {
+        let share = if log == Log::WithLines { 61 } else { 241 };
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
         Self {
             depth: number("HOLDFAST_CRASH_DEPTH").map_or(1, |depth| u32::try_from(depth).unwrap()),
-            share: number("HOLDFAST_CRASH_SHARE").unwrap_or(61).max(1),
+            share: number("HOLDFAST_CRASH_SHARE").unwrap_or(share).max(1),
         }
     }
 }
@@ -47,6 +49,8 @@ pub(crate) struct Count {
     pub(crate) distinct: u64,
     /// Those of them that came from a power cut during recovery.
     pub(crate) nested: u64,
+    /// Those that the server refused, as it says that it does, and took after the damage was cut off.
+    pub(crate) refused: u64,
 }
 
 impl std::ops::AddAssign for Count {
@@ -55,6 +59,7 @@ impl std::ops::AddAssign for Count {
         self.states += other.states;
         self.distinct += other.distinct;
         self.nested += other.nested;
+        self.refused += other.refused;
     }
 }
 
@@ -68,9 +73,10 @@ struct Explorer<'s> {
 const FAILURES_SHOWN: usize = 3;
 
 /// Explores one protocol to its end; the error names every state from which the server did not come back well.
-pub(crate) fn explore(scenario: &Scenario, effort: Effort) -> Result<Count, String> {
+pub(crate) fn explore(scenario: &Scenario, log: Log, effort: Effort) -> Result<Count, String> {
     let wires = Wires::new();
     let mut origin = World::new(&wires, MemoryDisk::new(), crate::world::config(scenario.strategy));
+    origin.set_log(log);
     (scenario.before)(&mut origin);
     assert!(origin.machine.is_none(), "{}: it starts from a disk", scenario.name);
     let copy = || origin.on(origin.disk.after_crash(UnsyncedBytes::Kept, UnsyncedNames::Kept));
@@ -129,12 +135,28 @@ impl Explorer<'_> {
         for names in fates_of_names(disk.unsynced_names()) {
             for bytes in UnsyncedBytes::ALL {
                 self.count.states += 1;
-                let after = disk.after_crash(bytes, names);
+                let mut after = disk.after_crash(bytes, names);
                 if !seen.insert(fingerprint(&after)) {
                     continue;
                 }
                 self.count.distinct += 1;
                 let place = format!("{place}, bytes {bytes:?}, names {names:?}");
+                let has_zeros = matches!(bytes, UnsyncedBytes::Zeroed | UnsyncedBytes::Holed);
+                let mut is_refused = false;
+                if world.has_commands_alone() && has_zeros {
+                    match cut_zeros_off(world, &after) {
+                        Ok(Some(cut)) => {
+                            after = cut;
+                            is_refused = true;
+                        }
+                        Ok(None) => {}
+                        Err(error) => {
+                            self.fail(&error, &place, disk);
+                            return;
+                        }
+                    }
+                }
+                self.count.refused += u64::from(is_refused);
                 let mut survivor = world.on(copy_of(&after));
                 if let Err(error) = come_back(&mut survivor, &place) {
                     self.fail(&error, &place, disk);
@@ -180,6 +202,32 @@ impl Explorer<'_> {
 
 fn copy_of(disk: &MemoryDisk) -> MemoryDisk {
     disk.after_crash(UnsyncedBytes::Kept, UnsyncedNames::Kept)
+}
+
+/// A log of commands alone that ends in zeros: no reader can tell them from damage, so the server refuses them where
+/// they begin and changes nothing. Returns the disk with the segment cut there by a person; none when the server does not
+/// refuse.
+fn cut_zeros_off(world: &World<'_>, disk: &MemoryDisk) -> Result<Option<MemoryDisk>, String> {
+    let mut refusing = world.on(copy_of(disk));
+    let Err(error) = refusing.boot() else { return Ok(None) };
+    let unexpected = || format!("the server does not start: {}", error.0);
+    if refusing.disk.files() != disk.files() {
+        return Err(format!("it refused, and changed the disk: {}", error.0));
+    }
+    let (_, rest) = error.0.split_once("bad file format at byte ").ok_or_else(unexpected)?;
+    let position: usize = rest.split(':').next().and_then(|text| text.parse().ok()).ok_or_else(unexpected)?;
+    let files = disk.files();
+    let is_named = |path: &std::path::Path| error.0.contains(&*path.to_string_lossy());
+    let (path, contents) = files
+        .iter()
+        .find(|(path, _)| path.to_string_lossy().ends_with(".incr.aof") && is_named(path))
+        .ok_or_else(unexpected)?;
+    if contents.get(position) != Some(&0) {
+        return Err(unexpected());
+    }
+    let cut = copy_of(disk);
+    cut.put(path, &contents[..position]);
+    Ok(Some(cut))
 }
 
 /// Starts, compares, loses power again, compares, writes, stops, starts, compares.

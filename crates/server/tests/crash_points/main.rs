@@ -7,8 +7,9 @@
 //! lost, nothing deleted is back, and no transaction is half there. What a start has shown must then survive the next
 //! power cut, and the server must go on from there through another clean stop and start.
 //!
-//! Every call of a protocol is cut short. Recovery is cut short on one of `HOLDFAST_CRASH_SHARE` disks (default 61; 1 for
-//! all of them, about 1.5 million states), `HOLDFAST_CRASH_DEPTH` times in a row (default 1, that is two power cuts).
+//! Every call of a protocol is cut short. Recovery is cut short on one of `HOLDFAST_CRASH_SHARE` disks (default 61, and 241
+//! with a log of commands alone; 1 for all of them), `HOLDFAST_CRASH_DEPTH` times in a row (default 1, that is two power
+//! cuts).
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
@@ -20,6 +21,7 @@ macro_rules! say {
     }};
 }
 
+mod commands_alone;
 mod corruption;
 mod explore;
 mod faults;

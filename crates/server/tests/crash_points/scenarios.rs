@@ -8,7 +8,7 @@ use holdfast_server::storage::Storage as _;
 use holdfast_server::storage::memory::MemoryDisk;
 
 use crate::explore::{Count, Effort, Scenario, explore};
-use crate::world::{DIR, Step, World};
+use crate::world::{DIR, Log, Step, World};
 
 /// An absolute expiry far in the future.
 const LATER: &str = "PEXPIREAT b 4000000000000";
@@ -18,7 +18,7 @@ fn nothing(world: &mut World<'_>) {
     world.disk.put(&Path::new(DIR).join("holdfast.lock"), b"");
 }
 
-fn some_data(world: &mut World<'_>) {
+pub(crate) fn some_data(world: &mut World<'_>) {
     nothing(world);
     let fill = |world: &mut World<'_>| -> Step {
         world.boot()?;
@@ -37,27 +37,8 @@ fn some_writes(world: &mut World<'_>) -> Step {
     world.write(&["DEL a"])
 }
 
-fn run(scenarios: &[Scenario]) {
-    let effort = Effort::from_environment();
-    let mut total = Count::default();
-    let mut failures = Vec::new();
-    for scenario in scenarios {
-        let started = std::time::Instant::now();
-        match explore(scenario, effort) {
-            Ok(count) => {
-                say!("{:<40} {count:?} in {:?}", scenario.name, started.elapsed());
-                total += count;
-            }
-            Err(error) => failures.push(error),
-        }
-    }
-    say!("{:<40} {total:?}", "in all");
-    assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
-}
-
-#[test]
-fn appending_to_the_log() {
-    run(&[
+pub(crate) fn appends() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "append",
             strategy: "always",
@@ -91,12 +72,11 @@ fn appending_to_the_log() {
                 world.boot()
             },
         },
-    ]);
+    ]
 }
 
-#[test]
-fn the_first_start() {
-    run(&[
+pub(crate) fn first_starts() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "first start",
             strategy: "always",
@@ -132,12 +112,11 @@ fn the_first_start() {
                 world.write(&["SET a 1"])
             },
         },
-    ]);
+    ]
 }
 
-#[test]
-fn rotating_the_log() {
-    run(&[
+pub(crate) fn rotations() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "rotation with writes between",
             strategy: "always",
@@ -178,12 +157,11 @@ fn rotating_the_log() {
                 Ok(())
             },
         },
-    ]);
+    ]
 }
 
-#[test]
-fn saving_the_snapshot() {
-    run(&[
+pub(crate) fn snapshots() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "snapshot beside the log",
             strategy: "always",
@@ -220,12 +198,11 @@ fn saving_the_snapshot() {
                 world.boot()
             },
         },
-    ]);
+    ]
 }
 
-#[test]
-fn changing_the_strategy() {
-    run(&[
+pub(crate) fn changes_of_strategy() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "from a log to snapshots",
             strategy: "always",
@@ -276,7 +253,7 @@ fn changing_the_strategy() {
                 world.restart_as("always")
             },
         },
-    ]);
+    ]
 }
 
 /// Cuts the newest segment in the middle of its last record.
@@ -304,13 +281,12 @@ fn torn_data(world: &mut World<'_>) {
     world.durable = world.acknowledged;
 }
 
-#[test]
-fn repairing_a_torn_tail() {
+pub(crate) fn torn_tails() -> Vec<Scenario> {
     let repair = |world: &mut World<'_>| -> Step {
         world.boot()?;
         world.write(&["SET a 3"])
     };
-    run(&[
+    vec![
         Scenario { name: "torn tail cut off", strategy: "always", before: torn_data, during: repair },
         Scenario {
             name: "torn tail kept aside, then cut off",
@@ -322,7 +298,7 @@ fn repairing_a_torn_tail() {
             },
             during: repair,
         },
-    ]);
+    ]
 }
 
 fn keep_torn_tails(world: &mut World<'_>) -> bool {
@@ -337,9 +313,8 @@ fn keep_torn_tails(world: &mut World<'_>) -> bool {
     world.config.persist.points.before(Event::SysCrash).is_some()
 }
 
-#[test]
-fn taking_over_a_directory() {
-    run(&[
+pub(crate) fn takeovers() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "a restored snapshot becomes a log",
             strategy: "never",
@@ -390,7 +365,7 @@ fn taking_over_a_directory() {
                 world.write(&["SET a 3"])
             },
         },
-    ]);
+    ]
 }
 
 /// The volume of a Store, cut under load a little after its barrier, and the record of a new Store made from it.
@@ -428,4 +403,59 @@ fn clone_of_some_data(world: &mut World<'_>) {
         origin: Origin::Clone { source_store_id: source.store_id, source_epoch: 1, source_offset: offset },
         restore: None,
     });
+}
+
+/// Explores the scenarios, and fails with every state from which the server did not come back well.
+pub(crate) fn run(scenarios: &[Scenario], log: Log) -> Count {
+    let effort = Effort::from_environment(log);
+    let mut total = Count::default();
+    let mut failures = Vec::new();
+    for scenario in scenarios {
+        let started = std::time::Instant::now();
+        match explore(scenario, log, effort) {
+            Ok(count) => {
+                say!("{:<40} {count:?} in {:?}", scenario.name, started.elapsed());
+                total += count;
+            }
+            Err(error) => failures.push(error),
+        }
+    }
+    say!("{:<40} {total:?}", "in all");
+    assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
+    total
+}
+
+#[test]
+fn appending_to_the_log() {
+    run(&appends(), Log::WithLines);
+}
+
+#[test]
+fn the_first_start() {
+    run(&first_starts(), Log::WithLines);
+}
+
+#[test]
+fn rotating_the_log() {
+    run(&rotations(), Log::WithLines);
+}
+
+#[test]
+fn saving_the_snapshot() {
+    run(&snapshots(), Log::WithLines);
+}
+
+#[test]
+fn changing_the_strategy() {
+    run(&changes_of_strategy(), Log::WithLines);
+}
+
+#[test]
+fn repairing_a_torn_tail() {
+    run(&torn_tails(), Log::WithLines);
+}
+
+#[test]
+fn taking_over_a_directory() {
+    run(&takeovers(), Log::WithLines);
 }

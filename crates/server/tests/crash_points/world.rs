@@ -72,12 +72,22 @@ pub(crate) struct World<'w> {
     pub(crate) disk: MemoryDisk,
     pub(crate) config: Config,
     pub(crate) machine: Option<Machine>,
-    /// The dataset after each batch, and the stream offset behind it where it is known.
+    /// The dataset after each batch, and the stream offset behind it where it is known; in a log of commands alone,
+    /// after each command that a reader may stop behind.
     pub(crate) states: Vec<(Dataset, u64)>,
     /// Index of the newest state whose batch was acknowledged: a killed process must not lose it.
     pub(crate) acknowledged: usize,
     /// Index of the newest state that a power cut must not take.
     pub(crate) durable: usize,
+}
+
+/// The form of the log (`aof-annotations`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Log {
+    /// With our lines: a turn is in the log whole or not at all.
+    WithLines,
+    /// Commands as Redis writes them, of which any number may be left of the last turn.
+    CommandsAlone,
 }
 
 /// A configuration on [`DIR`] that does nothing by itself.
@@ -160,16 +170,26 @@ impl<'w> World<'w> {
         Ok(())
     }
 
+    pub(crate) fn has_commands_alone(&self) -> bool {
+        self.config.log && !self.config.aof_annotations
+    }
+
+    pub(crate) fn set_log(&mut self, log: Log) {
+        self.config.aof_annotations = log == Log::WithLines;
+    }
+
     pub(crate) fn machine(&mut self) -> &mut Machine {
         self.machine.as_mut().expect("the server runs")
     }
 
     /// One turn: executes the commands and commits them. On `Ok` their replies have left.
     pub(crate) fn write(&mut self, commands: &[&str]) -> Step {
+        let has_commands_alone = self.has_commands_alone();
         let machine = self.machine.as_mut().expect("the server runs");
         let mut session = Session::new(1, true);
         let mut reply = Vec::new();
         for words in commands {
+            let before = has_commands_alone.then(|| (dataset(&machine.engine), machine.effects.len()));
             let mut bytes = format!("*{}\r\n", words.split(' ').count()).into_bytes();
             for word in words.split(' ') {
                 bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
@@ -185,11 +205,23 @@ impl<'w> World<'w> {
             };
             let reply = ReplyWriter::new(&mut reply, session.version());
             execute(&mut context, &mut session, &step.request.unwrap(), reply);
+            if let Some((dataset_before, len_before)) = before {
+                let offset = machine.journal.offset();
+                let effects = &machine.effects.bytes()[len_before..];
+                if let Some(len) = leading_select_len(effects) {
+                    self.states.push((dataset_before, offset + (len_before + len) as u64));
+                }
+                if !effects.is_empty() {
+                    self.states.push((dataset(&machine.engine), offset + machine.effects.len() as u64));
+                }
+            }
         }
         let text = String::from_utf8_lossy(&reply);
         assert!(!text.lines().any(|line| line.starts_with('-')), "{commands:?}: {text}");
-        let offset = machine.journal.offset() + machine.effects.len() as u64;
-        self.states.push((dataset(&machine.engine), offset));
+        if !has_commands_alone {
+            let offset = machine.journal.offset() + machine.effects.len() as u64;
+            self.states.push((dataset(&machine.engine), offset));
+        }
         let committed = machine.journal.commit(&mut machine.effects, 7, false);
         committed.map_err(|error| Stopped(error.to_string()))?;
         self.acknowledged = self.states.len() - 1;
@@ -302,6 +334,31 @@ impl<'w> World<'w> {
     pub(crate) fn mount_record(&mut self, record: &StoreRecord) {
         self.disk.put(Path::new(RECORD), &serde_json::to_vec(record).unwrap());
         self.config.store_record_file = Some(PathBuf::from(RECORD));
+    }
+}
+
+/// Length of a SELECT that `effects`, one command or one transaction, begin with.
+fn leading_select_len(effects: &[u8]) -> Option<usize> {
+    if effects.is_empty() {
+        return None;
+    }
+    let mut decoder = Decoder::new();
+    let mut len = |from: usize| {
+        let step = decoder.decode(&effects[from..], &DecodeLimits::LOG).expect("effects are well-formed");
+        (step.consumed, step.request.expect("effects are whole").arg(0).to_vec())
+    };
+    let (select_len, name) = len(0);
+    match &name[..] {
+        b"SELECT" => {
+            let (rest_len, _) = len(select_len);
+            assert_eq!(select_len + rest_len, effects.len(), "one command in the selected database");
+            Some(select_len)
+        }
+        b"MULTI" => None,
+        _ => {
+            assert_eq!(select_len, effects.len(), "one command");
+            None
+        }
     }
 }
 
