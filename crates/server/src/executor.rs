@@ -381,7 +381,9 @@ fn open_poll(listeners: Vec<StdListener>) -> Result<Opened, ExecutorError> {
 /// control group of either version, rounded down (see [`std::thread::available_parallelism`]).
 fn io_threads(wanted: u32) -> usize {
     match wanted {
-        0 => std::thread::available_parallelism().map_or(1, |processors| processors.get().min(IO_THREADS_MAX)),
+        0 => {
+            std::thread::available_parallelism().map_or(1, |processors| processors.get().min(IO_THREADS_MAX))
+        }
         wanted => wanted as usize,
     }
 }

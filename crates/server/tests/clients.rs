@@ -538,7 +538,9 @@ fn io_threads_send_every_reply_whole_and_in_order() {
     let mut admin = server.client();
     let values: Vec<String> = [10, 3000, 40_000, 700_000]
         .iter()
-        .map(|len| (0..*len).map(|at| char::from(b'a' + u8::try_from((at * 7 + len) % 26).unwrap())).collect())
+        .map(|len| {
+            (0..*len).map(|at| char::from(b'a' + u8::try_from((at * 7 + len) % 26).unwrap())).collect()
+        })
         .collect();
     for (number, value) in values.iter().enumerate() {
         assert_eq!(admin.try_command(&["SET", &number.to_string(), value]).unwrap(), Reply::ok());

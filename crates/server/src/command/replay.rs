@@ -5,7 +5,7 @@ use super::{Context, Outcome, Session, Settings, execute, table};
 use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
 use crate::limits::STRING_LEN_MAX;
-use crate::protocol::{Request, ReplyWriter};
+use crate::protocol::{ReplyWriter, Request};
 
 /// A command of a log could not be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

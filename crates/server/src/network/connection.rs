@@ -74,7 +74,15 @@ impl Connection {
     pub(crate) fn new(stream: TcpStream) -> Self {
         let (peer, local) = (stream.peer_addr().ok(), stream.local_addr().ok());
         let stream = Arc::new(stream);
-        Self { stream, input: Vec::new(), output: Output::default(), away: None, end_announced: false, peer, local }
+        Self {
+            stream,
+            input: Vec::new(),
+            output: Output::default(),
+            away: None,
+            end_announced: false,
+            peer,
+            local,
+        }
     }
 
     /// The socket.

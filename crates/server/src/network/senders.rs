@@ -330,6 +330,10 @@ mod tests {
         assert_eq!(rested, [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]);
         senders.judge(25, 12);
         senders.judge(25, 25);
-        assert_eq!((0..).take_while(|_| senders.share_of(50) == 0).count(), 1, "one that came in time begins anew");
+        assert_eq!(
+            (0..).take_while(|_| senders.share_of(50) == 0).count(),
+            1,
+            "one that came in time begins anew"
+        );
     }
 }
