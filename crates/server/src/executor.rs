@@ -13,8 +13,9 @@
 //! publish   messages, events, monitored commands    host     the process as commands see it
 //! ```
 //!
-//! Invariant: between two commits no byte leaves. A commit that fails ends the executor: its clients are cut off unanswered,
-//! because memory is ahead of what the disk holds. A panic ends it in the same way: what was half done is not written.
+//! Invariant: no byte leaves before its turn is committed (I/O threads may send it while the next turn runs). A commit that
+//! fails ends the executor: its clients are cut off unanswered, because memory is ahead of what the disk holds. A panic ends it
+//! in the same way: what was half done is not written.
 
 pub mod admin;
 mod admit;

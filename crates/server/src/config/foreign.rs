@@ -41,7 +41,7 @@ const SCRIPTS: &str = "has no effect, there are no scripts or modules";
 const EVICTION: &str = "has no effect, nothing is evicted in this version";
 const CLIENT: &str = "has no effect, the limits of clients are fixed in this version";
 const PROCESS: &str = "has no effect, the process is left as the system starts it";
-const THREADS: &str = "has no effect, the number of threads follows the processor limit";
+const THREADS: &str = "has no effect, threads run on the processors that the process has";
 const USERS: &str =
     "is refused, because there is only the default user in this version: use requirepass or requirepass-file";
 const IGNORED: &str = "has no effect, Redis 7 ignores it as well";

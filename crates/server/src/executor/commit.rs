@@ -151,11 +151,18 @@ impl Executor {
             if matches!(result, Ok(SendOutcome::Done)) {
                 core.outbox.keep(&mut output);
             }
-            // There is more to send: written since, or what the socket has room for by now.
-            if !client.connection.output.is_empty() && (has_room || matches!(result, Ok(SendOutcome::Done))) {
+            let is_wanted = match result {
+                Ok(SendOutcome::Done) => true,
+                Ok(SendOutcome::Blocked) => has_room,
+                Ok(SendOutcome::More) | Err(_) => false,
+            };
+            if is_wanted && !client.connection.output.is_empty() {
+                // Written since, or left over: whether the client reads is judged when that was tried.
+                client.last_active = core.clock.now;
                 core.outbox.mark(slot, client);
+            } else {
+                self.after_send(slot, sent, result);
             }
-            self.after_send(slot, sent, result);
         }
     }
 
@@ -189,15 +196,11 @@ impl Executor {
             report_deaf(client);
         }
         let has_ended = match result {
-            Ok(SendOutcome::Done) if client.connection.output.is_empty() => {
+            Ok(SendOutcome::Done) => {
                 core.outbox.take_back(client);
                 client.closing
             }
-            Ok(SendOutcome::Done | SendOutcome::Blocked) => false,
-            Ok(SendOutcome::More) => {
-                core.outbox.mark(slot, client);
-                false
-            }
+            Ok(SendOutcome::Blocked | SendOutcome::More) => false,
             Err(_) => true,
         };
         if has_ended
@@ -206,6 +209,9 @@ impl Executor {
         {
             self.drop_client(slot);
             return;
+        }
+        if matches!(result, Ok(SendOutcome::More)) {
+            core.outbox.mark(slot, client);
         }
         if client.stalled && client.connection.unsent_len() <= replies_len_max(&client.session) / 2 {
             client.stalled = false;

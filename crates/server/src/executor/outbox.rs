@@ -19,10 +19,10 @@ const REPLIES_LEN_MAX: usize = 256 << 10;
 /// The same before authentication: a stranger cannot make the server hold much. One who does not read is closed, as in
 /// Redis: whoever only writes would wait for us for ever.
 const REPLIES_LEN_MAX_UNAUTHENTICATED: usize = 16 << 10;
-/// Longest reply buffer that is kept for the next client, in bytes.
-const SPARE_LEN_MAX: usize = 16 << 10;
-/// Reply buffers that are kept: as many clients are answered in one turn without an allocation.
-const SPARES_MAX: usize = 256;
+/// Longest reply buffer that is kept for the next client, in bytes: the replies to a pipeline of 64 with 1 KiB each.
+const SPARE_LEN_MAX: usize = 128 << 10;
+/// Bytes of all reply buffers that are kept: so much is answered in one turn without an allocation.
+const SPARES_LEN_MAX: usize = 4 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Outbox {
     marked: Vec<usize>,
     /// Empty reply buffers. The one that was used last is taken first: it is in the cache.
     spares: Vec<Vec<u8>>,
+    /// Capacity of all of `spares`, in bytes.
+    spares_len: usize,
 }
 
 impl Outbox {
@@ -64,6 +66,7 @@ impl Outbox {
         if client.connection.output.has_no_buffer()
             && let Some(buffer) = self.spares.pop()
         {
+            self.spares_len -= buffer.capacity();
             client.connection.output.lend(buffer);
         }
     }
@@ -76,7 +79,9 @@ impl Outbox {
     /// Takes the room of an output that has nothing to send.
     pub(super) fn keep(&mut self, output: &mut Output) {
         let buffer = output.take_buffer();
-        if (1..=SPARE_LEN_MAX).contains(&buffer.capacity()) && self.spares.len() < SPARES_MAX {
+        let len = buffer.capacity();
+        if (1..=SPARE_LEN_MAX).contains(&len) && self.spares_len + len <= SPARES_LEN_MAX {
+            self.spares_len += len;
             self.spares.push(buffer);
         }
     }
@@ -119,8 +124,12 @@ pub(super) fn report_deaf(client: &Client) {
     );
 }
 
-/// Whether a client has to be closed because it does not read what it is sent; says so in the log.
+/// Whether a client has to be closed because it does not read what it is sent; says so in the log. Output that is about to be
+/// sent, or is being sent, says nothing of its reader.
 pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Instant) -> bool {
+    if client.marked || client.connection.is_away() {
+        return false;
+    }
     let unsent = client.connection.unsent_len() as u64;
     if unsent == 0 {
         client.soft_limit_since = None;

@@ -38,7 +38,8 @@ impl Executor {
                 return Err(ExecutorError::Poll(error));
             }
             self.senders.wake_up();
-            self.core.clock = TurnClock::read();
+            let before = std::mem::replace(&mut self.core.clock, TurnClock::read());
+            self.senders.note_turn(self.core.clock.now - self.turn_ended, self.turn_ended - before.now);
             self.take_deliveries();
             self.take_poll_events(&events);
             if let Some(ended) = self.turn()? {

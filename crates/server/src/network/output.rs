@@ -181,11 +181,19 @@ impl Output {
                     self.drop_sent(len);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Who does not read holds no large buffer for little output.
+                    self.shrink();
                     return (total, Ok(SendOutcome::Blocked));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return (total, Err(error)),
             }
+        }
+    }
+
+    fn shrink(&mut self) {
+        if self.tail.capacity() / 4 > self.tail.len().max(SHARED_LEN_MIN) {
+            self.tail.shrink_to(self.tail.len() * 2);
         }
     }
 
@@ -214,9 +222,7 @@ impl Output {
         if self.sealed.is_empty() && self.sent < self.tail.len() && self.sent >= self.tail.len() - self.sent {
             self.tail.drain(..self.sent);
             self.sent = 0;
-            if self.tail.capacity() / 4 > self.tail.len().max(SHARED_LEN_MIN) {
-                self.tail.shrink_to(self.tail.len() * 2);
-            }
+            self.shrink();
         }
     }
 }
@@ -293,6 +299,19 @@ mod tests {
             assert!(output.memory_bytes() < 256 << 10, "{}", output.memory_bytes());
         }
         assert_eq!(output.unsent_len(), 10_000);
+    }
+
+    #[test]
+    fn little_output_holds_no_large_buffer() {
+        let mut output = Output::default();
+        output.lend(Vec::with_capacity(1 << 20));
+        output.tail.extend_from_slice(&text(100, 0));
+        let mut socket = Socket { taken: Vec::new(), room: 0, step: usize::MAX };
+        assert!(matches!(output.send(&mut socket, usize::MAX), (0, Ok(SendOutcome::Blocked))));
+        assert!(output.memory_bytes() < 1000, "{}", output.memory_bytes());
+        socket.room = usize::MAX;
+        assert_eq!(output.send(&mut socket, usize::MAX).0, 100);
+        assert!(socket.taken == text(100, 0));
     }
 
     #[test]

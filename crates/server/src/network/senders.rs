@@ -14,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use mio::net::TcpStream;
@@ -27,6 +28,12 @@ const PARCELS_MAX: usize = 1024;
 const OUTPUTS_MIN: usize = 8;
 /// Most turns in which the threads rest.
 const REST_MAX: u32 = 256;
+/// Steps between no help and as much as the threads can give.
+const HELP_MAX: usize = 64;
+/// An executor that sleeps for a larger share of its time than this needs no help: one part in so many.
+const IDLE_PARTS: u64 = 10;
+/// Over so many turns the share of sleep is averaged.
+const IDLE_TURNS: u64 = 32;
 
 /// Output that is to be sent, and to whom it belongs.
 #[derive(Debug)]
@@ -70,6 +77,11 @@ pub(crate) struct Senders {
     rest: u32,
     /// Turns that they rest when they come too late again.
     next_rest: u32,
+    /// How much help the executor needs, up to [`HELP_MAX`].
+    help: usize,
+    /// Nanoseconds that the executor slept in recent turns, and that they took together; older ones count for less.
+    slept_ns: u64,
+    elapsed_ns: u64,
 }
 
 impl Senders {
@@ -95,7 +107,7 @@ impl Senders {
                 }
             }
         }
-        Senders { shared, threads, under_way: 0, rest: 0, next_rest: 1 }
+        Senders { shared, threads, under_way: 0, rest: 0, next_rest: 1, help: 0, slept_ns: 0, elapsed_ns: 0 }
     }
 
     /// How many threads there are.
@@ -113,7 +125,22 @@ impl Senders {
             self.rest -= 1;
             return 0;
         }
-        (outputs * helpers / (helpers + 1)).min(PARCELS_MAX - self.under_way)
+        let share = outputs * helpers * self.help / ((helpers + 1) * HELP_MAX);
+        if share < OUTPUTS_MIN { 0 } else { share.min(PARCELS_MAX - self.under_way) }
+    }
+
+    /// Learns how long the executor slept before a turn, and how long the turn before it took. An executor that has time to
+    /// sleep waits for its clients: to send faster would cost them processor time and bring nothing.
+    pub(crate) fn note_turn(&mut self, slept: Duration, took: Duration) {
+        let slept = u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX >> 8);
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX >> 8);
+        self.slept_ns = self.slept_ns - self.slept_ns / IDLE_TURNS + slept;
+        self.elapsed_ns = self.elapsed_ns - self.elapsed_ns / IDLE_TURNS + slept + took;
+        if self.slept_ns > self.elapsed_ns / IDLE_PARTS {
+            self.help = self.help.saturating_sub(1);
+        } else {
+            self.help = (self.help + 1).min(HELP_MAX);
+        }
     }
 
     /// Learns how many of the parcels of a turn had to be taken back. When threads come late, there is no processor for them:
@@ -221,7 +248,6 @@ mod tests {
     use std::io::Read as _;
     use std::net::{TcpListener, TcpStream as StdStream};
     use std::sync::mpsc::channel;
-    use std::time::Duration;
 
     use super::*;
     use crate::protocol::RespVersion;
@@ -317,9 +343,31 @@ mod tests {
         assert_eq!(received.len(), 10, "what was handed over is sent before the threads end");
     }
 
+    fn busy(senders: &mut Senders) {
+        for _ in 0..2 * HELP_MAX {
+            senders.note_turn(Duration::from_micros(2), Duration::from_micros(200));
+        }
+    }
+
+    #[test]
+    fn an_executor_that_has_time_to_sleep_gets_no_help() {
+        let mut senders = Senders::start(3, || ());
+        assert_eq!(senders.share_of(1000), 0, "nothing is known yet");
+        busy(&mut senders);
+        assert_eq!(senders.share_of(1000), 750);
+        assert_eq!(senders.share_of(16), 8);
+        for _ in 0..2 * HELP_MAX {
+            senders.note_turn(Duration::from_micros(50), Duration::from_micros(200));
+        }
+        assert_eq!(senders.share_of(1000), 0);
+        senders.note_turn(Duration::MAX, Duration::MAX);
+        busy(&mut senders);
+    }
+
     #[test]
     fn threads_that_come_late_rest() {
         let mut senders = Senders::start(1, || ());
+        busy(&mut senders);
         assert_eq!(senders.share_of(2 * OUTPUTS_MIN - 1), 0, "too few to wake a thread for");
         assert_eq!(senders.share_of(50), 25);
         let mut rested = Vec::new();
