@@ -25,8 +25,10 @@
 )]
 
 mod bucket;
+mod directory;
 mod scan;
 mod segment;
+mod segments;
 mod snapshot;
 
 use std::collections::BTreeSet;
@@ -39,7 +41,9 @@ use siphasher::sip::SipHasher13;
 use super::chunk::Chunk;
 use super::object::{Entry, EntryView};
 use bucket::{Bucket, prefetch, tag_of};
+use directory::{Directory, Route};
 use segment::{Place, Segment, home_of, index_time};
+use segments::Segments;
 use snapshot::Saving;
 
 /// Entries that two halves may hold together to be merged: far enough from the limit not to swing.
@@ -76,14 +80,6 @@ pub(crate) struct Position {
     place: Place,
 }
 
-/// Where the buckets of a segment are, beside the segment that owns them.
-#[derive(Debug, Clone, Copy)]
-struct Route {
-    first: NonNull<Bucket>,
-    count: u32,
-    segment: u32,
-}
-
 /// How long rebuilding segments took, in the processor's time of the thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Growth {
@@ -98,16 +94,9 @@ pub struct Growth {
 #[derive(Debug)]
 pub(crate) struct Table {
     hasher: KeyHasher,
-    /// By the top `depth` bits of the hash.
-    ///
     /// Invariant: a route names the buckets of the segment with its number.
-    directory: Vec<Route>,
-    depth: u32,
-    /// Segments by number; numbers of merged segments are used again.
-    segments: Vec<Option<Segment>>,
-    free: Vec<u32>,
-    /// Number of segments at each depth, to know when the directory can shrink.
-    at_depth: [u32; DEPTH_MAX as usize + 1],
+    directory: Directory,
+    segments: Segments,
     len: usize,
     /// Bytes of entries and segments.
     bytes: usize,
@@ -139,11 +128,8 @@ impl Table {
     pub(crate) fn new(hasher: KeyHasher, epoch: u32) -> Table {
         Table {
             hasher,
-            directory: Vec::new(),
-            depth: 0,
-            segments: Vec::new(),
-            free: Vec::new(),
-            at_depth: [0; DEPTH_MAX as usize + 1],
+            directory: Directory::default(),
+            segments: Segments::default(),
             len: 0,
             bytes: 0,
             due: BTreeSet::new(),
@@ -177,7 +163,7 @@ impl Table {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes
             + self.pending.held_bytes()
-            + self.directory.capacity() * size_of::<Route>()
+            + self.directory.memory_bytes()
             + self.due.len() * 2 * size_of::<(u64, u32)>()
     }
 
@@ -185,14 +171,9 @@ impl Table {
         self.growth
     }
 
-    fn directory_index(hash: u64, depth: u32) -> usize {
-        // A shift by 64 is not defined, hence the detour.
-        usize::try_from((hash >> 1) >> (63 - depth)).expect("at most 30 bits are left")
-    }
-
     #[inline]
     fn route(&self, hash: u64) -> Option<&Route> {
-        self.directory.get(Table::directory_index(hash, self.depth))
+        self.directory.route(hash)
     }
 
     /// Asks the processor for the bucket of a key.
@@ -416,7 +397,7 @@ impl Table {
         let count = self.segments.len();
         let (number, segment) = (0..count)
             .map(|step| (start + step) % count)
-            .filter_map(|number| Some((number, self.segments[number].as_ref()?)))
+            .filter_map(|number| Some((number, self.segments.get(number)?)))
             .find(|(_, segment)| segment.len > 0)?;
         let buckets = segment.buckets.all();
         let first = home_of(random, buckets.len());
@@ -436,7 +417,7 @@ impl Table {
 
     /// All entries, in no particular order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = EntryView<'_>> {
-        self.segments.iter().flatten().flat_map(|segment| segment.entries().map(|(_, entry)| entry))
+        self.segments.iter().flat_map(|segment| segment.entries().map(|(_, entry)| entry))
     }
 
     /// Moves up to `budget` entries to where the allocator would rather have them; true when all have been tried.
@@ -447,7 +428,7 @@ impl Table {
                 self.relocated = 0;
                 return true;
             }
-            if let Some(segment) = &mut self.segments[self.relocated] {
+            if let Some(segment) = self.segments.get_mut(self.relocated) {
                 left = left.saturating_sub(segment.len.max(1));
                 for bucket in segment.buckets.all_mut() {
                     for slot in bucket.occupied() {
@@ -455,9 +436,8 @@ impl Table {
                     }
                 }
             }
-            let number = index(self.relocated);
-            if self.segments[self.relocated].is_some() {
-                self.shrink(number);
+            if self.segments.get(self.relocated).is_some() {
+                self.shrink(index(self.relocated));
             }
             self.relocated += 1;
         }
@@ -465,11 +445,11 @@ impl Table {
     }
 
     fn segment(&self, number: u32) -> &Segment {
-        self.segments[number as usize].as_ref().expect("routes and positions name segments")
+        self.segments.get(number as usize).expect("routes and positions name segments")
     }
 
     fn segment_mut(&mut self, number: u32) -> &mut Segment {
-        self.segments[number as usize].as_mut().expect("routes and positions name segments")
+        self.segments.get_mut(number as usize).expect("routes and positions name segments")
     }
 
     /// The segment of a hash, with room for one entry more.
@@ -477,10 +457,9 @@ impl Table {
         if self.directory.is_empty() {
             let segment = Segment::new(0, 0, 1, self.epoch);
             self.bytes += segment.memory_bytes();
-            self.segments.push(Some(segment));
-            self.at_depth[0] = 1;
-            self.directory = self.routes_of(0, 1);
-            self.depth = 0;
+            let number = self.segments.reserve();
+            self.segments.put(number, segment);
+            self.directory = Directory::of(self.route_to(number));
         }
         loop {
             let number = self.route(hash).expect("the directory is not empty").segment;
@@ -495,29 +474,21 @@ impl Table {
         }
     }
 
-    /// Routes to a segment.
-    fn routes_of(&self, number: u32, len: usize) -> Vec<Route> {
+    fn route_to(&self, number: u32) -> Route {
         let buckets = &self.segment(number).buckets;
-        vec![Route { first: buckets.first(), count: index(buckets.count()), segment: number }; len]
+        Route { first: buckets.first(), count: index(buckets.count()), segment: number }
     }
 
     /// Points the directory at the buckets of a segment.
     fn reroute(&mut self, number: u32) {
-        let range = self.directory_range(number);
-        let routes = self.routes_of(number, 1);
-        self.directory[range].fill(routes[0]);
+        let (segment, route) = (self.segment(number), self.route_to(number));
+        let (start, depth) = (segment.start, segment.depth);
+        self.directory.set(start, depth, route);
         self.version = next_version();
     }
 
-    /// The routes to a segment.
-    fn directory_range(&self, number: u32) -> std::ops::Range<usize> {
-        let segment = self.segment(number);
-        let start = Table::directory_index(segment.start, self.depth);
-        start..start + (1usize << (self.depth - segment.depth))
-    }
-
     fn take_segment(&mut self, number: u32) -> Segment {
-        let segment = self.segments[number as usize].take().expect("routes and positions name segments");
+        let segment = self.segments.take(number).expect("routes and positions name segments");
         self.bytes -= segment.memory_bytes();
         if let Some(time) = segment.expiry.announced {
             self.due.remove(&(time, number));
@@ -527,7 +498,7 @@ impl Table {
 
     fn put_segment(&mut self, number: u32, segment: Segment) {
         self.bytes += segment.memory_bytes();
-        self.segments[number as usize] = Some(segment);
+        self.segments.put(number, segment);
         self.announce(number);
     }
 
@@ -565,10 +536,7 @@ impl Table {
     fn split_saved(&mut self, number: u32) {
         let old = self.take_segment(number);
         let (depth, start, len) = (old.depth, old.start, old.len);
-        if depth == self.depth {
-            self.directory = self.directory.iter().flat_map(|&route| [route, route]).collect();
-            self.depth += 1;
-        }
+        self.directory.deepen(start, depth);
         let bit = 1u64 << (63 - depth);
         let [mut lower, mut upper] = [start, start | bit].map(|start| {
             Segment::new(start, depth + 1, Segment::count_for(start, depth + 1, len / 2), self.epoch)
@@ -582,12 +550,7 @@ impl Table {
             }
         }
         old.move_into(&hashes, |hash| usize::from(hash & bit != 0), &mut [&mut lower, &mut upper]);
-        let sibling = self.free.pop().unwrap_or_else(|| {
-            self.segments.push(None);
-            index(self.segments.len() - 1)
-        });
-        self.at_depth[depth as usize] -= 1;
-        self.at_depth[depth as usize + 1] += 2;
+        let sibling = self.segments.reserve();
         self.put_segment(number, lower);
         self.put_segment(sibling, upper);
         self.reroute(number);
@@ -615,12 +578,12 @@ impl Table {
 
     /// Merges a nearly empty segment with its other half, if that is not split further and nearly empty too.
     fn merge(&mut self, number: u32) -> bool {
-        let depth = self.segment(number).depth;
+        let (start, depth) = (self.segment(number).start, self.segment(number).depth);
         if depth == 0 {
             return false;
         }
-        let range = self.directory_range(number);
-        let sibling = self.directory[range.start ^ range.len()].segment;
+        let other_half = start ^ 1 << (64 - depth);
+        let sibling = self.route(other_half).expect("every hash has a route").segment;
         let other = self.segment(sibling);
         let len = other.len + self.segment(number).len;
         if other.depth != depth || len > MERGE_LEN {
@@ -635,15 +598,10 @@ impl Table {
                 let hashes = half.hashes(table.hasher);
                 half.move_into(&hashes, |_| 0, &mut [&mut merged]);
             }
-            table.free.push(sibling);
-            table.at_depth[depth as usize] -= 2;
-            table.at_depth[depth as usize - 1] += 1;
+            table.segments.release(sibling);
             table.put_segment(number, merged);
             table.reroute(number);
-            while table.depth > 0 && table.at_depth[table.depth as usize] == 0 {
-                table.directory = table.directory.iter().copied().step_by(2).collect();
-                table.depth -= 1;
-            }
+            table.directory.flatten(start);
         });
         true
     }

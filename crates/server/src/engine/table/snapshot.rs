@@ -50,7 +50,7 @@ impl Table {
             if out.held_bytes() + looked_at >= budget {
                 return false;
             }
-            if let Some(Some(segment)) = self.segments.get_mut(saving.segment)
+            if let Some(segment) = self.segments.get_mut(saving.segment)
                 && saving.bucket < segment.buckets.count()
             {
                 looked_at += 16;
@@ -79,7 +79,7 @@ impl Table {
 
     fn save_bucket_now(&mut self, number: u32, bucket: usize) {
         let Some(saving) = &self.saving else { return };
-        let segment = self.segments[number as usize].as_mut().expect("routes and positions name segments");
+        let segment = self.segments.get_mut(number as usize).expect("routes and positions name segments");
         if !segment.is_saved(bucket, self.epoch) {
             segment.set_saved(bucket, self.epoch);
             let bucket = &segment.buckets.all()[bucket];
