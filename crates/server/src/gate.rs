@@ -16,6 +16,7 @@ use crate::backup::restore::{Restore, RestoreProgress, Restored, open_plan, rest
 use crate::backup::volume::{LOCK_FILE, SIDE_PREFIX, inspect};
 use crate::clock::unix_ms;
 use crate::config::Config;
+use crate::error_chain::error_chain;
 use crate::persistence::identity::write_identity;
 use crate::storage::{Storage, StorageLock, create_dir_durably, read_all};
 
@@ -169,9 +170,7 @@ impl Gate {
                 (identity, Some(stop_at))
             }
             Action::Restore(plan) => {
-                let failed = |error: &dyn std::error::Error| {
-                    hold(reason::RESTORE_FAILED, crate::executor::journal::error_chain(error))
-                };
+                let failed = |error: &dyn std::error::Error| hold(reason::RESTORE_FAILED, error_chain(error));
                 let bucket = open_plan(&plan, &self.credentials_dir).map_err(|error| failed(&error))?;
                 let restored = restore_into(Restore {
                     storage: Arc::clone(&self.storage),

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod engine;
+pub mod error_chain;
 pub mod executor;
 pub mod faults;
 pub mod gate;

@@ -23,9 +23,9 @@ use crate::backup::restore::RestoreProgress;
 use crate::backup::upload::remove_leftovers;
 use crate::config::{Config, OnRefusal, Strategy};
 use crate::engine::Engine;
+use crate::error_chain::error_chain;
 use crate::executor::admin::Bridge;
 use crate::executor::inbox::InboxSender;
-use crate::executor::journal::error_chain;
 use crate::executor::{
     Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadFailure, LoadProgress, Loaded, StopCause,
     engine_options,

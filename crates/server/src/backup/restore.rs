@@ -32,6 +32,7 @@ use sha2::{Digest, Sha256};
 use super::check::{check_rdb, chunk_pipe};
 use super::decide::VolumeState;
 use super::volume::{FILE_SYSTEM_NAMES, LOCK_FILE, SIDE_PREFIX, inspect};
+use crate::error_chain::error_chain;
 use crate::persistence::identity::write_identity;
 use crate::persistence::snapshot::ReadRdbError;
 use crate::storage::{Storage, TEMP_PREFIX};
@@ -214,13 +215,7 @@ impl RestoreError {
     /// The report of a server that holds because of this.
     #[must_use]
     pub fn report(&self) -> DecisionReport {
-        let mut message = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(inner) = cause {
-            message.push_str(": ");
-            message.push_str(&inner.to_string());
-            cause = inner.source();
-        }
+        let message = error_chain(self);
         DecisionReport {
             decision: DecisionKind::Hold,
             reason: reason::RESTORE_FAILED.to_owned(),

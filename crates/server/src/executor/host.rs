@@ -12,6 +12,7 @@ use crate::command::{
 use crate::config::{self, RewriteError, Secret};
 use crate::engine::Engine;
 use crate::engine::events::KeyEvent;
+use crate::error_chain::error_chain;
 use crate::network::descriptors::make_room;
 use crate::persistence::directives::WarningKind;
 use crate::persistence::policy::SaveRule;
@@ -215,7 +216,7 @@ impl Host for Core {
             Ok(path) => path,
             Err(error @ RewriteError::NoFile) => return Err(format!("ERR {error}")),
             Err(error) => {
-                let error = super::journal::error_chain(&error);
+                let error = error_chain(&error);
                 tracing::warn!(path = ?self.config.file, error, "CONFIG REWRITE failed");
                 return Err(format!("ERR Rewriting config file: {error}"));
             }

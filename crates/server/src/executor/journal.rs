@@ -20,6 +20,7 @@ use super::Event;
 use super::inbox::InboxSender;
 use crate::engine::effects::EffectBuffer;
 use crate::engine::{Chunk, Engine};
+use crate::error_chain::error_chain;
 use crate::persistence::log::segments::{Log, LogFilesError, LogPaths, Rewrite, SegmentStart};
 use crate::persistence::log::writer::AppendError;
 use crate::persistence::manifest::Owner;
@@ -841,17 +842,4 @@ pub fn create_log(
     let start = SegmentStart { offset, seed: rand::random(), now_ms };
     Log::create(storage, settings.log.clone(), settings.owner.clone(), previous, start, written.bytes)
         .map_err(|error| error_chain(&error))
-}
-
-/// An error with its causes, for people.
-#[must_use]
-pub fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -15,6 +15,7 @@ use holdfast_server::command::{Context, Session, Settings, execute};
 use holdfast_server::config::Config;
 use holdfast_server::engine::Engine;
 use holdfast_server::engine::effects::EffectBuffer;
+use holdfast_server::error_chain::error_chain;
 use holdfast_server::executor::Event;
 use holdfast_server::executor::LoadProgress;
 use holdfast_server::executor::inbox::{InboxSender, inbox};
@@ -159,7 +160,7 @@ impl<'w> World<'w> {
             &LoadProgress::default(),
             self.wires.sender.clone(),
         )
-        .map_err(|error| Stopped(holdfast_server::executor::journal::error_chain(&error)))?;
+        .map_err(|error| Stopped(error_chain(&error)))?;
         self.machine = Some(Machine {
             engine: loaded.engine,
             journal: loaded.journal.expect("something is persisted"),
