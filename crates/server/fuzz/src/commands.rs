@@ -11,9 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use holdfast_server::command::Replayer;
 use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
 use holdfast_server::limits::MIB;
-use holdfast_server::protocol::decode::parse_i64;
 use holdfast_server::protocol::encode::write_command;
-use holdfast_server::protocol::{DecodeLimits, Decoder, OwnedRequest};
+use holdfast_server::protocol::{DecodeLimits, Decoder, OwnedRequest, parse_i64};
 
 use crate::Target;
 use crate::inline::split_slowly;

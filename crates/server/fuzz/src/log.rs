@@ -12,8 +12,7 @@ use holdfast_server::persistence::log::reader::{
     ApplyError, Expectation, LogVisitor, SegmentSummary, Tail, read_segment,
 };
 use holdfast_server::persistence::log::record::{FrameHeader, SegmentHeader};
-use holdfast_server::protocol::Request;
-use holdfast_server::protocol::decode::parse_i64;
+use holdfast_server::protocol::{Request, parse_i64};
 
 use crate::Target;
 

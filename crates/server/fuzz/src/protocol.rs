@@ -7,8 +7,7 @@ use holdfast_server::limits::{
     LINE_LEN_MAX, REQUEST_ARGS_MAX, UNAUTHENTICATED_ARGS_MAX, UNAUTHENTICATED_BULK_LEN_MAX,
     UNAUTHENTICATED_REQUEST_LEN_MAX,
 };
-use holdfast_server::protocol::decode::parse_i64;
-use holdfast_server::protocol::{DecodeLimits, Decoder, ProtocolError, Step};
+use holdfast_server::protocol::{DecodeLimits, Decoder, ProtocolError, Step, parse_i64};
 
 use crate::Target;
 use crate::inline::split_slowly;

@@ -2,7 +2,7 @@
 
 use super::error;
 use super::{Call, ReplyError};
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 /// An integer.
 pub(crate) fn integer(arg: &[u8]) -> Result<i64, ReplyError> {

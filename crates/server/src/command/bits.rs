@@ -8,7 +8,7 @@ use super::args::{integer, is};
 use super::strings::clip_range;
 use super::{Call, Outcome, ReplyError, Run, error};
 use crate::engine::events::Change;
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 /// A bit offset within the longest string; with `width` also `#N` for the N-th integer of that width.
 fn bit_offset(call: &Call<'_, '_>, arg: &[u8], width: Option<u32>) -> Result<u64, ReplyError> {

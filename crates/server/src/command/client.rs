@@ -4,7 +4,7 @@ use super::args::{is, timeout_ms};
 use super::host::{ClientFilter, ClientKind, PauseMode};
 use super::session::ReplyMode;
 use super::{Call, Outcome, ReplyError, Run, Session, error, introspect};
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 pub(crate) fn id(call: &mut Call<'_, '_>) -> Run {
     call.reply.integer(i64::try_from(call.session.id()).unwrap_or(i64::MAX));

@@ -3,8 +3,7 @@
 use super::args::{self, is};
 use super::session::ReplyMode;
 use super::{Call, Outcome, ReplyError, Run, client, error, pubsub};
-use crate::protocol::RespVersion;
-use crate::protocol::decode::parse_i64;
+use crate::protocol::{RespVersion, parse_i64};
 
 /// The version of Redis whose commands, replies and files are spoken; clients decide by it what they may send.
 pub const REDIS_VERSION: &str = "7.0.15";

@@ -5,8 +5,7 @@ use super::{Call, DebugRequest, Deferred, Outcome, Run, error};
 use crate::engine::Expiry;
 use crate::engine::events::Change;
 use crate::engine::object::NewValue;
-use crate::protocol::RespVersion;
-use crate::protocol::decode::parse_i64;
+use crate::protocol::{RespVersion, parse_i64};
 
 const HELP: &[(&str, &str)] = &[
     ("DIGEST", "Gives a digest of all data, equal for equal data."),

@@ -8,7 +8,7 @@ use crate::command::long_double::LongDouble;
 use crate::engine::events::Change;
 use crate::engine::object::NewValue;
 use crate::engine::{Expiry, Found, ValueRef};
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 mod lcs;
 

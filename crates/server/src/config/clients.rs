@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::units::parse_memory;
 use crate::engine::events::class;
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 /// How much output of a client may wait before the client is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

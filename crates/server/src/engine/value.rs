@@ -1,7 +1,7 @@
 //! The form in which a key enters the engine as a whole.
 
 use super::object::ValueRef;
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 /// A value that owns its bytes. Strings are the only type that exists; the enum is where others join.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use super::log::writer::SegmentEnd;
 use super::manifest::{LiveFile, Manifest};
 use super::snapshot::{BoxError, RdbReader, RdbVisitor, SnapshotAux};
 use crate::engine::value::Entry;
-use crate::protocol::decode::Request;
+use crate::protocol::Request;
 use crate::storage::{Storage, StorageReader};
 
 /// Where the files are, and what recovery may do.

@@ -44,7 +44,7 @@ impl Width {
             _ => return Err(error::BITFIELD_TYPE),
         };
         let bits_max = if signed { 64 } else { 63 };
-        crate::protocol::decode::parse_i64(digits)
+        crate::protocol::parse_i64(digits)
             .and_then(|bits| u32::try_from(bits).ok())
             .filter(|bits| (1..=bits_max).contains(bits))
             .map(|bits| Width { bits, signed })

@@ -6,7 +6,7 @@ use crate::config::settings::Config;
 use crate::config::units::{between, one_of, parse_memory, render_memory, text};
 use crate::config::words::{quote, split};
 use crate::persistence::directives::PersistDirective;
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 /// One directive.
 pub(in crate::config) struct Directive {

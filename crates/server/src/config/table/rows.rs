@@ -14,7 +14,7 @@ use crate::config::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, On
 use crate::config::units::one_of;
 use crate::persistence::directives::PersistDirective;
 use crate::persistence::policy::{SaveRule, SyncMode};
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 /// One rule of `save`, as it is written.
 fn render_rule(rule: &SaveRule) -> String {

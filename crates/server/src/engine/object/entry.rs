@@ -48,12 +48,10 @@ impl<'a> NewValue<'a> {
     pub(crate) fn from_bytes(bytes: &'a [u8]) -> NewValue<'a> {
         // Nearly all strings begin with something else than a digit, or are too long.
         match bytes {
-            [b'0'..=b'9' | b'-', ..] if bytes.len() <= 20 => {
-                match crate::protocol::decode::parse_i64(bytes) {
-                    Some(number) => NewValue::Int(number),
-                    None => NewValue::Bytes(bytes),
-                }
-            }
+            [b'0'..=b'9' | b'-', ..] if bytes.len() <= 20 => match crate::protocol::parse_i64(bytes) {
+                Some(number) => NewValue::Int(number),
+                None => NewValue::Bytes(bytes),
+            },
             _ => NewValue::Bytes(bytes),
         }
     }

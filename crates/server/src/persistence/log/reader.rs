@@ -10,7 +10,7 @@
 use std::io::{self, SeekFrom};
 
 use super::record::{FRAME_PREFIX, FrameHeader, LINE_LEN_MAX, LineError, SEGMENT_PREFIX, SegmentHeader};
-use crate::protocol::decode::{DecodeLimits, Decoder, ProtocolError, Request};
+use crate::protocol::{DecodeLimits, Decoder, ProtocolError, Request};
 use crate::storage::StorageReader;
 
 /// How much is read at once, in bytes.

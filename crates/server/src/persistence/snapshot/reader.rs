@@ -20,7 +20,7 @@ use super::format::{
 };
 use super::{RdbSummary, lzf};
 use crate::engine::value::{Entry, Value};
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 /// Why a visitor does not want to go on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -12,7 +12,7 @@ use super::format::{
 use super::{RdbSummary, lzf};
 use crate::engine::value::Entry;
 use crate::engine::{ChunkEntry, ValueRef};
-use crate::protocol::decode::parse_i64;
+use crate::protocol::parse_i64;
 
 /// Bytes collected before they are handed on: large enough that a system call per write does not matter.
 const BUFFER_LEN: usize = 64 * 1024;
