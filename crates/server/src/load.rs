@@ -134,6 +134,7 @@ pub fn load(
     let log =
         open_log(&**storage, config, &settings, &recovered, &mut engine, fresh_base || stop_at.is_some())?;
     let now_ms = unix_ms();
+    let events = Arc::new(move |event| events.send(Event::Journal(event)));
     let mut journal =
         Journal::new(Arc::clone(storage), settings, config.sync_mode, log, recovered.offset, now_ms, events)
             .map_err(|error| prepare(format!("failed to start the log's sync thread: {error}")))?;

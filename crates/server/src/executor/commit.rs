@@ -3,6 +3,7 @@
 use std::io;
 
 use super::client::Client;
+use super::journal::JournalEvent;
 use super::outbox::{exceeds_limit, replies_len_max, report_deaf};
 use super::stats::Stats;
 use super::{Event, Executor, ExecutorError};
@@ -61,7 +62,7 @@ impl Executor {
         while self.core.journal.as_mut().is_some_and(|journal| journal.drive_syncs().1) {
             self.core.stats.delayed_syncs += 1;
             match self.events.recv_timeout(self.core.tick_interval()) {
-                Ok(event @ Event::LogSynced { .. }) => {
+                Ok(event @ Event::Journal(JournalEvent::LogSynced { .. })) => {
                     self.take_event(event)?;
                 }
                 Ok(event) => self.postponed.push(event),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::journal::{EndedJob, JobKind, JobRequest, Journal};
+use super::journal::{EndedJob, JobKind, JobRequest, Journal, JournalEvent};
 use super::loaded::Loaded;
 use super::{Ended, Event, Executor, ExecutorError, Phase, StopCause};
 use crate::clock::unix_ms;
@@ -56,13 +56,13 @@ impl Executor {
     /// Handles an event from another thread.
     pub(super) fn take_event(&mut self, event: Event) -> Result<Option<Ended>, ExecutorError> {
         match event {
-            Event::LogSynced { segment, offset, took, result } => {
+            Event::Journal(JournalEvent::LogSynced { segment, offset, took, result }) => {
                 if let Some(journal) = &mut self.core.journal {
                     journal.log_synced(segment, offset, took, result).map_err(ExecutorError::Storage)?;
                 }
                 self.core.note_sync(took);
             }
-            Event::SnapshotWritten { id, result } => {
+            Event::Journal(JournalEvent::SnapshotWritten { id, result }) => {
                 if let Some(journal) = &mut self.core.journal {
                     let ended = journal
                         .snapshot_written(id, result, &mut self.engine)

@@ -29,8 +29,6 @@ pub use jobs::{EndedJob, JobKind, JobRequest};
 use jobs::Job;
 use syncs::SyncThread;
 
-use super::Event;
-use super::inbox::InboxSender;
 use crate::engine::Engine;
 use crate::persistence::log::segments::{Log, LogFilesError, LogPaths};
 use crate::persistence::log::writer::AppendError;
@@ -101,6 +99,31 @@ pub struct JournalFacts {
     pub frames: u64,
 }
 
+/// What a thread of the journal tells the executor.
+pub enum JournalEvent {
+    /// A background sync has ended: see [`Journal::log_synced`].
+    LogSynced {
+        /// Sequence number of the segment.
+        segment: u64,
+        /// Stream offset that it ended at when the sync began.
+        offset: u64,
+        /// How long it took.
+        took: Duration,
+        /// Whether it worked.
+        result: io::Result<()>,
+    },
+    /// The snapshot thread has ended: see [`Journal::snapshot_written`].
+    SnapshotWritten {
+        /// Id of the job.
+        id: u64,
+        /// What was written, or why not.
+        result: Result<WrittenSnapshot, SnapshotJobError>,
+    },
+}
+
+/// The way from the journal's threads to the executor; false when that has ended.
+pub type JournalEvents = Arc<dyn Fn(JournalEvent) -> bool + Send + Sync>;
+
 /// Writes what the executor executes.
 pub struct Journal {
     storage: Arc<dyn Storage>,
@@ -113,7 +136,7 @@ pub struct Journal {
     saved_offset: u64,
     schedule: SyncSchedule,
     sync_thread: Option<SyncThread>,
-    events: InboxSender<Event>,
+    events: JournalEvents,
     clock: Instant,
     job: Option<Job>,
     next_job_id: u64,
@@ -138,9 +161,9 @@ impl Journal {
         log: Option<Log>,
         offset: u64,
         now_ms: u64,
-        events: InboxSender<Event>,
+        events: JournalEvents,
     ) -> io::Result<Self> {
-        let sync_thread = log.is_some().then(|| SyncThread::start(events.clone())).transpose()?;
+        let sync_thread = log.is_some().then(|| SyncThread::start(Arc::clone(&events))).transpose()?;
         let facts = JournalFacts {
             last_save_ms: now_ms,
             last_save_ok: true,

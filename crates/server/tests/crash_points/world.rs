@@ -19,7 +19,7 @@ use holdfast_server::error_chain::error_chain;
 use holdfast_server::executor::Event;
 use holdfast_server::executor::LoadProgress;
 use holdfast_server::executor::inbox::{InboxSender, inbox};
-use holdfast_server::executor::journal::{JobRequest, Journal};
+use holdfast_server::executor::journal::{JobRequest, Journal, JournalEvent};
 use holdfast_server::gate::Gate;
 use holdfast_server::load::load;
 use holdfast_server::persistence::identity::stamp;
@@ -258,7 +258,9 @@ impl<'w> World<'w> {
 
     /// Settles a job whose thread has ended. Gives whether it worked.
     pub(crate) fn settle(&mut self, event: Event) -> Step<bool> {
-        let Event::SnapshotWritten { id, result } = event else { panic!("not the end of a job") };
+        let Event::Journal(JournalEvent::SnapshotWritten { id, result }) = event else {
+            panic!("not the end of a job")
+        };
         let Machine { engine, journal, .. } = self.machine();
         let ended = journal.snapshot_written(id, result, engine);
         let worked = ended.map_err(|error| Stopped(error.to_string()))?.is_some_and(|job| job.result.is_ok());

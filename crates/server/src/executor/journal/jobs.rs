@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use holdfast_contract::control::JobReport;
 
-use super::{Journal, JournalError, SLICE_LEN};
+use super::{Journal, JournalError, JournalEvent, SLICE_LEN};
 use crate::engine::effects::EffectBuffer;
 use crate::engine::{Chunk, Engine};
 use crate::error_chain::error_chain;
-use crate::executor::Event;
 use crate::persistence::log::segments::{LogFilesError, Rewrite};
 use crate::persistence::snapshot::job::{
     FinishingSnapshot, SnapshotJob, SnapshotJobError, SnapshotPlan, WrittenSnapshot,
@@ -127,10 +126,10 @@ impl Journal {
             rdb: self.settings.rdb_options(matches!(kind, JobKind::Rewrite(_)), offset, engine, now_ms),
             digest,
         };
-        let events = self.events.clone();
+        let events = Arc::clone(&self.events);
         let done = move |result| {
             // When the executor has ended, so has the job.
-            events.send(Event::SnapshotWritten { id, result });
+            events(JournalEvent::SnapshotWritten { id, result });
         };
         let writer = match SnapshotJob::start(Arc::clone(&self.storage), plan, done) {
             Ok(writer) => writer,

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::{Journal, JournalError};
+use super::{Journal, JournalError, JournalEvent, JournalEvents};
 use crate::engine::effects::EffectBuffer;
-use crate::executor::Event;
-use crate::executor::inbox::InboxSender;
 use crate::persistence::policy::{SyncMode, SyncStep};
 use crate::storage::FileSync;
 
@@ -18,13 +16,13 @@ pub(super) struct SyncThread {
 }
 
 impl SyncThread {
-    pub(super) fn start(events: InboxSender<Event>) -> io::Result<Self> {
+    pub(super) fn start(events: JournalEvents) -> io::Result<Self> {
         let (requests, received) = channel::<(Arc<dyn FileSync>, u64, u64)>();
         std::thread::Builder::new().name("log-sync".to_owned()).spawn(move || {
             while let Ok((syncer, segment, offset)) = received.recv() {
                 let started = Instant::now();
                 let result = syncer.sync();
-                if !events.send(Event::LogSynced { segment, offset, took: started.elapsed(), result }) {
+                if !events(JournalEvent::LogSynced { segment, offset, took: started.elapsed(), result }) {
                     return;
                 }
             }
