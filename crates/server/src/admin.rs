@@ -10,7 +10,6 @@
 //! must say why it is not ready, and learns over the control port how to go on. What must not happen here: waiting for the
 //! disk or for the owner of the data in a health answer, and panicking on input.
 
-pub mod bridge;
 mod config_check;
 mod control;
 mod health;
@@ -28,9 +27,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::bridge::ServerHandle;
 use self::listener::BoundedListener;
 use crate::backup::upload::{BackupSettings, Backups};
+use crate::bridge::ServerHandle;
 use crate::config::{BindAddress, Config};
 use crate::metrics::Metrics;
 use crate::network::listener::{ListenError, listen};

@@ -17,7 +17,7 @@
 //! fails ends the executor: its clients are cut off unanswered, because memory is ahead of what the disk holds. A panic ends it
 //! in the same way: what was half done is not written.
 
-pub mod admin;
+mod admin;
 mod admit;
 mod batch;
 mod block;
@@ -55,7 +55,7 @@ use mio::{Interest, Poll, Token};
 pub use events::{Event, StopCause};
 pub use loaded::{LoadFailure, LoadProgress, Loaded, Reload, engine_options};
 
-use admin::{Bridge, Desk};
+use admin::Desk;
 use batch::Batch;
 use block::Waiters;
 use client::{Client, Clients, Origin};
@@ -68,6 +68,7 @@ use points::Points;
 use stats::Stats;
 use turn::TurnClock;
 
+use crate::bridge::Bridge;
 use crate::clock::unix_ms;
 use crate::command::{PauseMode, Settings};
 use crate::config::{Config, DebugCommand, Secret};

@@ -17,12 +17,14 @@
 
 pub mod admin;
 pub mod backup;
+pub mod bridge;
 pub mod clock;
 pub mod command;
 pub mod config;
 pub mod engine;
 pub mod error_chain;
 pub mod executor;
+pub mod exit_code;
 pub mod faults;
 pub mod gate;
 pub mod glob;

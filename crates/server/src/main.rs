@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use holdfast_server::config::{self, Config, HELP, Invocation};
-use holdfast_server::{run, telemetry};
+use holdfast_server::{exit_code, run, telemetry};
 
 #[global_allocator]
 static GLOBAL: holdfast_allocator::Jemalloc = holdfast_allocator::Jemalloc;
@@ -27,13 +27,13 @@ fn main() -> ExitCode {
             Ok(config) => config,
             Err(error) => {
                 eprintln!("{}", error.report());
-                return ExitCode::from(run::EXIT_CONFIG);
+                return ExitCode::from(exit_code::CONFIG);
             }
         },
     };
     if let Err(error) = telemetry::start(config.loglevel, config.logfile.as_deref()) {
         eprintln!("holdfast-server: cannot open logfile {:?}: {error}", config.logfile);
-        return ExitCode::from(run::EXIT_CONFIG);
+        return ExitCode::from(exit_code::CONFIG);
     }
     announce(&config);
     let result = if is_restore { run::restore(&config) } else { run::serve(config) };

@@ -17,19 +17,19 @@ use holdfast_contract::identity::Identity;
 use holdfast_contract::ports;
 use holdfast_contract::record::{DecisionReport, StoreRecord, reason};
 
-use crate::admin::bridge::{AdminRequest, Refusal, ServerHandle, bridge};
 use crate::admin::{Admin, AdminOptions, StartAdminError};
 use crate::backup::restore::RestoreProgress;
 use crate::backup::upload::remove_leftovers;
+use crate::bridge::{AdminRequest, Bridge, Refusal, ServerHandle, bridge};
 use crate::config::{Config, OnRefusal, Strategy};
 use crate::engine::Engine;
 use crate::error_chain::error_chain;
-use crate::executor::admin::Bridge;
 use crate::executor::inbox::InboxSender;
 use crate::executor::{
     Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadFailure, LoadProgress, Loaded, StopCause,
     engine_options,
 };
+use crate::exit_code;
 use crate::gate::{Gate, Passed, hold};
 use crate::load::{distrust, load, reload};
 use crate::metrics::Metrics;
@@ -38,16 +38,6 @@ use crate::network::listener::listen;
 use crate::persistence::identity::stamp;
 use crate::storage::disk::Disk;
 use crate::storage::{Storage, StorageLock};
-
-/// The configuration is wrong.
-pub const EXIT_CONFIG: u8 = 2;
-/// What is on the volume was refused; nothing was changed.
-pub const EXIT_REFUSED: u8 = 3;
-/// A write or sync failed while the server ran; nothing was acknowledged since.
-pub const EXIT_STORAGE: u8 = 4;
-/// A defect of ours: a panic. Nothing was written or acknowledged since; what was acknowledged before is loaded at the next
-/// start.
-pub const EXIT_PANICKED: u8 = 5;
 
 /// While held, the record is looked at this often.
 const HOLD_LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -233,7 +223,7 @@ impl Process {
             match result {
                 Ok(()) => return Ok(ExitCode::SUCCESS),
                 Err(Trouble::Fatal(error)) => return Err(error),
-                Err(Trouble::Panicked) => return Ok(ExitCode::from(EXIT_PANICKED)),
+                Err(Trouble::Panicked) => return Ok(ExitCode::from(exit_code::PANICKED)),
                 Err(Trouble::Refused(report, code)) => {
                     tracing::error!(reason = report.reason, "refused: {}", report.message);
                     if self.config.on_refusal == OnRefusal::Exit {
@@ -254,7 +244,7 @@ impl Process {
             Err(error) => {
                 let message =
                     format!("{}. Without it every client would be let in, so none is.", error_chain(&error));
-                return (Err(Trouble::Refused(hold("PasswordMissing", message), EXIT_CONFIG)), bridge);
+                return (Err(Trouble::Refused(hold("PasswordMissing", message), exit_code::CONFIG)), bridge);
             }
         };
         let passed = match self.pass_gate(&mut bridge) {
@@ -296,7 +286,7 @@ impl Process {
         if self.config.strategy() == Strategy::Disabled {
             return Ok(Some(None));
         }
-        let refused = |report| Trouble::Refused(report, EXIT_REFUSED);
+        let refused = |report| Trouble::Refused(report, exit_code::REFUSED);
         if self.lock.is_none() {
             self.lock = Some(self.gate.lock().map_err(refused)?);
             if let Err(error) = remove_leftovers(&*self.storage, &self.config.dir)
@@ -421,18 +411,19 @@ impl Process {
             Ok(Ended { identity: None, .. }) => Ok(()),
             Ok(Ended { identity: Some(mut identity), offset, durable_offset }) => {
                 identity.clean_shutdown = offset == durable_offset;
-                stamp(&*self.storage, &self.config.dir, &mut identity, offset, durable_offset)
-                    .map_err(|error| Trouble::Refused(hold(reason::STORAGE_FAILED, error), EXIT_STORAGE))
+                stamp(&*self.storage, &self.config.dir, &mut identity, offset, durable_offset).map_err(
+                    |error| Trouble::Refused(hold(reason::STORAGE_FAILED, error), exit_code::STORAGE),
+                )
             }
             Err(ExecutorError::Load(LoadFailure::Prepare(error))) => {
                 let message = format!(
                     "{error}. The data was read whole and nothing of it is lost, but the volume cannot be written: make room on \
                      it, or mend it"
                 );
-                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), EXIT_STORAGE))
+                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), exit_code::STORAGE))
             }
             Err(ExecutorError::Load(error)) => {
-                Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), EXIT_REFUSED))
+                Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), exit_code::REFUSED))
             }
             Err(error @ ExecutorError::Storage(_)) => {
                 self.metrics.storage_failed();
@@ -441,7 +432,7 @@ impl Process {
                     "{}. What is on disk is what was acknowledged; check the volume: is it full?",
                     error_chain(&error)
                 );
-                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), EXIT_STORAGE))
+                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), exit_code::STORAGE))
             }
             Err(error @ ExecutorError::Panicked) => {
                 tracing::error!(
@@ -500,7 +491,7 @@ pub fn restore(config: &Config) -> anyhow::Result<ExitCode> {
     let (report, code) = match decided {
         Ok(passed) => (passed.report, ExitCode::SUCCESS),
         Err(report) if config.on_refusal == OnRefusal::Hold => (Some(report), ExitCode::SUCCESS),
-        Err(report) => (Some(report), ExitCode::from(EXIT_REFUSED)),
+        Err(report) => (Some(report), ExitCode::from(exit_code::REFUSED)),
     };
     if let Some(report) = report {
         let text = serde_json::to_string(&report)?;

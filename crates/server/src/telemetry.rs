@@ -87,7 +87,7 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("unknown");
     tracing::error!(thread, place, "panic: {message}");
     if VITAL_THREADS.contains(&thread) {
-        std::process::exit(crate::run::EXIT_PANICKED.into());
+        std::process::exit(crate::exit_code::PANICKED.into());
     }
 }
 

@@ -14,12 +14,12 @@ use backup_support::{Answer, EPOCH, OFFSET, STORE, front, plan, rdb};
 use holdfast_bucket::testing::{Gateway, free_address, write_credentials};
 use holdfast_contract::bucket::StoreMarker;
 use holdfast_contract::control::{BackupPhase, BackupProgress, BackupRequest};
-use holdfast_server::admin::bridge::{CutFile, Refusal};
 use holdfast_server::backup::check::check_rdb;
 use holdfast_server::backup::restore::{Restore, RestoreProgress, Restored, restore_into};
 use holdfast_server::backup::upload::{
     BackupSettings, Backups, SnapshotSource, StartBackupError, remove_leftovers,
 };
+use holdfast_server::bridge::{CutFile, Refusal};
 use holdfast_server::metrics::Metrics;
 use holdfast_server::storage::disk::Disk;
 use holdfast_server::storage::memory::MemoryDisk;

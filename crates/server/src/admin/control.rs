@@ -23,9 +23,9 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::bridge::{AdminRequest, Refusal, ServerHandle};
 use super::config_check;
 use crate::backup::upload::{Backups, StartBackupError};
+use crate::bridge::{AdminRequest, Refusal, ServerHandle};
 
 /// Largest request, in bytes; the largest real one is a configuration file of some dozen long lines.
 const BODY_LEN_MAX: usize = 512 << 10;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use holdfast_contract::control::{ServerState, ServerStatus};
 
-use super::bridge::ServerHandle;
+use crate::bridge::ServerHandle;
 use crate::metrics::{CONTENT_TYPE, Metrics, state_name};
 
 pub(super) fn router(handle: ServerHandle, metrics: Arc<Metrics>) -> Router {

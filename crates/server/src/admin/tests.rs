@@ -1,6 +1,6 @@
 use super::*;
-use crate::admin::bridge::tests::status;
-use crate::admin::bridge::{AdminRequest, CutFile, Inbox, Refusal, StatusPublisher, bridge};
+use crate::bridge::tests::status;
+use crate::bridge::{AdminRequest, CutFile, Inbox, Refusal, StatusPublisher, bridge};
 use crate::persistence::barrier::{BarrierDesk, Begin, Moment};
 use holdfast_bucket::testing::plain_client;
 use holdfast_contract::control::{

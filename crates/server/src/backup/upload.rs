@@ -32,7 +32,7 @@ use tokio::sync::{Semaphore, watch};
 use super::check::{check_rdb, chunk_pipe};
 use super::restore::credentials_below;
 use super::volume::SIDE_PREFIX;
-use crate::admin::bridge::{AdminRequest, CutFile, Refusal, ServerHandle};
+use crate::bridge::{AdminRequest, CutFile, Refusal, ServerHandle};
 use crate::metrics::Metrics;
 use crate::storage::Storage;
 

@@ -10,20 +10,11 @@ use holdfast_contract::record::DecisionReport;
 
 use super::journal::{EndedJob, JobKind, JobRequest, Journal};
 use super::{Executor, ExecutorError, Phase};
-use crate::admin::bridge::{AdminRequest, CutFile, Inbox, Refusal, Reply, StatusPublisher};
+use crate::bridge::{AdminRequest, Bridge, CutFile, Refusal, Reply};
 use crate::clock::unix_ms;
 use crate::metrics::Totals;
 use crate::persistence::barrier::{BarrierDesk, Begin, Moment};
 use crate::persistence::log::segments::Log;
-
-/// The executor's end of the bridge, handed on to whoever owns the data next.
-#[derive(Debug)]
-pub struct Bridge {
-    /// Requests.
-    pub inbox: Inbox,
-    /// Status.
-    pub publisher: StatusPublisher,
-}
 
 /// What the executor keeps for the control port.
 pub(super) struct Desk {

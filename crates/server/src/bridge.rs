@@ -169,6 +169,15 @@ pub struct Inbox {
 #[derive(Debug, Clone)]
 pub struct StatusPublisher(watch::Sender<ServerStatus>);
 
+/// The owner's end of the bridge, handed on to whoever owns the data next.
+#[derive(Debug)]
+pub struct Bridge {
+    /// Requests.
+    pub inbox: Inbox,
+    /// Status.
+    pub publisher: StatusPublisher,
+}
+
 /// A connected bridge. `initial` is served until the owner publishes.
 #[must_use]
 pub fn bridge(initial: ServerStatus) -> (ServerHandle, Inbox, StatusPublisher) {
