@@ -1,6 +1,6 @@
-//! Wall time.
+//! Wall time, and the time of a turn.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall time in milliseconds since the Unix epoch.
 #[must_use]
@@ -14,4 +14,18 @@ pub fn unix_ms() -> u64 {
 pub fn unix_us() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The clocks as they were read for the turn: commands of one turn happen at one time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TurnClock {
+    pub(crate) now: Instant,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) now_ms: i64,
+}
+
+impl TurnClock {
+    pub(crate) fn read() -> Self {
+        Self { now: Instant::now(), now_ms: i64::try_from(unix_ms()).unwrap_or(i64::MAX) }
+    }
 }

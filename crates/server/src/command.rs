@@ -18,6 +18,7 @@ mod connection;
 mod debug;
 pub mod error;
 mod expiry;
+mod facts;
 pub mod host;
 mod info;
 mod introspect;
@@ -35,10 +36,8 @@ mod transaction;
 
 pub use connection::REDIS_VERSION;
 pub use error::ReplyError;
-pub use host::{
-    ClientFacts, ClientFilter, ClientKind, DebugRequest, Host, InfoSection, JobStart, Killed, PauseMode,
-    ShutdownOptions,
-};
+pub use facts::{ClientFacts, ClientKind};
+pub use host::{ClientFilter, DebugRequest, Host, InfoSection, JobStart, Killed, PauseMode, ShutdownOptions};
 pub(crate) use monitor::line as monitor_line;
 pub use replay::{ReplayError, Replayer};
 pub use session::Session;

@@ -24,9 +24,9 @@ mod watch;
 
 pub use chunk::{Chunk, ChunkEntry};
 pub(crate) use keyspace::{Expiry, Found, Keyspace};
-pub use object::ValueRef;
 pub use stats::Stats;
 pub use table::{Growth, HashSeed};
+pub use value::ValueRef;
 pub use watch::WatchToken;
 
 use ahead::Ahead;

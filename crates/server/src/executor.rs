@@ -7,7 +7,7 @@
 //!             ─ a slice of the running snapshot
 //!
 //! turn      sources, timeouts, the turn itself      commit   commit, points, sending
-//! batch     reading, decoding, executing            block    clients that wait
+//! batch     reading, decoding, executing            block    clients that wait (waiting: which, until when)
 //! admit     connections come, go, are killed        timers   periodic work
 //! outbox    everything that any client is sent      jobs     snapshots, rewrites, saving, stopping
 //! publish   messages, events, monitored commands    host     the process as commands see it
@@ -38,6 +38,7 @@ mod publish;
 pub mod stats;
 mod timers;
 mod turn;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::io;
@@ -57,7 +58,6 @@ pub use loaded::{LoadFailure, LoadProgress, Loaded, Reload, engine_options};
 
 use admin::Desk;
 use batch::Batch;
-use block::Waiters;
 use client::{Client, Clients, Origin};
 use compaction::Compaction;
 use freer::Freer;
@@ -66,10 +66,10 @@ use journal::{JobRequest, Journal, JournalError};
 use outbox::Outbox;
 use points::Points;
 use stats::Stats;
-use turn::TurnClock;
+use waiting::Waiters;
 
 use crate::bridge::Bridge;
-use crate::clock::unix_ms;
+use crate::clock::{TurnClock, unix_ms};
 use crate::command::{PauseMode, Settings};
 use crate::config::{Config, DebugCommand, Secret};
 use crate::engine::Engine;

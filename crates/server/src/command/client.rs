@@ -1,7 +1,8 @@
 //! CLIENT: the connections as things.
 
 use super::args::{is, timeout_ms};
-use super::host::{ClientFilter, ClientKind, PauseMode};
+use super::facts::ClientKind;
+use super::host::{ClientFilter, PauseMode};
 use super::session::ReplyMode;
 use super::{Call, Outcome, ReplyError, Run, Session, error, introspect};
 use crate::protocol::parse_i64;

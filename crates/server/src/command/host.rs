@@ -1,6 +1,7 @@
 //! What commands need from the process around the engine: the seam that keeps this module pure.
 
 use crate::command::Session;
+use crate::command::facts::{ClientFacts, ClientKind};
 use crate::engine::Engine;
 use crate::engine::events::KeyEvent;
 use crate::protocol::Request;
@@ -54,48 +55,6 @@ pub enum PauseMode {
     Write,
     /// All commands.
     All,
-}
-
-/// Kinds of clients, as CLIENT LIST TYPE and CLIENT KILL TYPE name them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientKind {
-    /// Ordinary clients.
-    Normal,
-    /// Connections from our primary.
-    Master,
-    /// Replicas.
-    Replica,
-    /// Subscribers.
-    PubSub,
-}
-
-/// Facts about a connection that only the network knows.
-#[derive(Debug, Clone, Default)]
-pub struct ClientFacts {
-    /// Peer, as `ip:port` or `path:0` of a Unix socket.
-    pub address: String,
-    /// Our end of the connection, in the same form.
-    pub local_address: String,
-    /// File descriptor; -1 when there is none.
-    pub fd: i64,
-    /// Seconds since the connection was made.
-    pub age_s: u64,
-    /// Seconds since the last command.
-    pub idle_s: u64,
-    /// Bytes received and not yet executed.
-    pub query_bytes: u64,
-    /// Bytes free in the receive buffer.
-    pub query_free_bytes: u64,
-    /// Size of the reply buffer in bytes.
-    pub reply_buffer_bytes: u64,
-    /// Bytes of the reply buffer waiting to be sent.
-    pub output_bytes: u64,
-    /// Pieces waiting to be sent in front of the reply buffer.
-    pub output_pieces: u64,
-    /// Their bytes.
-    pub output_pieces_bytes: u64,
-    /// Whether the connection waits, for other replies or for the end of a pause.
-    pub is_blocked: bool,
 }
 
 /// Which clients CLIENT KILL and CLIENT LIST mean. Every condition that is given must hold.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::command::Command;
-use crate::command::host::{ClientFacts, ClientKind};
+use crate::command::facts::{ClientFacts, ClientKind};
 use crate::engine::{Engine, WatchToken};
 use crate::protocol::{OwnedRequest, Request, RespVersion};
 use crate::pubsub::SubscriptionCounts;

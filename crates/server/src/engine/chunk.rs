@@ -1,6 +1,7 @@
 //! Saved entries on their way to the thread that writes them: bytes, not clones.
 
-use super::object::{Blob, EntryView, ValueRef};
+use super::object::{Blob, EntryView};
+use super::value::ValueRef;
 
 const HAS_EXPIRY: u8 = 1;
 const KIND: u8 = 0b110;

@@ -23,46 +23,6 @@ pub(crate) use entry::{Entry, EntryView, NewValue};
 
 use std::alloc::Layout;
 
-/// What a value is, borrowed from where it lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueRef<'a> {
-    /// A string that is the canonical decimal form of an integer.
-    Int(i64),
-    /// Any other string; possibly empty.
-    Bytes(&'a [u8]),
-}
-
-impl<'a> ValueRef<'a> {
-    /// The bytes of the value; `buffer` holds them for an integer.
-    pub fn as_bytes<'b>(self, buffer: &'b mut itoa::Buffer) -> &'b [u8]
-    where
-        'a: 'b,
-    {
-        match self {
-            ValueRef::Int(number) => buffer.format(number).as_bytes(),
-            ValueRef::Bytes(bytes) => bytes,
-        }
-    }
-
-    /// Length in bytes.
-    pub fn len(self) -> usize {
-        self.as_bytes(&mut itoa::Buffer::new()).len()
-    }
-
-    /// Whether the value has no bytes.
-    pub fn is_empty(self) -> bool {
-        matches!(self, ValueRef::Bytes(bytes) if bytes.is_empty())
-    }
-
-    /// A copy that owns its bytes.
-    pub fn to_value(self) -> super::value::Value {
-        match self {
-            ValueRef::Int(number) => super::value::Value::Int(number),
-            ValueRef::Bytes(bytes) => super::value::Value::Bytes(bytes.to_vec()),
-        }
-    }
-}
-
 /// The longest allocation that has a size class; longer ones are whole pages.
 const CLASS_LEN_MAX: usize = 14 << 10;
 const PAGE_LEN: usize = 4096;

@@ -26,6 +26,7 @@
 
 mod bucket;
 mod directory;
+mod hash;
 mod scan;
 mod segment;
 mod segments;
@@ -36,7 +37,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use siphasher::sip::SipHasher13;
+pub use hash::HashSeed;
+pub(crate) use hash::KeyHasher;
 
 use super::chunk::Chunk;
 use super::object::{Entry, EntryView};
@@ -50,25 +52,6 @@ use snapshot::Saving;
 const MERGE_LEN: usize = 230;
 /// Most bits of the hash that choose a segment.
 const DEPTH_MAX: u32 = 30;
-
-/// Key of the hash function; secret, random per process.
-#[derive(Debug, Clone, Copy)]
-pub struct HashSeed(pub [u64; 2]);
-
-/// The keyed hash of keys.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct KeyHasher(SipHasher13);
-
-impl KeyHasher {
-    pub(crate) fn new(seed: HashSeed) -> KeyHasher {
-        KeyHasher(SipHasher13::new_with_keys(seed.0[0], seed.0[1]))
-    }
-
-    #[inline]
-    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        self.0.hash(key)
-    }
-}
 
 /// Where an entry is. Valid until the table changes its structure; a position that is not valid any more is noticed.
 #[derive(Debug, Clone, Copy)]

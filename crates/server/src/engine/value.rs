@@ -1,6 +1,5 @@
-//! The form in which a key enters the engine as a whole.
+//! Values as others see them, and the form in which a key enters the engine as a whole.
 
-use super::object::ValueRef;
 use crate::protocol::parse_i64;
 
 /// A value that owns its bytes. Strings are the only type that exists; the enum is where others join.
@@ -23,6 +22,46 @@ pub struct Entry {
     pub value: Value,
     /// Absolute expiry in milliseconds since the Unix epoch.
     pub expires_at_ms: Option<i64>,
+}
+
+/// What a value is, borrowed from where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueRef<'a> {
+    /// A string that is the canonical decimal form of an integer.
+    Int(i64),
+    /// Any other string; possibly empty.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> ValueRef<'a> {
+    /// The bytes of the value; `buffer` holds them for an integer.
+    pub fn as_bytes<'b>(self, buffer: &'b mut itoa::Buffer) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            ValueRef::Int(number) => buffer.format(number).as_bytes(),
+            ValueRef::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        self.as_bytes(&mut itoa::Buffer::new()).len()
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(self) -> bool {
+        matches!(self, ValueRef::Bytes(bytes) if bytes.is_empty())
+    }
+
+    /// A copy that owns its bytes.
+    pub fn to_value(self) -> Value {
+        match self {
+            ValueRef::Int(number) => Value::Int(number),
+            ValueRef::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+        }
+    }
 }
 
 impl Value {

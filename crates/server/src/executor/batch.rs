@@ -8,12 +8,11 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::block::WaitKind;
 use super::client::Client;
-use super::commit::reply;
 use super::outbox::replies_len_max;
-use super::turn::TurnClock;
+use super::waiting::WaitKind;
 use super::{Executor, ExecutorError};
+use crate::clock::TurnClock;
 use crate::command::{Context, DebugRequest, Deferred, Outcome, Session, flags, table};
 use crate::network::connection::{READ_LEN_MAX, ReadOutcome, address_name};
 use crate::network::hints;
@@ -428,7 +427,7 @@ impl Executor {
                 self.point_before_wait()?;
                 if replicas == 0 {
                     self.core.points.after(PointEvent::Wait);
-                    reply(client, |reply| reply.integer(0));
+                    client.reply(|reply| reply.integer(0));
                 } else {
                     self.block(slot, client, WaitKind::Replicas, timeout_ms);
                 }
@@ -440,7 +439,7 @@ impl Executor {
             }
             Deferred::Save => {
                 let result = self.save_now()?;
-                reply(client, |reply| match result {
+                client.reply(|reply| match result {
                     Ok(()) => reply.simple("OK"),
                     Err(error) => reply.error(format!("ERR {error}").as_bytes()),
                 });
@@ -452,18 +451,18 @@ impl Executor {
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot stop: the data could not be saved");
-                    reply(client, |reply| {
+                    client.reply(|reply| {
                         reply.error(b"ERR Errors trying to SHUTDOWN. Check logs.");
                     });
                 }
             },
             Deferred::Debug(DebugRequest::Sleep(microseconds)) => {
                 std::thread::sleep(Duration::from_micros(microseconds));
-                reply(client, |reply| reply.simple("OK"));
+                client.reply(|reply| reply.simple("OK"));
             }
             Deferred::Debug(request @ (DebugRequest::Reload | DebugRequest::LoadLog)) => {
                 let result = self.reload(request)?;
-                reply(client, |reply| match result {
+                client.reply(|reply| match result {
                     Ok(()) => reply.simple("OK"),
                     Err(error) => reply.error(format!("ERR {error}").as_bytes()),
                 });

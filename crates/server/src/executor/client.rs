@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::command::{ClientFacts, Session};
 use crate::network::connection::{Connection, address_name};
-use crate::protocol::Decoder;
+use crate::protocol::{Decoder, ReplyWriter};
 
-use super::block::Waiting;
+use super::waiting::Waiting;
 
 /// A connection with everything that belongs to it.
 #[derive(Debug)]
@@ -69,6 +69,13 @@ impl Client {
     /// Whether it waits for something else than itself.
     pub(super) fn is_blocked(&self) -> bool {
         self.postponed || self.waiting.is_some()
+    }
+
+    /// Writes a reply that a command has left to the executor, unless the client has asked for none.
+    pub(super) fn reply(&mut self, write: impl FnOnce(&mut ReplyWriter<'_>)) {
+        if !self.session.is_reply_suppressed() {
+            write(&mut self.connection.output.writer(self.session.version()));
+        }
     }
 
     pub(super) fn facts(&self, now: Instant) -> ClientFacts {

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::client::Client;
 use super::journal::JournalEvent;
 use super::outbox::{exceeds_limit, replies_len_max, report_deaf};
 use super::stats::Stats;
@@ -11,14 +10,6 @@ use crate::clock::unix_ms;
 use crate::network::output::SendOutcome;
 use crate::network::senders::{Delivery, Parcel};
 use crate::persistence::directives::WarningKind;
-use crate::protocol::ReplyWriter;
-
-/// Writes a reply that a command has left to the executor, unless the client has asked for none.
-pub(super) fn reply(client: &mut Client, write: impl FnOnce(&mut ReplyWriter<'_>)) {
-    if !client.session.is_reply_suppressed() {
-        write(&mut client.connection.output.writer(client.session.version()));
-    }
-}
 
 impl Executor {
     /// Commits the effects of the turn and lets its replies leave.

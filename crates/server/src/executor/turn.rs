@@ -6,24 +6,10 @@ use std::time::{Duration, Instant};
 use mio::{Events, Token};
 
 use super::{CLIENT_TOKEN_MIN, Ended, Event, Executor, ExecutorError, JOB_WAIT, WAKER};
-use crate::clock::unix_ms;
+use crate::clock::TurnClock;
 
 /// Events taken from the poll at once.
 const EVENTS_MAX: usize = 1024;
-
-/// The clocks as they were read for the turn: commands of one turn happen at one time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TurnClock {
-    pub(super) now: Instant,
-    /// Milliseconds since the Unix epoch.
-    pub(super) now_ms: i64,
-}
-
-impl TurnClock {
-    pub(super) fn read() -> Self {
-        Self { now: Instant::now(), now_ms: i64::try_from(unix_ms()).unwrap_or(i64::MAX) }
-    }
-}
 
 impl Executor {
     pub(super) fn turns(&mut self) -> Result<Ended, ExecutorError> {

@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::{Blob, ValueRef, class_size, layout};
+use super::{Blob, class_size, layout};
+use crate::engine::value::ValueRef;
 
 /// Longest string that lies in the entry, in bytes; longer ones are blobs. Long enough for most values, short enough to be
 /// copied for a snapshot without being felt.

@@ -1,6 +1,7 @@
 //! Saving a table while it changes: the cut, the pre-images, the walk.
 
-use super::{Chunk, Table};
+use super::Table;
+use crate::engine::chunk::Chunk;
 
 /// The walk over what has not been saved yet.
 ///

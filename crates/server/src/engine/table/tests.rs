@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-use crate::engine::object::{NewValue, ValueRef};
-use crate::engine::value::{Entry as Loaded, Value};
+use crate::engine::object::NewValue;
+use crate::engine::value::{Entry as Loaded, Value, ValueRef};
 
 fn table() -> Table {
     Table::new(KeyHasher::new(HashSeed([1, 2])), 0)

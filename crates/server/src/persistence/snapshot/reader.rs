@@ -4,11 +4,14 @@
 //! length that is not true costs nothing. What is wrong is reported with the offset of the item that holds it.
 
 mod empty;
+mod error;
 mod input;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, Chain, Cursor, Read};
+use std::io::{Chain, Cursor, Read};
+
+pub use error::{BoxError, ReadRdbError};
 
 use input::Input;
 
@@ -21,9 +24,6 @@ use super::format::{
 use super::{RdbSummary, lzf};
 use crate::engine::value::{Entry, Value};
 use crate::protocol::parse_i64;
-
-/// Why a visitor does not want to go on.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What [`RdbReader::read`] tells of a file, in its order. An error ends the reading.
 pub trait RdbVisitor {
@@ -62,114 +62,6 @@ pub trait RdbVisitor {
         let _ = bytes;
         Ok(())
     }
-}
-
-/// Why an RDB was not read. Entries before the place of the error have been visited.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadRdbError {
-    /// The source failed.
-    #[error("failed to read the snapshot at byte {offset}")]
-    Read {
-        /// Bytes read before.
-        offset: u64,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The file does not begin as an RDB does.
-    #[error("not an RDB: the file begins with {found:?} instead of \"REDIS\" and four digits")]
-    NotRdb {
-        /// The first bytes, at most nine, as text.
-        found: String,
-    },
-    /// The file is newer than this program, or has no version at all.
-    #[error(
-        "RDB version {version} is not supported (1 to {VERSION_MAX} are, and {VERSION_VALKEY} of Valkey); load the file with \
-         the program that wrote it and copy the keys over the network"
-    )]
-    UnsupportedVersion {
-        /// The version that the header names.
-        version: u32,
-    },
-    /// The file ends too early.
-    #[error(
-        "the snapshot ends at byte {offset}, inside {expected}; the file is cut short, use another copy of it"
-    )]
-    UnexpectedEnd {
-        /// Length of the file.
-        offset: u64,
-        /// What was being read.
-        expected: &'static str,
-    },
-    /// A key is no string.
-    #[error(
-        "key {key} in database {db} at byte {offset} is a {type_name}; only strings are supported, delete or convert \
-         such keys in Redis and save again"
-    )]
-    UnsupportedType {
-        /// What kind of value it is.
-        type_name: Cow<'static, str>,
-        /// The key, quoted and escaped.
-        key: String,
-        /// Its database.
-        db: u32,
-        /// Where its type byte stands.
-        offset: u64,
-    },
-    /// The file holds something besides keys that would be lost.
-    #[error("the snapshot holds {what} at byte {offset}, which is not supported; {remedy}, and save again")]
-    UnsupportedItem {
-        /// What it is.
-        what: Cow<'static, str>,
-        /// Where its opcode stands.
-        offset: u64,
-        /// What to do in the program that wrote the file.
-        remedy: &'static str,
-    },
-    /// A byte that is neither an opcode nor a type.
-    #[error(
-        "byte {offset} of the snapshot is {byte:#04x}, which is no known type or opcode; the file is damaged or newer"
-    )]
-    UnknownOpcode {
-        /// The byte.
-        byte: u8,
-        /// Where it stands.
-        offset: u64,
-    },
-    /// An item cannot be what it says.
-    #[error("the snapshot is damaged at byte {offset}: {what}")]
-    Malformed {
-        /// Where the item begins.
-        offset: u64,
-        /// What is wrong.
-        what: &'static str,
-    },
-    /// The bytes do not fit the checksum.
-    #[error(
-        "the checksum of the snapshot is wrong (the file says {expected:016x}, its {bytes} bytes give {found:016x}); \
-         the file is damaged, use another copy of it"
-    )]
-    ChecksumMismatch {
-        /// The checksum in the file.
-        expected: u64,
-        /// The checksum of the bytes.
-        found: u64,
-        /// How many bytes it covers.
-        bytes: u64,
-    },
-    /// Something follows the end.
-    #[error("the snapshot ends at byte {offset}, but the file goes on; it is not a snapshot alone")]
-    TrailingBytes {
-        /// Where the RDB ends.
-        offset: u64,
-    },
-    /// The visitor ended the reading.
-    #[error("stopped reading the snapshot at byte {offset}")]
-    Refused {
-        /// Bytes read so far.
-        offset: u64,
-        /// The visitor's reason.
-        source: BoxError,
-    },
 }
 
 /// Reads a file that is an RDB and nothing else.

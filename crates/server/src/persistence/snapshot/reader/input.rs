@@ -5,8 +5,8 @@ use std::io::{self, Read};
 
 use crc::{Digest, Table};
 
-use super::super::format::CRC64;
-use super::ReadRdbError;
+use super::error::ReadRdbError;
+use crate::persistence::snapshot::format::CRC64;
 
 /// Bytes asked of the source at once, and the most that is reserved ahead of the bytes that have arrived.
 const BUFFER_LEN: usize = 256 * 1024;
