@@ -15,6 +15,7 @@ mod ahead;
 mod chunk;
 pub mod effects;
 pub mod events;
+mod garbage;
 mod keyspace;
 pub(crate) mod object;
 mod stats;
@@ -23,6 +24,7 @@ pub mod value;
 mod watch;
 
 pub use chunk::{Chunk, ChunkEntry};
+pub use garbage::Garbage;
 pub(crate) use keyspace::{Expiry, Found, Keyspace};
 pub use stats::Stats;
 pub use table::{Growth, HashSeed};
@@ -82,16 +84,6 @@ struct Snapshot {
     /// Tables that were flushed after the cut.
     detached: Vec<Table>,
 }
-
-/// What was flushed or replaced and is still to be freed, which may take long; dropping it frees it.
-#[derive(Debug, Default)]
-pub struct Garbage {
-    tables: Vec<Table>,
-    blobs: Vec<Blob>,
-}
-
-/// Values from this length on are freed by somebody who has time: unmapping them takes as long as a thousand commands.
-const GARBAGE_LEN_MIN: usize = 1 << 20;
 
 /// A key could not be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -243,10 +235,8 @@ impl Engine {
     /// Keeps a large value that is about to be dropped for whoever has time to free it.
     #[inline]
     fn discard(&mut self, blob: Option<Blob>) {
-        if let Some(blob) = blob
-            && blob.memory_bytes() >= GARBAGE_LEN_MIN
-        {
-            self.garbage.blobs.push(blob);
+        if let Some(blob) = blob {
+            self.garbage.add_blob(blob);
         }
     }
 
@@ -414,7 +404,7 @@ impl Engine {
             removed += len;
             match &mut self.snapshot {
                 Some(snapshot) if old.is_saving() => snapshot.detached.push(old),
-                _ => self.garbage.tables.push(old),
+                _ => self.garbage.add_table(old),
             }
         }
         self.dirty += removed as u64;
@@ -437,8 +427,7 @@ impl Engine {
 
     /// What is to be freed, for a thread that has time.
     pub fn take_garbage(&mut self) -> Option<Garbage> {
-        let is_empty = self.garbage.tables.is_empty() && self.garbage.blobs.is_empty();
-        (!is_empty).then(|| std::mem::take(&mut self.garbage))
+        (!self.garbage.is_empty()).then(|| std::mem::take(&mut self.garbage))
     }
 
     /// Moves up to `budget` entries to where the allocator would rather have them; true when all databases are done.
@@ -475,7 +464,9 @@ impl Engine {
                 self.snapshot = Some(snapshot);
                 return false;
             }
-            self.garbage.tables.extend(snapshot.detached.pop());
+            if let Some(table) = snapshot.detached.pop() {
+                self.garbage.add_table(table);
+            }
         }
         let mut complete = true;
         for db in 0..self.databases() {
@@ -490,7 +481,9 @@ impl Engine {
     /// Gives the snapshot up.
     pub fn snapshot_abort(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
-            self.garbage.tables.extend(snapshot.detached);
+            for table in snapshot.detached {
+                self.garbage.add_table(table);
+            }
             for db in 0..self.databases() {
                 self.with_table(db, Table::abort_saving);
             }

@@ -27,6 +27,7 @@
 mod bucket;
 mod directory;
 mod hash;
+mod remains;
 mod scan;
 mod segment;
 mod segments;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 pub use hash::HashSeed;
 pub(crate) use hash::KeyHasher;
+pub(crate) use remains::Remains;
 
 use super::chunk::Chunk;
 use super::object::{Entry, EntryView};

@@ -31,6 +31,7 @@ impl Executor {
         if let Some(garbage) = self.engine.take_garbage() {
             self.freer.free(garbage);
         }
+        self.freer.drive();
         Ok(())
     }
 

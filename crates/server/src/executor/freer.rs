@@ -1,4 +1,5 @@
-//! Memory of flushed tables is freed beside the executor: millions of keys take long.
+//! Memory of flushed tables is freed beside the executor: millions of keys take long. Where that cannot be, a slice of it is
+//! freed in each turn.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -16,7 +17,7 @@ pub(super) struct Freer {
 }
 
 impl Freer {
-    /// Starts the thread. Where that is refused, the executor frees by itself.
+    /// Starts the thread. Where that is refused, the executor frees in its turns.
     pub(super) fn start() -> Self {
         let (sender, garbage) = sync_channel::<Garbage>(QUEUE_LEN);
         let thread = std::thread::Builder::new().name("freer".to_owned()).spawn(move || {
@@ -27,7 +28,7 @@ impl Freer {
         let thread = match thread {
             Ok(_) => Some(sender),
             Err(error) => {
-                tracing::warn!(%error, "failed to start the thread that frees memory: the executor frees it by itself");
+                tracing::warn!(%error, "failed to start the thread that frees memory: the executor frees it in its turns");
                 None
             }
         };
@@ -37,23 +38,85 @@ impl Freer {
     /// Frees `garbage` soon.
     pub(super) fn free(&mut self, garbage: Garbage) {
         self.waiting.push_back(garbage);
-        self.drive();
     }
 
-    /// Hands over what waits.
+    /// Whether something is to be freed in turns.
+    pub(super) fn needs_turns(&self) -> bool {
+        self.thread.is_none() && !self.waiting.is_empty()
+    }
+
+    /// Once in each turn: hands over what waits, or frees a slice of it.
     pub(super) fn drive(&mut self) {
-        while let Some(garbage) = self.waiting.pop_front() {
-            match &self.thread {
-                None => drop(garbage),
-                Some(thread) => match thread.try_send(garbage) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(garbage)) => {
-                        self.waiting.push_front(garbage);
-                        return;
-                    }
-                    Err(TrySendError::Disconnected(garbage)) => drop(garbage),
-                },
+        while let Some(thread) = &self.thread
+            && let Some(garbage) = self.waiting.pop_front()
+        {
+            match thread.try_send(garbage) {
+                Ok(()) => {}
+                Err(TrySendError::Full(garbage)) => {
+                    self.waiting.push_front(garbage);
+                    return;
+                }
+                Err(TrySendError::Disconnected(garbage)) => {
+                    self.waiting.push_front(garbage);
+                    self.thread = None;
+                }
             }
+        }
+        if let Some(garbage) = self.waiting.front_mut()
+            && garbage.free_slice()
+        {
+            self.waiting.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::value::{Entry, Value};
+    use crate::engine::{Engine, EngineOptions, HashSeed};
+
+    /// Two tables.
+    fn garbage(keys: i64) -> Garbage {
+        let mut engine = Engine::new(EngineOptions { databases: 2, seed: HashSeed([1, 2]) });
+        let mut load = |db, key: &[u8], value, expires_at_ms| {
+            engine.load(Entry { db, key: key.into(), value, expires_at_ms }).unwrap();
+        };
+        for number in 0..keys {
+            let (key, expires_at_ms) = (number.to_string(), (number % 2 == 0).then_some(number + 1_000_000));
+            load(0, key.as_bytes(), Value::Int(number), expires_at_ms);
+            load(1, key.as_bytes(), Value::Bytes(vec![b'v'; 100]), None);
+        }
+        engine.flush(None, 0);
+        engine.take_garbage().expect("two tables were flushed")
+    }
+
+    #[test]
+    fn without_a_thread_each_turn_frees_a_slice() {
+        const KEYS: i64 = 50_000;
+        let mut freer = Freer { thread: None, waiting: VecDeque::new() };
+        freer.free(garbage(KEYS));
+        freer.free(garbage(1));
+        let mut turns = 0;
+        while freer.needs_turns() {
+            freer.drive();
+            turns += 1;
+        }
+        // No segment holds more than 576 keys, and no slice more than 16 segments.
+        assert!(turns > 2 * KEYS / (16 * 576), "{turns} turns");
+        assert!(turns < 1000, "{turns} turns");
+    }
+
+    #[test]
+    fn what_a_dead_thread_does_not_take_is_freed_in_turns() {
+        let (thread, _) = sync_channel(QUEUE_LEN);
+        let mut freer = Freer { thread: Some(thread), waiting: VecDeque::new() };
+        freer.free(garbage(10));
+        assert!(!freer.needs_turns());
+        freer.drive();
+        assert!(freer.thread.is_none());
+        while freer.needs_turns() {
+            freer.drive();
         }
     }
 }

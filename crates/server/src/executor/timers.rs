@@ -28,7 +28,6 @@ impl Executor {
         self.core.watch_volume(now);
         self.expire_barrier()?;
         self.start_due_jobs()?;
-        self.freer.drive();
         Ok(())
     }
 

@@ -112,7 +112,11 @@ impl Executor {
         if self.save_is_behind {
             return JOB_WAIT;
         }
-        if !self.ready.is_empty() || !self.postponed.is_empty() || !self.core.outbox.is_idle() {
+        if !self.ready.is_empty()
+            || !self.postponed.is_empty()
+            || !self.core.outbox.is_idle()
+            || self.freer.needs_turns()
+        {
             return Duration::ZERO;
         }
         let now = self.turn_ended;

@@ -62,6 +62,18 @@ impl Segments {
         self.free.push(number);
     }
 
+    /// Frees the segment of the highest number, and the number; false when there is none.
+    pub(super) fn drop_last(&mut self) -> bool {
+        while let Some(block) = self.blocks.last_mut() {
+            if block.pop().is_some() {
+                self.len -= 1;
+                return true;
+            }
+            self.blocks.pop();
+        }
+        false
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Segment> + Clone {
         self.blocks.iter().flatten().flatten()
     }

@@ -1,0 +1,49 @@
+//! What was flushed or replaced and is still to be freed, which may take long.
+
+use super::object::Blob;
+use super::table::{Remains, Table};
+
+/// Values from this length on are freed by somebody who has time: unmapping them takes as long as a thousand commands.
+const BLOB_LEN_MIN: usize = 1 << 20;
+/// Segments freed in one slice: up to 9,216 keys, about half a millisecond where their values are short.
+const SLICE_SEGMENTS: usize = 16;
+
+/// Memory that nobody needs any more. Dropping it frees it at once, [`Garbage::free_slice`] a part.
+#[derive(Debug, Default)]
+pub struct Garbage {
+    tables: Vec<Table>,
+    /// The table that is being freed in slices.
+    remains: Option<Remains>,
+    blobs: Vec<Blob>,
+}
+
+impl Garbage {
+    /// Adds a table.
+    pub(super) fn add_table(&mut self, table: Table) {
+        self.tables.push(table);
+    }
+
+    /// Adds a value that was replaced or removed, if it is worth it; else frees it.
+    #[inline]
+    pub(super) fn add_blob(&mut self, blob: Blob) {
+        if blob.memory_bytes() >= BLOB_LEN_MIN {
+            self.blobs.push(blob);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.remains.is_none() && self.blobs.is_empty()
+    }
+
+    /// Frees a long value or some segments of a table; true when nothing is left.
+    pub(crate) fn free_slice(&mut self) -> bool {
+        if self.blobs.pop().is_none()
+            && let Some(mut remains) =
+                self.remains.take().or_else(|| self.tables.pop().map(Table::into_remains))
+            && !remains.free(SLICE_SEGMENTS)
+        {
+            self.remains = Some(remains);
+        }
+        self.is_empty()
+    }
+}
