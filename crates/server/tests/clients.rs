@@ -299,6 +299,53 @@ fn a_query_buffer_is_limited() {
     assert_eq!(server.log_text().matches("reached the limit of its query buffer").count(), 2);
 }
 
+/// One field of a line of CLIENT LIST.
+fn client_field(line: &str, name: &str) -> usize {
+    let value = line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number {name} in {line}"))
+}
+
+/// What a client makes the server hold is told: the bytes of a request in progress, where its arguments are, and what a
+/// transaction has queued.
+#[test]
+fn memory_of_a_request_in_progress_is_told() {
+    const ARGS: usize = 10_000;
+    let (_folder, server) = cache(&[]);
+    let (mut admin, mut sender) = (server.client(), server.client());
+    let id = sender.run("CLIENT ID").int();
+    let line_when = |admin: &mut Client, is_there: &dyn Fn(&str) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let line = admin.run(&format!("CLIENT LIST ID {id}")).text();
+            if is_there(&line) {
+                return line;
+            }
+            assert!(Instant::now() < deadline, "{line}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let arg = b"$1\r\na\r\n";
+    let front = [format!("*{}\r\n", ARGS + 1).as_bytes(), &arg.repeat(ARGS)].concat();
+    sender.send_bytes(&front).unwrap();
+    let line = line_when(&mut admin, &|line| client_field(line, "qbuf") == front.len());
+    let arguments = client_field(&line, "argv-mem");
+    assert!((4 * ARGS..front.len()).contains(&arguments), "{line}");
+    let buffers = client_field(&line, "qbuf") + client_field(&line, "qbuf-free");
+    assert!(client_field(&line, "tot-mem") >= buffers + arguments, "{line}");
+    let held: usize = admin.info("mem_clients_normal").parse().unwrap();
+    assert!(held >= buffers + arguments, "{held} bytes are held: {line}");
+
+    sender.send_bytes(arg).unwrap();
+    assert!(matches!(sender.read_reply().unwrap(), Reply::Error(_)), "there is no command of this name");
+    let line = line_when(&mut admin, &|line| client_field(line, "qbuf") == 0);
+    assert!(client_field(&line, "argv-mem") < 4 << 10, "{line}");
+
+    sender.run("MULTI");
+    sender.command(&[&b"SET"[..], b"key", &[b'v'; 100_000]]);
+    let held: usize = admin.info("mem_clients_normal").parse().unwrap();
+    assert!(held > 100_000, "{held} bytes are held");
+}
+
 /// Whoever waits and leaves is noticed: by then nobody reads from its socket.
 #[test]
 fn waiting_clients_that_leave_are_forgotten() {

@@ -30,6 +30,8 @@ pub struct ClientFacts {
     pub query_bytes: u64,
     /// Bytes free in the receive buffer.
     pub query_free_bytes: u64,
+    /// Bytes that the decoder holds for the arguments of a request in progress.
+    pub argument_bytes: u64,
     /// Size of the reply buffer in bytes.
     pub reply_buffer_bytes: u64,
     /// Bytes of the reply buffer waiting to be sent.

@@ -211,16 +211,17 @@ impl Session {
             kind.push('N');
         }
         let multi_memory = self.memory_bytes() as u64;
+        // What waits to be sent lies in the reply buffer and in the pieces.
         let total = facts.query_bytes
             + facts.query_free_bytes
+            + facts.argument_bytes
             + facts.reply_buffer_bytes
-            + facts.output_bytes
             + facts.output_pieces_bytes
             + multi_memory;
         writeln!(
             out,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
-             qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user={} \
+             qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user={} \
              redir=-1 resp={}",
             self.id,
             facts.address,
@@ -237,6 +238,7 @@ impl Session {
             multi,
             facts.query_bytes,
             facts.query_free_bytes,
+            facts.argument_bytes,
             multi_memory,
             facts.reply_buffer_bytes,
             facts.output_bytes,

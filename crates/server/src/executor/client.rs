@@ -84,6 +84,7 @@ impl Client {
             is_blocked: self.is_blocked(),
             query_bytes: input.len() as u64,
             query_free_bytes: (input.capacity() - input.len()) as u64,
+            argument_bytes: self.decoder.memory_bytes() as u64,
             reply_buffer_bytes: self.connection.output_memory_bytes() as u64,
             output_bytes: self.connection.unsent_len() as u64,
             output_pieces: output.pieces() as u64,
@@ -91,6 +92,14 @@ impl Client {
             idle_s: self.idle(now).as_secs(),
             ..Origin::of(self).facts(now)
         }
+    }
+
+    /// Bytes that it makes the server hold.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.connection.input.capacity()
+            + self.decoder.memory_bytes()
+            + self.session.memory_bytes()
+            + self.connection.output_memory_bytes()
     }
 
     pub(super) fn idle(&self, now: Instant) -> Duration {

@@ -98,11 +98,7 @@ fn resident() -> u64 {
 
 fn memory(core: &Core, engine: &Engine, out: &mut String) {
     let used = engine.used_memory();
-    let buffers: usize = core
-        .clients
-        .iter()
-        .map(|(_, client)| client.connection.input.capacity() + client.connection.output_memory_bytes())
-        .sum();
+    let clients: usize = core.clients.iter().map(|(_, client)| client.memory_bytes()).sum();
     let resident = resident();
     line(out, "used_memory", used);
     line(out, "used_memory_human", human(used));
@@ -117,7 +113,7 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
     let ratio = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
     line(out, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
-    line(out, "mem_clients_normal", buffers);
+    line(out, "mem_clients_normal", clients);
     let figures = core.compaction.figures();
     line(out, "allocator_allocated", figures.allocated);
     line(out, "allocator_active", figures.active);
