@@ -43,26 +43,26 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Where the ports listen, and what they hand on.
 #[derive(Debug, Clone)]
-pub struct AdminOptions {
+pub(crate) struct AdminOptions {
     /// Addresses of the health port; empty: no such port.
-    pub health: Vec<BindAddress>,
+    pub(crate) health: Vec<BindAddress>,
     /// Its number.
-    pub health_port: u16,
+    pub(crate) health_port: u16,
     /// Addresses of the control port; empty: no such port.
-    pub control: Vec<BindAddress>,
+    pub(crate) control: Vec<BindAddress>,
     /// Its number.
-    pub control_port: u16,
+    pub(crate) control_port: u16,
     /// File with the bearer token of the control port. Read for every request, so that a rotated token works at once.
     /// `None`, missing or empty: every request is refused.
-    pub control_token_file: Option<PathBuf>,
+    pub(crate) control_token_file: Option<PathBuf>,
     /// For backups.
-    pub backup: BackupSettings,
+    pub(crate) backup: BackupSettings,
 }
 
 impl AdminOptions {
     /// What a configuration says. The control port opens only when a token file is configured.
     #[must_use]
-    pub fn new(config: &Config, instance: String) -> Self {
+    pub(crate) fn new(config: &Config, instance: String) -> Self {
         let when = |open: bool| if open { config.bind.clone() } else { Vec::new() };
         Self {
             health: when(config.health_port != 0),
@@ -81,7 +81,7 @@ impl AdminOptions {
 
 /// Why the ports did not open.
 #[derive(Debug, thiserror::Error)]
-pub enum StartAdminError {
+pub(crate) enum StartAdminError {
     /// An address cannot be listened on.
     #[error("failed to open the {name} port; set {name}-port to another number, or to 0 to do without it")]
     Listen {
@@ -102,7 +102,7 @@ pub enum StartAdminError {
 
 /// The open ports. Dropping it leaves them open until their runtime ends.
 #[derive(Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     runtime: Handle,
     stop: watch::Sender<bool>,
     backups: Backups,
@@ -117,7 +117,7 @@ impl Admin {
     ///
     /// # Errors
     /// [`StartAdminError`] naming the port.
-    pub fn start(
+    pub(crate) fn start(
         runtime: &Handle,
         options: AdminOptions,
         handle: &ServerHandle,
@@ -142,13 +142,15 @@ impl Admin {
 
     /// First address of the health port, as bound.
     #[must_use]
-    pub fn health_address(&self) -> Option<SocketAddr> {
+    #[cfg(test)]
+    pub(crate) fn health_address(&self) -> Option<SocketAddr> {
         self.health
     }
 
     /// First address of the control port, as bound.
     #[must_use]
-    pub fn control_address(&self) -> Option<SocketAddr> {
+    #[cfg(test)]
+    pub(crate) fn control_address(&self) -> Option<SocketAddr> {
         self.control
     }
 
@@ -156,7 +158,7 @@ impl Admin {
     ///
     /// Order matters: the owner of the data still drains its inbox, or has dropped it; else backups that wait for a
     /// snapshot are waited for in vain. Not to be called on a thread of the runtime.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         let Self { runtime, stop, backups, health: _, control: _, servers } = self;
         runtime.block_on(async {
             let ending = async {

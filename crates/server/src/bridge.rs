@@ -63,14 +63,8 @@ impl<T> fmt::Debug for Reply<T> {
 
 impl<T> Reply<T> {
     /// Answers. False: nobody waits any more, and what the answer would have handed over is the caller's to clean up.
-    pub fn send(self, answer: Result<T, Refusal>) -> bool {
+    pub(crate) fn send(self, answer: Result<T, Refusal>) -> bool {
         self.0.send(answer).is_ok()
-    }
-
-    /// True when nobody waits any more.
-    #[must_use]
-    pub fn is_abandoned(&self) -> bool {
-        self.0.is_closed()
     }
 }
 
@@ -171,11 +165,11 @@ pub struct StatusPublisher(watch::Sender<ServerStatus>);
 
 /// The owner's end of the bridge, handed on to whoever owns the data next.
 #[derive(Debug)]
-pub struct Bridge {
+pub(crate) struct Bridge {
     /// Requests.
-    pub inbox: Inbox,
+    pub(crate) inbox: Inbox,
     /// Status.
-    pub publisher: StatusPublisher,
+    pub(crate) publisher: StatusPublisher,
 }
 
 /// A connected bridge. `initial` is served until the owner publishes.
@@ -190,24 +184,24 @@ pub fn bridge(initial: ServerStatus) -> (ServerHandle, Inbox, StatusPublisher) {
 
 impl StatusPublisher {
     /// Replaces the status.
-    pub fn publish(&self, status: ServerStatus) {
+    pub(crate) fn publish(&self, status: ServerStatus) {
         self.0.send_replace(status);
     }
 
     /// Changes parts of the status.
-    pub fn update(&self, change: impl FnOnce(&mut ServerStatus)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut ServerStatus)) {
         self.0.send_modify(change);
     }
 }
 
 impl Inbox {
     /// The next request, if one waits. For an owner with a loop of its own.
-    pub fn try_next(&self) -> Option<AdminRequest> {
+    pub(crate) fn try_next(&self) -> Option<AdminRequest> {
         self.requests.try_recv().ok()
     }
 
     /// The next request within `timeout`. For an owner that has nothing else to do; `None` on time-out.
-    pub fn next_within(&self, timeout: Duration) -> Option<AdminRequest> {
+    pub(crate) fn next_within(&self, timeout: Duration) -> Option<AdminRequest> {
         match self.requests.recv_timeout(timeout) {
             Ok(request) => Some(request),
             Err(RecvTimeoutError::Timeout) => None,
@@ -229,7 +223,7 @@ impl Drop for Inbox {
 impl ServerHandle {
     /// Called after each request is queued, from any thread: makes the owner drain its inbox soon. Set once, by the
     /// executor; before that the owner waits in [`Inbox::next_within`] and needs none.
-    pub fn set_waker(&self, waker: Arc<Waker>) {
+    pub(crate) fn set_waker(&self, waker: Arc<Waker>) {
         if self.0.waker.set(waker).is_err() {
             tracing::debug!("the waker of the admin bridge is set already");
         }
@@ -237,13 +231,13 @@ impl ServerHandle {
 
     /// The latest status.
     #[must_use]
-    pub fn status(&self) -> ServerStatus {
+    pub(crate) fn status(&self) -> ServerStatus {
         self.0.status.borrow().clone()
     }
 
     /// False once the owner has ended.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.0.alive.load(Ordering::Acquire)
     }
 
@@ -251,7 +245,7 @@ impl ServerHandle {
     ///
     /// # Errors
     /// What the owner answers; [`Refusal::Busy`] when the queue is full, [`Refusal::TimedOut`], [`Refusal::Stopped`].
-    pub async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         limit: Duration,
         request: impl FnOnce(Reply<T>) -> AdminRequest,
@@ -333,7 +327,6 @@ pub(crate) mod tests {
         let answer = handle.ask(SHORT, |reply| AdminRequest::StartRotation { reply }).await;
         assert_eq!(answer, Err(Refusal::TimedOut(SHORT)));
         let Some(AdminRequest::StartRotation { reply }) = inbox.try_next() else { panic!("it was queued") };
-        assert!(reply.is_abandoned());
         assert!(!reply.send(Ok(())));
         for _ in 0..REQUESTS_MAX {
             let _ = handle.ask(Duration::ZERO, |reply| AdminRequest::StartRotation { reply }).await;

@@ -51,15 +51,16 @@ pub use arguments::{Arguments, HELP, Invocation, parse_arguments};
 pub(crate) use check::check_text;
 pub use check::{check, load};
 pub use clients::{OutputLimit, OutputLimits};
-pub use file::{RewriteError, rewrite_file};
+pub(crate) use file::{RewriteError, rewrite_file};
 pub use live::{changed_from_default, config_get, config_set};
 pub use notice::{Notice, notice_lines};
 pub use problem::{ConfigError, Place, Problem, QuotedLine, SourceName};
 pub use rewrite::rewrite;
 pub use secret::{ReadSecretError, Secret};
 pub use settings::Config;
-pub use types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions, Strategy};
-pub use words::{Unbalanced, quote, split};
+pub use types::{BindAddress, ShutdownOptions, Strategy};
+pub(crate) use types::{DebugCommand, LogLevel, OnRefusal};
+pub use words::{quote, split};
 
 #[cfg(test)]
 mod tests;

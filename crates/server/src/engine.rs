@@ -14,7 +14,7 @@
 mod ahead;
 mod chunk;
 pub mod effects;
-pub mod events;
+pub(crate) mod events;
 mod garbage;
 mod keyspace;
 pub(crate) mod object;
@@ -23,13 +23,15 @@ pub(crate) mod table;
 pub mod value;
 mod watch;
 
-pub use chunk::{Chunk, ChunkEntry};
-pub use garbage::Garbage;
+pub use chunk::Chunk;
+pub(crate) use chunk::ChunkEntry;
+pub(crate) use garbage::Garbage;
 pub(crate) use keyspace::{Expiry, Found, Keyspace};
 pub use stats::Stats;
-pub use table::{Growth, HashSeed};
+pub(crate) use table::Growth;
+pub use table::HashSeed;
 pub use value::ValueRef;
-pub use watch::WatchToken;
+pub(crate) use watch::WatchToken;
 
 use ahead::Ahead;
 use effects::EffectBuffer;
@@ -110,15 +112,15 @@ pub enum LoadError {
 
 /// One line of INFO keyspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DatabaseSummary {
+pub(crate) struct DatabaseSummary {
     /// Database index.
-    pub db: u32,
+    pub(crate) db: u32,
     /// Keys, expired ones that were not collected yet included.
-    pub keys: usize,
+    pub(crate) keys: usize,
     /// Keys that have an expiry.
-    pub expires: usize,
+    pub(crate) expires: usize,
     /// Mean time to live of those in milliseconds; 0 when there are none.
-    pub ttl_mean_ms: i64,
+    pub(crate) ttl_mean_ms: i64,
 }
 
 /// A key as it is stored, borrowed.
@@ -161,7 +163,7 @@ impl Engine {
     }
 
     /// Number of databases.
-    pub fn databases(&self) -> u32 {
+    pub(crate) fn databases(&self) -> u32 {
         u32::try_from(self.databases.len()).expect("made from a u32")
     }
 
@@ -182,7 +184,7 @@ impl Engine {
     }
 
     /// How long rebuilding parts of the tables took.
-    pub fn growth(&self) -> Growth {
+    pub(crate) fn growth(&self) -> Growth {
         self.databases.iter().map(Table::growth).fold(Growth::default(), |sum, it| Growth {
             rebuilds: sum.rebuilds + it.rebuilds,
             longest: sum.longest.max(it.longest),
@@ -198,12 +200,12 @@ impl Engine {
 
     /// Chooses the events that [`Engine::take_key_events`] returns: bits of [`events::class`]. Without
     /// [`class::KEYSPACE`] or [`class::KEYEVENT`] among them there are none.
-    pub fn set_notified(&mut self, mask: u32) {
+    pub(crate) fn set_notified(&mut self, mask: u32) {
         self.events.set_mask(mask);
     }
 
     /// The events since the last call, in their order.
-    pub fn take_key_events(&mut self) -> Vec<KeyEvent> {
+    pub(crate) fn take_key_events(&mut self) -> Vec<KeyEvent> {
         self.events.take()
     }
 
@@ -247,7 +249,7 @@ impl Engine {
     }
 
     /// Databases that hold keys, in order.
-    pub fn summaries(&self, now_ms: i64) -> Vec<DatabaseSummary> {
+    pub(crate) fn summaries(&self, now_ms: i64) -> Vec<DatabaseSummary> {
         (0..)
             .zip(&self.databases)
             .filter(|(_, it)| it.len() > 0)
@@ -303,12 +305,12 @@ impl Engine {
     }
 
     /// Switches expiry off while a log is replayed, and on again.
-    pub fn set_replaying(&mut self, replaying: bool) {
+    pub(crate) fn set_replaying(&mut self, replaying: bool) {
         self.replaying = replaying;
     }
 
     /// Whether a log is being replayed.
-    pub fn is_replaying(&self) -> bool {
+    pub(crate) fn is_replaying(&self) -> bool {
         self.replaying
     }
 
@@ -386,7 +388,7 @@ impl Engine {
     /// Empties one database or all; returns the number of keys that were there. They count as changes, to be logged.
     ///
     /// A snapshot in progress keeps what it still needs; the other memory becomes [`Garbage`].
-    pub fn flush(&mut self, db: Option<u32>, now_ms: i64) -> usize {
+    pub(crate) fn flush(&mut self, db: Option<u32>, now_ms: i64) -> usize {
         let range = match db {
             Some(db) => db..db + 1,
             None => 0..self.databases(),
@@ -426,14 +428,14 @@ impl Engine {
     }
 
     /// What is to be freed, for a thread that has time.
-    pub fn take_garbage(&mut self) -> Option<Garbage> {
+    pub(crate) fn take_garbage(&mut self) -> Option<Garbage> {
         (!self.garbage.is_empty()).then(|| std::mem::take(&mut self.garbage))
     }
 
     /// Moves up to `budget` entries to where the allocator would rather have them; true when all databases are done.
     ///
     /// What is left after many keys have gone lies scattered over pages that could be given back otherwise.
-    pub fn relocate_step(&mut self, budget: usize) -> bool {
+    pub(crate) fn relocate_step(&mut self, budget: usize) -> bool {
         let db = self.relocating % self.databases();
         if self.with_table(db, |table| table.relocate(budget)) {
             self.relocating = (db + 1) % self.databases();
@@ -479,7 +481,7 @@ impl Engine {
     }
 
     /// Gives the snapshot up.
-    pub fn snapshot_abort(&mut self) {
+    pub(crate) fn snapshot_abort(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
             for table in snapshot.detached {
                 self.garbage.add_table(table);

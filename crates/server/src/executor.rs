@@ -35,7 +35,7 @@ mod loaded;
 mod outbox;
 mod points;
 mod publish;
-pub mod stats;
+pub(crate) mod stats;
 mod timers;
 mod turn;
 mod waiting;
@@ -54,7 +54,8 @@ use mio::net::TcpListener;
 use mio::{Interest, Poll, Token};
 
 pub use events::{Event, StopCause};
-pub use loaded::{LoadFailure, LoadProgress, Loaded, Reload, engine_options};
+pub(crate) use loaded::engine_options;
+pub use loaded::{LoadFailure, LoadProgress, Loaded, Reload};
 
 use admin::Desk;
 use batch::Batch;
@@ -92,7 +93,7 @@ const CLIENT_TOKEN_MIN: usize = 1024;
 
 /// Why the executor ended.
 #[derive(Debug, thiserror::Error)]
-pub enum ExecutorError {
+pub(crate) enum ExecutorError {
     /// The poll failed.
     #[error("failed to wait for network events")]
     Poll(#[source] io::Error),
@@ -112,33 +113,33 @@ pub enum ExecutorError {
 
 /// How the executor ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// The identity as it is on the volume; none when nothing was loaded, or nothing is persisted.
-    pub identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
     /// Stream offset after the last write.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Everything up to here is on stable storage.
-    pub durable_offset: u64,
+    pub(crate) durable_offset: u64,
 }
 
 /// What an executor is made with.
-pub struct ExecutorOptions {
+pub(crate) struct ExecutorOptions {
     /// The settings.
-    pub config: Config,
+    pub(crate) config: Config,
     /// The password that clients must give.
-    pub password: Option<Secret>,
+    pub(crate) password: Option<Secret>,
     /// The listening sockets.
-    pub listeners: Vec<StdListener>,
+    pub(crate) listeners: Vec<StdListener>,
     /// How far the load has come.
-    pub progress: Arc<LoadProgress>,
+    pub(crate) progress: Arc<LoadProgress>,
     /// Where counters are published.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// The way to the control port.
-    pub bridge: Bridge,
+    pub(crate) bridge: Bridge,
     /// What was decided about the volume.
-    pub decision: Option<DecisionReport>,
+    pub(crate) decision: Option<DecisionReport>,
     /// How the data is read again (DEBUG RELOAD).
-    pub reload: Reload,
+    pub(crate) reload: Reload,
 }
 
 enum Phase {
@@ -147,7 +148,7 @@ enum Phase {
 }
 
 /// See the module.
-pub struct Executor {
+pub(crate) struct Executor {
     poll: Poll,
     listeners: Vec<TcpListener>,
     /// Listeners with a pending connection that `accept` refused.
@@ -267,7 +268,9 @@ impl Executor {
     ///
     /// # Errors
     /// [`ExecutorError::Poll`], [`ExecutorError::Listen`]; the bridge comes back.
-    pub fn new(mut options: ExecutorOptions) -> Result<(Self, InboxSender<Event>), (ExecutorError, Bridge)> {
+    pub(crate) fn new(
+        mut options: ExecutorOptions,
+    ) -> Result<(Self, InboxSender<Event>), (ExecutorError, Bridge)> {
         let (poll, sender, events, listeners) = match open_poll(std::mem::take(&mut options.listeners)) {
             Ok(opened) => opened,
             Err(error) => return Err((error, options.bridge)),
@@ -347,7 +350,7 @@ impl Executor {
     ///
     /// # Errors
     /// [`ExecutorError`]; all clients are cut off then.
-    pub fn run(mut self) -> (Result<Ended, ExecutorError>, Bridge) {
+    pub(crate) fn run(mut self) -> (Result<Ended, ExecutorError>, Bridge) {
         // What is half done is never looked at again: it is neither written, nor answered, nor freed.
         if let Ok(result) = catch_unwind(AssertUnwindSafe(|| self.turns())) {
             return (result, self.desk.bridge);
@@ -359,7 +362,7 @@ impl Executor {
 
     /// Ends without having served, and gives the bridge back.
     #[must_use]
-    pub fn give_up(self) -> Bridge {
+    pub(crate) fn give_up(self) -> Bridge {
         self.desk.bridge
     }
 }

@@ -4,7 +4,7 @@
 
 /// Acknowledges writes up to 50 ms before they are given to the kernel (`reply-before-write`).
 #[must_use]
-pub fn replies_before_writing() -> bool {
+pub(crate) fn replies_before_writing() -> bool {
     #[cfg(debug_assertions)]
     {
         use std::sync::LazyLock;

@@ -32,7 +32,7 @@ pub struct Passed {
     /// What was decided; absent without a record.
     pub report: Option<DecisionReport>,
     /// The epoch is not recorded outside the volume: no write may be accepted before it is.
-    pub awaits_record: bool,
+    pub(crate) awaits_record: bool,
 }
 
 /// Facts that do not change while the process lives.
@@ -103,7 +103,7 @@ impl Gate {
 
     /// The record as it is mounted; an error text when there should be one and it cannot be read.
     #[must_use]
-    pub fn mounted_record(&self) -> Option<Result<StoreRecord, String>> {
+    pub(crate) fn mounted_record(&self) -> Option<Result<StoreRecord, String>> {
         let path = self.record_file.as_ref()?;
         Some(
             read_all(&*self.storage, path, RECORD_LEN_MAX)
@@ -237,7 +237,7 @@ impl Gate {
     ///
     /// # Errors
     /// A refusal that names the directory.
-    pub fn write(&self, identity: &Identity) -> Result<(), DecisionReport> {
+    pub(crate) fn write(&self, identity: &Identity) -> Result<(), DecisionReport> {
         create_dir_durably(&*self.storage, &self.dir)
             .and_then(|()| write_identity(&*self.storage, &self.dir, identity))
             .map_err(|error| {
@@ -252,6 +252,6 @@ impl Gate {
 
 /// A refusal.
 #[must_use]
-pub fn hold(reason: &str, message: String) -> DecisionReport {
+pub(crate) fn hold(reason: &str, message: String) -> DecisionReport {
     DecisionReport { decision: DecisionKind::Hold, reason: reason.to_owned(), message }
 }

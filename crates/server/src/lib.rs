@@ -15,23 +15,23 @@
 
 #![deny(unsafe_code)]
 
-pub mod admin;
+mod admin;
 pub mod backup;
 pub mod bridge;
-pub mod clock;
+mod clock;
 pub mod command;
 pub mod config;
 pub mod engine;
 pub mod error_chain;
 pub mod executor;
 pub mod exit_code;
-pub mod faults;
+mod faults;
 pub mod gate;
 pub mod glob;
 pub mod limits;
 pub mod load;
 pub mod metrics;
-pub mod network;
+mod network;
 pub mod persistence;
 pub mod protocol;
 pub mod pubsub;

@@ -24,11 +24,11 @@ pub const UNAUTHENTICATED_BULK_LEN_MAX: usize = 16 * 1024;
 pub const UNAUTHENTICATED_REQUEST_LEN_MAX: usize = 2 * UNAUTHENTICATED_BULK_LEN_MAX;
 
 /// Longest string in bytes, unless `proto-max-bulk-len` says otherwise. Source: Redis 7.0.
-pub const STRING_LEN_MAX_DEFAULT: u64 = 512 * MIB;
+pub(crate) const STRING_LEN_MAX_DEFAULT: u64 = 512 * MIB;
 
 /// Longest string whatever `proto-max-bulk-len` says, and while a log is replayed: no offset that a client or a damaged
 /// log may send leads to a length that cannot be computed with.
-pub const STRING_LEN_MAX: u64 = 64 * 1024 * MIB;
+pub(crate) const STRING_LEN_MAX: u64 = 64 * 1024 * MIB;
 
 const _: () = assert!(STRING_LEN_MAX_DEFAULT <= STRING_LEN_MAX, "the default is allowed");
 const _: () = assert!(UNAUTHENTICATED_ARGS_MAX <= REQUEST_ARGS_MAX, "authentication never narrows a bound");

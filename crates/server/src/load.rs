@@ -61,7 +61,7 @@ impl RecoveryTarget for Target<'_> {
 
 /// Where the files of a configuration lie.
 #[must_use]
-pub fn journal_settings(config: &Config, owner: Owner) -> JournalSettings {
+pub(crate) fn journal_settings(config: &Config, owner: Owner) -> JournalSettings {
     JournalSettings {
         dir: config.dir.clone(),
         snapshot_name: config.dbfilename.clone(),
@@ -287,7 +287,7 @@ fn report(recovered: &Recovered, unclean: bool) {
 ///
 /// # Errors
 /// Why not, as text; nothing has changed then.
-pub fn reload(journal: &Journal, config: &Config, from_log: bool) -> Result<Engine, String> {
+pub(crate) fn reload(journal: &Journal, config: &Config, from_log: bool) -> Result<Engine, String> {
     let settings = journal.settings();
     let nowhere = settings.dir.join("no-such-file");
     let mut log = settings.log.clone();

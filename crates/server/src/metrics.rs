@@ -20,7 +20,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use crate::storage::Space;
 
 /// Content type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Shortest sync that is told apart, in seconds: an NVMe device with a volatile cache takes about this long.
 const SYNC_BUCKET_FIRST: f64 = 0.000_1;
@@ -62,48 +62,48 @@ impl Outcome {
 
 /// Running totals of the owner of the data, handed over as they are; see [`Metrics::publish`].
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Totals<'a> {
+pub(crate) struct Totals<'a> {
     /// Executed commands, refused ones included.
-    pub commands: u64,
+    pub(crate) commands: u64,
     /// Error replies.
-    pub error_replies: u64,
+    pub(crate) error_replies: u64,
     /// Keys removed because their time had come.
-    pub expired_keys: u64,
+    pub(crate) expired_keys: u64,
     /// Open client connections.
-    pub connections: u64,
+    pub(crate) connections: u64,
     /// Client connections accepted.
-    pub connections_accepted: u64,
+    pub(crate) connections_accepted: u64,
     /// Client connections refused because of a limit.
-    pub connections_refused: u64,
+    pub(crate) connections_refused: u64,
     /// Bytes received from clients.
-    pub input_bytes: u64,
+    pub(crate) input_bytes: u64,
     /// Bytes sent to clients.
-    pub output_bytes: u64,
+    pub(crate) output_bytes: u64,
     /// Keys in all databases.
-    pub keys: u64,
+    pub(crate) keys: u64,
     /// Memory as `maxmemory` counts it.
-    pub used_memory_bytes: u64,
+    pub(crate) used_memory_bytes: u64,
     /// Stream offset after the last write.
-    pub last_offset: u64,
+    pub(crate) last_offset: u64,
     /// Stream offset up to which everything is on stable storage.
-    pub durable_offset: u64,
+    pub(crate) durable_offset: u64,
     /// Age of the oldest write that is not: what a power cut would lose now.
-    pub unsynced_age: Duration,
+    pub(crate) unsynced_age: Duration,
     /// Size of the log's live files; 0 without a log.
-    pub log_bytes: u64,
+    pub(crate) log_bytes: u64,
     /// True while writes are refused.
-    pub writes_refused: bool,
+    pub(crate) writes_refused: bool,
     /// True while a persistence barrier is held.
-    pub barrier_held: bool,
+    pub(crate) barrier_held: bool,
     /// Persistence points taken, by what asked for them; names are constants of this program.
-    pub points: &'a [(&'static str, u64)],
+    pub(crate) points: &'a [(&'static str, u64)],
     /// Warnings raised, by kind; names are constants of this program.
-    pub warnings: &'a [(&'static str, u64)],
+    pub(crate) warnings: &'a [(&'static str, u64)],
 }
 
 /// Background jobs that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
+pub(crate) enum Job {
     /// A snapshot (RDB file).
     Snapshot,
     /// A log rewrite.
@@ -234,7 +234,7 @@ impl Metrics {
     }
 
     /// Takes over the running totals. Cheap enough for every publication of the status.
-    pub fn publish(&self, totals: &Totals<'_>) {
+    pub(crate) fn publish(&self, totals: &Totals<'_>) {
         let Totals {
             commands,
             error_replies,
@@ -288,18 +288,18 @@ impl Metrics {
     }
 
     /// A sync of the log took this long.
-    pub fn sync_took(&self, took: Duration) {
+    pub(crate) fn sync_took(&self, took: Duration) {
         self.syncs.inc();
         self.sync_duration.observe(took.as_secs_f64());
     }
 
     /// A write or sync failed, and nothing is acknowledged any more.
-    pub fn storage_failed(&self) {
+    pub(crate) fn storage_failed(&self) {
         self.storage_failures.inc();
     }
 
     /// A background job ended after this time; `succeeded_ms` is the wall time when it succeeded.
-    pub fn job_ended(&self, job: Job, took: Duration, succeeded_ms: Option<u64>) {
+    pub(crate) fn job_ended(&self, job: Job, took: Duration, succeeded_ms: Option<u64>) {
         let (ends, last_success, last_duration) = match job {
             Job::Snapshot => (&self.snapshots, &self.snapshot_last_success, &self.snapshot_last_duration),
             Job::Rotation => (&self.rotations, &self.rotation_last_success, &self.rotation_last_duration),
@@ -312,29 +312,29 @@ impl Metrics {
     }
 
     /// The volume was measured.
-    pub fn volume(&self, space: Space) {
+    pub(crate) fn volume(&self, space: Space) {
         self.volume_size.set(space.total);
         self.volume_available.set(space.available);
     }
 
     /// The data was loaded, after a torn tail of this length was cut off.
-    pub fn recovered(&self, took: Duration, truncated_bytes: u64) {
+    pub(crate) fn recovered(&self, took: Duration, truncated_bytes: u64) {
         self.recovery_duration.set(took.as_secs_f64());
         self.recovery_truncated.set(truncated_bytes);
     }
 
     /// A persistence barrier ended by its time-out.
-    pub fn barrier_expired(&self) {
+    pub(crate) fn barrier_expired(&self) {
         self.barriers_expired.inc();
     }
 
     /// Bytes have arrived in a bucket.
-    pub fn uploaded(&self, bytes: u64) {
+    pub(crate) fn uploaded(&self, bytes: u64) {
         self.backup_uploaded.inc_by(bytes);
     }
 
     /// A backup ended; `succeeded_ms` is the wall time when it succeeded.
-    pub fn backup_ended(&self, succeeded_ms: Option<u64>) {
+    pub(crate) fn backup_ended(&self, succeeded_ms: Option<u64>) {
         self.backups.get_or_create(&Outcome::of(succeeded_ms.is_some())).inc();
         if let Some(succeeded_ms) = succeeded_ms {
             self.backup_last_success.set(unix_seconds(succeeded_ms));
@@ -342,7 +342,7 @@ impl Metrics {
     }
 
     /// Sets which of the states is the current one.
-    pub fn set_state(&self, current: ServerState) {
+    pub(crate) fn set_state(&self, current: ServerState) {
         for state in STATES {
             let label = StateLabel { state: state_name(state) };
             self.states.get_or_create(&label).set(u64::from(state == current));
@@ -370,7 +370,7 @@ const STATES: [ServerState; 7] = [
 
 /// The word for a state in metrics and readiness answers.
 #[must_use]
-pub fn state_name(state: ServerState) -> &'static str {
+pub(crate) fn state_name(state: ServerState) -> &'static str {
     match state {
         ServerState::Holding => "holding",
         ServerState::Restoring => "restoring",

@@ -1,8 +1,8 @@
 //! Listener and connections: bytes and back-pressure. Knows no command's meaning.
 
 pub(crate) mod connection;
-pub mod descriptors;
+pub(crate) mod descriptors;
 pub(crate) mod hints;
-pub mod listener;
+pub(crate) mod listener;
 pub(crate) mod output;
 pub(crate) mod senders;

@@ -1,11 +1,11 @@
 //! Log, snapshot, manifest, identity, recovery.
 
-pub mod barrier;
+pub(crate) mod barrier;
 pub mod digest;
 pub mod directives;
 pub mod identity;
 pub mod log;
 pub mod manifest;
 pub mod policy;
-pub mod recovery;
+pub(crate) mod recovery;
 pub mod snapshot;

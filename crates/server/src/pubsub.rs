@@ -35,19 +35,19 @@ impl Topic {
 
 /// How many subscriptions one client has, by topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SubscriptionCounts {
+pub(crate) struct SubscriptionCounts {
     /// Channels.
-    pub channels: usize,
+    pub(crate) channels: usize,
     /// Patterns.
-    pub patterns: usize,
+    pub(crate) patterns: usize,
     /// Shard channels.
-    pub shards: usize,
+    pub(crate) shards: usize,
 }
 
 impl SubscriptionCounts {
     /// Whether there is none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.channels + self.patterns + self.shards == 0
     }
 }
@@ -79,7 +79,7 @@ pub struct PubSub {
 
 impl PubSub {
     /// Subscribes; false when `subscriber` was subscribed already.
-    pub fn subscribe(&mut self, subscriber: Subscriber, topic: Topic, name: &[u8]) -> bool {
+    pub(crate) fn subscribe(&mut self, subscriber: Subscriber, topic: Topic, name: &[u8]) -> bool {
         let index = topic.index();
         let member = self.members.entry(subscriber).or_default();
         if member.by_name[index].contains_key(name) {
@@ -99,7 +99,7 @@ impl PubSub {
     }
 
     /// Ends a subscription; false when there was none.
-    pub fn unsubscribe(&mut self, subscriber: Subscriber, topic: Topic, name: &[u8]) -> bool {
+    pub(crate) fn unsubscribe(&mut self, subscriber: Subscriber, topic: Topic, name: &[u8]) -> bool {
         let index = topic.index();
         let Some(member) = self.members.get_mut(&subscriber) else { return false };
         let Some(number) = member.by_name[index].remove(name) else { return false };
@@ -125,7 +125,7 @@ impl PubSub {
     }
 
     /// Ends all subscriptions of a client that leaves, or that asks for RESET.
-    pub fn forget(&mut self, subscriber: Subscriber) {
+    pub(crate) fn forget(&mut self, subscriber: Subscriber) {
         let Some(member) = self.members.remove(&subscriber) else { return };
         for topic in [Topic::Channel, Topic::Pattern, Topic::Shard] {
             for name in member.in_order[topic.index()].values() {
@@ -136,7 +136,7 @@ impl PubSub {
 
     /// What a client has subscribed to, in order.
     #[must_use]
-    pub fn subscriptions(&self, subscriber: Subscriber, topic: Topic) -> Vec<Arc<[u8]>> {
+    pub(crate) fn subscriptions(&self, subscriber: Subscriber, topic: Topic) -> Vec<Arc<[u8]>> {
         self.members
             .get(&subscriber)
             .map(|member| member.in_order[topic.index()].values().map(Arc::clone).collect())
@@ -145,7 +145,7 @@ impl PubSub {
 
     /// How many subscriptions a client has.
     #[must_use]
-    pub fn counts(&self, subscriber: Subscriber) -> SubscriptionCounts {
+    pub(crate) fn counts(&self, subscriber: Subscriber) -> SubscriptionCounts {
         let Some(member) = self.members.get(&subscriber) else { return SubscriptionCounts::default() };
         let [channels, patterns, shards] = &member.by_name;
         SubscriptionCounts { channels: channels.len(), patterns: patterns.len(), shards: shards.len() }
@@ -153,32 +153,32 @@ impl PubSub {
 
     /// Names of a topic that somebody has subscribed to and that match `pattern`, in no particular order.
     #[must_use]
-    pub fn names(&self, topic: Topic, pattern: Option<&[u8]>) -> Vec<Arc<[u8]>> {
+    pub(crate) fn names(&self, topic: Topic, pattern: Option<&[u8]>) -> Vec<Arc<[u8]>> {
         let names = self.topics[topic.index()].subscribers.keys();
         names.filter(|name| pattern.is_none_or(|it| glob::matches(it, name))).map(Arc::clone).collect()
     }
 
     /// Number of subscribers of exactly this name.
     #[must_use]
-    pub fn subscribers(&self, topic: Topic, name: &[u8]) -> usize {
+    pub(crate) fn subscribers(&self, topic: Topic, name: &[u8]) -> usize {
         self.topics[topic.index()].subscribers.get(name).map_or(0, Vec::len)
     }
 
     /// Number of different names of a topic.
     #[must_use]
-    pub fn len(&self, topic: Topic) -> usize {
+    pub(crate) fn len(&self, topic: Topic) -> usize {
         self.topics[topic.index()].subscribers.len()
     }
 
     /// Whether nobody has subscribed to anything.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
     /// Calls `deliver` for every message that publishing to `channel` makes: its receiver, and the pattern on whose account
     /// it gets it. `topic` is [`Topic::Channel`] or [`Topic::Shard`].
-    pub fn receivers(
+    pub(crate) fn receivers(
         &self,
         topic: Topic,
         channel: &[u8],
@@ -201,17 +201,17 @@ impl PubSub {
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     /// [`Topic::Channel`] or [`Topic::Shard`].
-    pub topic: Topic,
+    pub(crate) topic: Topic,
     /// Where it was published.
-    pub channel: &'a [u8],
+    pub(crate) channel: &'a [u8],
     /// What.
-    pub payload: &'a [u8],
+    pub(crate) payload: &'a [u8],
 }
 
 impl Message<'_> {
     /// The bytes in one dialect; `pattern` is the one on whose account it is received.
     #[must_use]
-    pub fn encode(&self, version: RespVersion, pattern: Option<&[u8]>) -> Vec<u8> {
+    pub(crate) fn encode(&self, version: RespVersion, pattern: Option<&[u8]>) -> Vec<u8> {
         const HEADERS_LEN: usize = 96;
         let names_len = self.channel.len() + pattern.map_or(0, <[u8]>::len);
         let mut bytes = Vec::with_capacity(HEADERS_LEN + names_len + self.payload.len());

@@ -46,7 +46,7 @@ const HOLD_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where a stop goes: to the executor that runs, or to whoever waits.
 #[derive(Default)]
-pub struct StopLine {
+pub(crate) struct StopLine {
     state: Mutex<StopState>,
 }
 
@@ -62,7 +62,7 @@ impl StopLine {
     }
 
     /// Asks whoever owns the data to stop.
-    pub fn request(&self, cause: StopCause) {
+    pub(crate) fn request(&self, cause: StopCause) {
         let mut state = self.state();
         state.requested = Some(cause);
         if let Some(executor) = &state.executor {
@@ -72,7 +72,7 @@ impl StopLine {
 
     /// True once a stop was asked for.
     #[must_use]
-    pub fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.state().requested.is_some()
     }
 
@@ -96,7 +96,7 @@ impl StopLine {
 ///
 /// # Errors
 /// The handlers cannot be installed.
-pub fn stop_on_signals() -> std::io::Result<Arc<StopLine>> {
+pub(crate) fn stop_on_signals() -> std::io::Result<Arc<StopLine>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let stop = Arc::new(StopLine::default());
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;

@@ -57,7 +57,7 @@ pub struct DirectoryEntry {
     /// Name without the directory.
     pub name: String,
     /// True for a directory.
-    pub is_directory: bool,
+    pub(crate) is_directory: bool,
     /// Size in bytes; 0 for a directory.
     pub len: u64,
 }
@@ -68,7 +68,7 @@ pub struct Space {
     /// Size of the file system in bytes.
     pub total: u64,
     /// Bytes that this process may still use.
-    pub available: u64,
+    pub(crate) available: u64,
 }
 
 /// Keeps a lock until it is dropped.
@@ -169,7 +169,7 @@ pub fn read_all(storage: &dyn Storage, path: &Path, len_max: u64) -> io::Result<
 ///
 /// # Errors
 /// Whatever the file system says.
-pub fn create_dir_durably(storage: &dyn Storage, path: &Path) -> io::Result<()> {
+pub(crate) fn create_dir_durably(storage: &dyn Storage, path: &Path) -> io::Result<()> {
     let parent_of = |path: &Path| match path.parent() {
         None => None,
         Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
@@ -201,7 +201,7 @@ pub fn create_dir_durably(storage: &dyn Storage, path: &Path) -> io::Result<()> 
 ///
 /// # Errors
 /// Whatever the file system says; the old contents then stay, unless the last step failed, when either may.
-pub fn replace_file(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace_file(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let aside = directory.join(format!("{TEMP_PREFIX}{name}"));
@@ -214,4 +214,4 @@ pub fn replace_file(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Res
 }
 
 /// Prefix of files that are not finished: removed at start, never read.
-pub const TEMP_PREFIX: &str = "temp-";
+pub(crate) const TEMP_PREFIX: &str = "temp-";

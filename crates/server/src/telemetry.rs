@@ -92,7 +92,7 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
 }
 
 /// Changes the level (`CONFIG SET loglevel`).
-pub fn set_level(level: LogLevel) {
+pub(crate) fn set_level(level: LogLevel) {
     if let Some(handle) = LEVEL.get() {
         // Fails only when the subscriber is gone, with the process.
         let _ = handle.reload(targets(level));

@@ -27,7 +27,7 @@ pub struct CheckedRdb {
 impl CheckedRdb {
     /// What in the file differs from what the manifest says, if anything.
     #[must_use]
-    pub fn difference(&self, manifest: &BackupManifest) -> Option<String> {
+    pub(crate) fn difference(&self, manifest: &BackupManifest) -> Option<String> {
         let BackupManifest { dataset, store_id, epoch, offset, .. } = manifest;
         let own = &self.dataset;
         if own != dataset {
@@ -74,14 +74,14 @@ pub fn check_rdb(reader: impl Read) -> Result<CheckedRdb, ReadRdbError> {
 /// A bounded pipe from an asynchronous producer to a blocking reader in another thread. The end of the bytes is the
 /// drop of the sender: a producer that fails must say so elsewhere, or a file cut short could pass for a whole one.
 #[must_use]
-pub fn chunk_pipe() -> (Sender<Bytes>, ChunkReader) {
+pub(crate) fn chunk_pipe() -> (Sender<Bytes>, ChunkReader) {
     let (sender, receiver) = channel(CHUNKS_IN_FLIGHT);
     (sender, ChunkReader { receiver, current: Bytes::new() })
 }
 
 /// The reading end of [`chunk_pipe`]. Blocks: not for the threads of a runtime.
 #[derive(Debug)]
-pub struct ChunkReader {
+pub(crate) struct ChunkReader {
     receiver: Receiver<Bytes>,
     current: Bytes,
 }

@@ -22,7 +22,7 @@ use holdfast_contract::identity::{Identity, Parent};
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, RestorePlan, StoreRecord, reason};
 
 /// Epoch of a Store that was born empty.
-pub const FIRST_EPOCH: u64 = 1;
+pub(crate) const FIRST_EPOCH: u64 = 1;
 
 /// What was found in a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum VolumeState {
 
 /// What to do, with what it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Start from the volume as it is.
     Keep,
     /// Write an identity with this epoch, then start empty.
@@ -76,7 +76,7 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// What to do.
-    pub action: Action,
+    pub(crate) action: Action,
     /// For the termination message, the status, and the log.
     pub report: DecisionReport,
 }
@@ -129,7 +129,7 @@ pub fn decide(record: Result<&StoreRecord, &str>, volume: &VolumeState) -> Decis
 ///
 /// A restart needs no record at all, because `granted` stays on the volume; a stale record only delays the first write.
 #[must_use]
-pub fn may_write(identity: &Identity, record: &StoreRecord) -> bool {
+pub(crate) fn may_write(identity: &Identity, record: &StoreRecord) -> bool {
     identity.granted || (record.store_id == identity.store_id && record.epoch >= identity.epoch)
 }
 

@@ -54,7 +54,7 @@ pub struct RestoreProgress {
 impl RestoreProgress {
     /// Bytes that are on the volume, and bytes in all; both 0 until the manifest has been read.
     #[must_use]
-    pub fn bytes(&self) -> (u64, u64) {
+    pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 

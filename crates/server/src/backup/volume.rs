@@ -15,9 +15,9 @@ use crate::storage::{DirectoryEntry, Storage, TEMP_PREFIX};
 /// Names that a file system or a storage driver puts into a volume by itself.
 pub(super) const FILE_SYSTEM_NAMES: [&str; 2] = ["lost+found", ".snapshot"];
 /// Name of the file whose lock makes a process the owner of a data directory. Holds no data.
-pub const LOCK_FILE: &str = "holdfast.lock";
+pub(crate) const LOCK_FILE: &str = "holdfast.lock";
 /// Prefix of side directories and temporary files of backup and restore. Never data of record.
-pub const SIDE_PREFIX: &str = ".holdfast-";
+pub(crate) const SIDE_PREFIX: &str = ".holdfast-";
 /// Names in [`VolumeState::UnknownData`] at most.
 const NAMES_MAX: usize = 5;
 

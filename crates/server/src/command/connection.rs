@@ -6,7 +6,7 @@ use super::{Call, Outcome, ReplyError, Run, client, error, pubsub};
 use crate::protocol::{RespVersion, parse_i64};
 
 /// The version of Redis whose commands, replies and files are spoken; clients decide by it what they may send.
-pub const REDIS_VERSION: &str = "7.0.15";
+pub(crate) const REDIS_VERSION: &str = "7.0.15";
 
 pub(crate) fn ping(call: &mut Call<'_, '_>) -> Run {
     match call.request.arg_at(1) {

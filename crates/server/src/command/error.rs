@@ -6,16 +6,16 @@ use std::borrow::Cow;
 ///
 /// It may quote bytes of the request, so it is not always UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplyError(Cow<'static, [u8]>);
+pub(crate) struct ReplyError(Cow<'static, [u8]>);
 
 impl ReplyError {
     /// A fixed text.
-    pub const fn fixed(text: &'static str) -> ReplyError {
+    pub(crate) const fn fixed(text: &'static str) -> ReplyError {
         ReplyError(Cow::Borrowed(text.as_bytes()))
     }
 
     /// The text.
-    pub fn text(&self) -> Cow<'static, [u8]> {
+    pub(crate) fn text(&self) -> Cow<'static, [u8]> {
         self.0.clone()
     }
 }

@@ -45,7 +45,7 @@ pub struct ShutdownOptions {
     /// NOW: do not wait for replicas.
     pub now: bool,
     /// FORCE: ignore errors that would prevent the exit.
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 /// Which commands CLIENT PAUSE holds back.
@@ -61,7 +61,7 @@ pub enum PauseMode {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientFilter {
     /// Ids; any of them.
-    pub ids: Vec<u64>,
+    pub(crate) ids: Vec<u64>,
     /// Peer address.
     pub address: Option<Vec<u8>>,
     /// Local address.
@@ -71,12 +71,12 @@ pub struct ClientFilter {
     /// Kind.
     pub kind: Option<ClientKind>,
     /// Whether the client that asks is left out.
-    pub skip_me: bool,
+    pub(crate) skip_me: bool,
 }
 
 impl ClientFilter {
     /// Whether [`ClientFilter::matches`] looks at the facts.
-    pub fn needs_facts(&self) -> bool {
+    pub(crate) fn needs_facts(&self) -> bool {
         self.address.is_some() || self.local_address.is_some()
     }
 

@@ -55,7 +55,7 @@ pub struct Session {
     pub(crate) monitors: bool,
     /// Offset in the replication stream behind the last effect of this session: what WAIT and WAITAOF wait for.
     /// Kept by the executor, which alone knows offsets.
-    pub last_write_offset: u64,
+    pub(crate) last_write_offset: u64,
 }
 
 impl Session {
@@ -85,7 +85,7 @@ impl Session {
     }
 
     /// Selected database.
-    pub fn db(&self) -> u32 {
+    pub(crate) fn db(&self) -> u32 {
         self.db
     }
 
@@ -95,17 +95,17 @@ impl Session {
     }
 
     /// Whether the password was given, or none is asked for.
-    pub fn is_authenticated(&self) -> bool {
+    pub(crate) fn is_authenticated(&self) -> bool {
         self.authenticated
     }
 
     /// The only user there is.
-    pub fn user(&self) -> &'static str {
+    pub(crate) fn user(&self) -> &'static str {
         "default"
     }
 
     /// Whether commands are being queued.
-    pub fn in_transaction(&self) -> bool {
+    pub(crate) fn in_transaction(&self) -> bool {
         self.transaction.is_some()
     }
 
@@ -115,17 +115,17 @@ impl Session {
     }
 
     /// Whether there is a subscription.
-    pub fn is_subscriber(&self) -> bool {
+    pub(crate) fn is_subscriber(&self) -> bool {
         !self.subscriptions.is_empty()
     }
 
     /// Whether MONITOR has been given.
-    pub fn is_monitor(&self) -> bool {
+    pub(crate) fn is_monitor(&self) -> bool {
         self.monitors
     }
 
     /// The class of the connection, as CLIENT LIST TYPE and the limits of output know it.
-    pub fn kind(&self) -> ClientKind {
+    pub(crate) fn kind(&self) -> ClientKind {
         if self.is_subscriber() { ClientKind::PubSub } else { ClientKind::Normal }
     }
 
@@ -145,7 +145,7 @@ impl Session {
     }
 
     /// Whether a command that writes is queued.
-    pub fn transaction_writes(&self) -> bool {
+    pub(crate) fn transaction_writes(&self) -> bool {
         self.transaction
             .as_ref()
             .is_some_and(|transaction| transaction.flags & crate::command::flags::WRITE != 0)

@@ -16,52 +16,52 @@ pub mod flags {
     /// May change data.
     pub const WRITE: u64 = 1;
     /// Only reads data.
-    pub const READONLY: u64 = 1 << 1;
+    pub(crate) const READONLY: u64 = 1 << 1;
     /// May grow memory: refused above `maxmemory`.
-    pub const DENYOOM: u64 = 1 << 2;
+    pub(crate) const DENYOOM: u64 = 1 << 2;
     /// For administrators.
-    pub const ADMIN: u64 = 1 << 3;
+    pub(crate) const ADMIN: u64 = 1 << 3;
     /// Not for scripts.
-    pub const NOSCRIPT: u64 = 1 << 4;
+    pub(crate) const NOSCRIPT: u64 = 1 << 4;
     /// Allowed while the data set is loaded.
     pub const LOADING: u64 = 1 << 5;
     /// Allowed on a replica with old data.
-    pub const STALE: u64 = 1 << 6;
+    pub(crate) const STALE: u64 = 1 << 6;
     /// Not counted as slow.
-    pub const SKIP_SLOWLOG: u64 = 1 << 7;
+    pub(crate) const SKIP_SLOWLOG: u64 = 1 << 7;
     /// Takes constant or logarithmic time.
-    pub const FAST: u64 = 1 << 8;
+    pub(crate) const FAST: u64 = 1 << 8;
     /// Allowed before authentication.
     pub const NO_AUTH: u64 = 1 << 9;
     /// Key positions cannot be told from the first, last and step alone.
-    pub const MOVABLE_KEYS: u64 = 1 << 10;
+    pub(crate) const MOVABLE_KEYS: u64 = 1 << 10;
     /// Not while a replica loads beside its data.
-    pub const NO_ASYNC_LOADING: u64 = 1 << 11;
+    pub(crate) const NO_ASYNC_LOADING: u64 = 1 << 11;
     /// Not in a transaction.
-    pub const NO_MULTI: u64 = 1 << 12;
+    pub(crate) const NO_MULTI: u64 = 1 << 12;
     /// Allowed while a script is busy.
-    pub const ALLOW_BUSY: u64 = 1 << 13;
+    pub(crate) const ALLOW_BUSY: u64 = 1 << 13;
     /// About publish and subscribe.
-    pub const PUBSUB: u64 = 1 << 14;
+    pub(crate) const PUBSUB: u64 = 1 << 14;
     /// Ours: needs `enable-…-command`.
-    pub const PROTECTED: u64 = 1 << 32;
+    pub(crate) const PROTECTED: u64 = 1 << 32;
     /// Ours: meets keys that it does not name, so what expires on the way is not one unit with it.
-    pub const TOUCHES_ARBITRARY_KEYS: u64 = 1 << 33;
+    pub(crate) const TOUCHES_ARBITRARY_KEYS: u64 = 1 << 33;
     /// Ours: runs at once between MULTI and EXEC.
-    pub const RUNS_IN_MULTI: u64 = 1 << 34;
+    pub(crate) const RUNS_IN_MULTI: u64 = 1 << 34;
     /// Ours: one of EXEC, DISCARD, RESET, QUIT, which end a transaction.
-    pub const ENDS_MULTI: u64 = 1 << 35;
+    pub(crate) const ENDS_MULTI: u64 = 1 << 35;
     /// Ours: EXEC, which answers for what it would run.
-    pub const EXEC: u64 = 1 << 36;
+    pub(crate) const EXEC: u64 = 1 << 36;
     /// Ours: PING, refused like a write when the disk fails, so that monitoring notices.
     pub const PING: u64 = 1 << 37;
     /// Ours: what a subscriber may say in RESP2.
-    pub const SUBSCRIBER: u64 = 1 << 38;
+    pub(crate) const SUBSCRIBER: u64 = 1 << 38;
     /// Ours: may speak to replicas without a change of data (PUBLISH), so a connection that monitors may not.
-    pub const MAY_REPLICATE: u64 = 1 << 39;
+    pub(crate) const MAY_REPLICATE: u64 = 1 << 39;
 
     /// Names in the order in which `COMMAND` lists them.
-    pub const NAMES: &[(u64, &str)] = &[
+    pub(crate) const NAMES: &[(u64, &str)] = &[
         (WRITE, "write"),
         (READONLY, "readonly"),
         (DENYOOM, "denyoom"),
@@ -81,36 +81,36 @@ pub mod flags {
 }
 
 /// ACL categories, as bits of [`Command::categories`].
-pub mod categories {
+pub(crate) mod categories {
     /// Works on names of keys, whatever they hold.
-    pub const KEYSPACE: u32 = 1;
+    pub(crate) const KEYSPACE: u32 = 1;
     /// Reads.
-    pub const READ: u32 = 1 << 1;
+    pub(crate) const READ: u32 = 1 << 1;
     /// Writes.
-    pub const WRITE: u32 = 1 << 2;
+    pub(crate) const WRITE: u32 = 1 << 2;
     /// Strings.
-    pub const STRING: u32 = 1 << 3;
+    pub(crate) const STRING: u32 = 1 << 3;
     /// Bits of strings.
-    pub const BITMAP: u32 = 1 << 4;
+    pub(crate) const BITMAP: u32 = 1 << 4;
     /// Publish and subscribe.
-    pub const PUBSUB: u32 = 1 << 5;
+    pub(crate) const PUBSUB: u32 = 1 << 5;
     /// Administration.
-    pub const ADMIN: u32 = 1 << 6;
+    pub(crate) const ADMIN: u32 = 1 << 6;
     /// Constant or logarithmic time.
-    pub const FAST: u32 = 1 << 7;
+    pub(crate) const FAST: u32 = 1 << 7;
     /// Everything else.
-    pub const SLOW: u32 = 1 << 8;
+    pub(crate) const SLOW: u32 = 1 << 8;
     /// May harm.
-    pub const DANGEROUS: u32 = 1 << 9;
+    pub(crate) const DANGEROUS: u32 = 1 << 9;
     /// The connection itself.
-    pub const CONNECTION: u32 = 1 << 10;
+    pub(crate) const CONNECTION: u32 = 1 << 10;
     /// Transactions.
-    pub const TRANSACTION: u32 = 1 << 11;
+    pub(crate) const TRANSACTION: u32 = 1 << 11;
     /// Scripts and functions.
-    pub const SCRIPTING: u32 = 1 << 12;
+    pub(crate) const SCRIPTING: u32 = 1 << 12;
 
     /// Names in the order in which `COMMAND` lists them.
-    pub const NAMES: &[(u32, &str)] = &[
+    pub(crate) const NAMES: &[(u32, &str)] = &[
         (KEYSPACE, "keyspace"),
         (READ, "read"),
         (WRITE, "write"),
@@ -150,7 +150,7 @@ pub enum Group {
 
 impl Group {
     /// The name in `COMMAND DOCS`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Group::Generic => "generic",
             Group::String => "string",
@@ -170,9 +170,9 @@ pub struct KeySpec {
     /// Names as in `COMMAND INFO`: RO, RW, OW or RM, then access, update, insert, delete and others.
     pub flags: &'static [&'static str],
     /// A remark for readers of `COMMAND INFO`.
-    pub notes: Option<&'static str>,
+    pub(crate) notes: Option<&'static str>,
     /// First key.
-    pub first: usize,
+    pub(crate) first: usize,
     /// Last key relative to the first; negative counts from the end, -1 is the last argument.
     pub last: i64,
     /// Distance of keys.
@@ -185,27 +185,27 @@ pub struct Command {
     /// Lower-case name; of a subcommand without its parent's.
     pub name: &'static str,
     /// Lower-case name with the parent's, such as `client|list`.
-    pub full_name: &'static str,
+    pub(crate) full_name: &'static str,
     /// Number of arguments with the name; negative means at least.
-    pub arity: i32,
+    pub(crate) arity: i32,
     /// Bits of [`flags`].
     pub flags: u64,
     /// Bits of [`categories`] that do not follow from the flags.
-    pub extra_categories: u32,
+    pub(crate) extra_categories: u32,
     /// Keys.
     pub keys: &'static [KeySpec],
     /// Hints for clients and proxies.
-    pub tips: &'static [&'static str],
+    pub(crate) tips: &'static [&'static str],
     /// Documentation group.
     pub group: Group,
     /// First version with the command.
-    pub since: &'static str,
+    pub(crate) since: &'static str,
     /// Time it takes.
-    pub complexity: &'static str,
+    pub(crate) complexity: &'static str,
     /// What it does, in one line.
-    pub summary: &'static str,
+    pub(crate) summary: &'static str,
     /// Version that discouraged it, and what to use instead.
-    pub deprecated: Option<(&'static str, &'static str)>,
+    pub(crate) deprecated: Option<(&'static str, &'static str)>,
     /// Subcommands; if there are any, the command itself does nothing.
     pub subcommands: &'static [Command],
     pub(crate) run: fn(&mut Call<'_, '_>) -> Run,
@@ -218,7 +218,7 @@ impl Command {
     }
 
     /// All categories: the extra ones, and those that follow from the flags.
-    pub fn categories(&self) -> u32 {
+    pub(crate) fn categories(&self) -> u32 {
         let mut all = self.extra_categories;
         if self.has(flags::WRITE) {
             all |= categories::WRITE;
@@ -236,18 +236,18 @@ impl Command {
     }
 
     /// Whether a request of `len` arguments is long and short enough.
-    pub fn accepts_len(&self, len: usize) -> bool {
+    pub(crate) fn accepts_len(&self, len: usize) -> bool {
         let arity = self.arity.unsigned_abs() as usize;
         if self.arity < 0 { len >= arity } else { len == arity }
     }
 
     /// The subcommand of this name, in any case.
-    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
+    pub(crate) fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
         self.subcommands.iter().find(|it| it.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Positions of the keys of a request with `len` arguments, with the spec each comes from.
-    pub fn key_positions(&self, len: usize) -> impl Iterator<Item = (usize, &'static KeySpec)> {
+    pub(crate) fn key_positions(&self, len: usize) -> impl Iterator<Item = (usize, &'static KeySpec)> {
         self.keys.iter().flat_map(move |spec| {
             let last = match usize::try_from(spec.last) {
                 Ok(last) => spec.first + last,

@@ -11,20 +11,20 @@ use crate::protocol::parse_i64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutputLimit {
     /// Beyond so many bytes the client is closed at once; 0: no limit.
-    pub hard: u64,
+    pub(crate) hard: u64,
     /// Beyond so many bytes for [`OutputLimit::soft_period`] it is closed, too; 0: no limit.
     pub soft: u64,
     /// How long the soft limit may be exceeded.
-    pub soft_period: Duration,
+    pub(crate) soft_period: Duration,
 }
 
 /// `client-output-buffer-limit`: a limit for each class of clients. Defaults are Redis 7.0's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutputLimits {
     /// Clients that only get replies.
-    pub normal: OutputLimit,
+    pub(crate) normal: OutputLimit,
     /// Replicas, of which there are none in this version.
-    pub replica: OutputLimit,
+    pub(crate) replica: OutputLimit,
     /// Subscribers.
     pub pubsub: OutputLimit,
 }

@@ -17,7 +17,7 @@ const LINKS_MAX: usize = 40;
 
 /// Why the file was not rewritten. It is as it was.
 #[derive(Debug, thiserror::Error)]
-pub enum RewriteError {
+pub(crate) enum RewriteError {
     /// There is none.
     #[error("The server is running without a config file")]
     NoFile,
@@ -58,7 +58,7 @@ pub enum RewriteError {
 /// file, whole, and when this returns the new one is on stable storage.
 /// # Errors
 /// [`RewriteError`].
-pub fn rewrite_file(config: &Config) -> Result<PathBuf, RewriteError> {
+pub(crate) fn rewrite_file(config: &Config) -> Result<PathBuf, RewriteError> {
     let path = config.file.as_deref().ok_or(RewriteError::NoFile)?;
     let read_error = |source| RewriteError::Read { path: path.to_owned(), source };
     let target = follow(path).map_err(read_error)?;

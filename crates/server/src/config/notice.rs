@@ -8,13 +8,13 @@ use super::problem::Place;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// Name of the directive.
-    pub directive: String,
+    pub(crate) directive: String,
     /// Where it stands; `None` if the notice is about the values of several sources.
     pub place: Option<Place>,
     /// Why it has no effect.
     pub reason: String,
     /// It has the value that Redis has without it, so that nobody will miss anything.
-    pub at_default: bool,
+    pub(crate) at_default: bool,
 }
 
 impl fmt::Display for Notice {

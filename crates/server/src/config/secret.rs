@@ -18,14 +18,14 @@ pub struct Secret(Vec<u8>);
 impl Secret {
     /// Takes over the bytes, which may be none.
     #[must_use]
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
     /// Reads a file as Kubernetes and people write them: one line, whose end is not part of the secret.
     /// # Errors
     /// [`ReadSecretError`]; nothing of the content is in it.
-    pub fn read(path: &Path) -> Result<Self, ReadSecretError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, ReadSecretError> {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes))
@@ -47,20 +47,20 @@ impl Secret {
 
     /// True if `candidate` is the secret. Takes the same time for every candidate of one length.
     #[must_use]
-    pub fn matches(&self, candidate: &[u8]) -> bool {
+    pub(crate) fn matches(&self, candidate: &[u8]) -> bool {
         // Digests have one length, so that the comparison does not tell how long the secret is.
         Sha256::digest(&self.0).ct_eq(&Sha256::digest(candidate)).into()
     }
 
     /// True if there is none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The bytes, for the places that must show it: `CONFIG GET` and `CONFIG REWRITE`.
     #[must_use]
-    pub fn reveal(&self) -> &[u8] {
+    pub(crate) fn reveal(&self) -> &[u8] {
         &self.0
     }
 }

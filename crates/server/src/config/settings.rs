@@ -199,7 +199,7 @@ impl Default for Config {
 impl Config {
     /// How data is kept.
     #[must_use]
-    pub fn strategy(&self) -> Strategy {
+    pub(crate) fn strategy(&self) -> Strategy {
         match (self.persistent, self.log, self.sync_mode) {
             (false, ..) => Strategy::Disabled,
             (true, false, _) => Strategy::Never,
@@ -212,7 +212,7 @@ impl Config {
     /// The password that clients must give, or `None`. Reads `requirepass-file` if there is one.
     /// # Errors
     /// [`ReadSecretError`]: a password was asked for and is not there; do not start without.
-    pub fn read_password(&self) -> Result<Option<Secret>, ReadSecretError> {
+    pub(crate) fn read_password(&self) -> Result<Option<Secret>, ReadSecretError> {
         match &self.requirepass_file {
             Some(path) => Secret::read(path).map(Some),
             None => Ok((!self.requirepass.is_empty()).then(|| self.requirepass.clone())),

@@ -21,7 +21,7 @@ pub enum Strategy {
 impl Strategy {
     /// The word of the configuration, and of `ServerStatus::strategy`.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Always => "always",
             Self::EverySecond => "everysec",
@@ -36,15 +36,15 @@ impl Strategy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BindAddress {
     /// The address; unspecified for `*` and `::*`.
-    pub ip: IpAddr,
+    pub(crate) ip: IpAddr,
     /// Written with `-` in front: the start goes on if the address is not available.
-    pub optional: bool,
+    pub(crate) optional: bool,
 }
 
 impl BindAddress {
     /// Reads one word of `bind`: `[-]ADDRESS`, where `*` is every IPv4 and `::*` every IPv6 address.
     #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         let (optional, address) = word.strip_prefix('-').map_or((false, word), |address| (true, address));
         let ip = match address {
             "*" => Ipv4Addr::UNSPECIFIED.into(),
@@ -56,7 +56,7 @@ impl BindAddress {
 
     /// The address with a port.
     #[must_use]
-    pub fn with_port(self, port: u16) -> SocketAddr {
+    pub(crate) fn with_port(self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip, port)
     }
 }
@@ -82,17 +82,17 @@ pub struct ShutdownOptions {
     /// Do not wait for anything.
     pub now: bool,
     /// Stop even if the data cannot be saved.
-    pub force: bool,
+    pub(crate) force: bool,
 }
 
 impl ShutdownOptions {
     /// The words that [`ShutdownOptions::parse`] takes.
-    pub const WORDS: [&'static str; 5] = ["default", "save", "nosave", "now", "force"];
+    pub(crate) const WORDS: [&'static str; 5] = ["default", "save", "nosave", "now", "force"];
 
     /// Reads the words in any order.
     /// # Errors
     /// A sentence in Redis's words.
-    pub fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+    pub(crate) fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut options = Self::default();
         for word in words {
             match word.to_ascii_lowercase().as_str() {
@@ -137,13 +137,13 @@ macro_rules! words {
 
             /// The word of this value.
             #[must_use]
-            pub fn word(self) -> &'static str {
+            pub(crate) fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
 
             /// The value of a word in lower case.
             #[must_use]
-            pub fn from_word(word: &str) -> Option<Self> {
+            pub(crate) fn from_word(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
             }
         }

@@ -49,7 +49,7 @@ impl Ahead {
 impl Engine {
     /// Begins a batch of requests, which are read into `buffer`. Until the next call its bytes must not change once a key
     /// of it was looked ahead to.
-    pub fn look_ahead_in(&mut self, buffer: &[u8]) {
+    pub(crate) fn look_ahead_in(&mut self, buffer: &[u8]) {
         self.ahead.buffer = (buffer.as_ptr().addr(), buffer.len());
         self.ahead.keys.clear();
         self.ahead.others.clear();
@@ -59,7 +59,7 @@ impl Engine {
     /// A command of the batch will look for this key: asks for its bucket. Keys are announced in the order in which they lie
     /// in the buffer.
     #[inline]
-    pub fn look_ahead(&mut self, db: u32, key: &[u8]) {
+    pub(crate) fn look_ahead(&mut self, db: u32, key: &[u8]) {
         if self.ahead.keys.len() + self.ahead.others.len() >= KEYS_MAX {
             return;
         }
@@ -75,7 +75,7 @@ impl Engine {
     }
 
     /// All keys of the batch are announced: asks for their entries, whose buckets have arrived by now.
-    pub fn look_at_entries(&self) {
+    pub(crate) fn look_at_entries(&self) {
         for &Key { db, hash, .. } in &self.ahead.keys {
             self.table(db).prefetch_entry(hash);
         }

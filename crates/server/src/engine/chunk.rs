@@ -26,13 +26,13 @@ pub struct Chunk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkEntry<'a> {
     /// Database index at the cut.
-    pub db: u32,
+    pub(crate) db: u32,
     /// Key.
-    pub key: &'a [u8],
+    pub(crate) key: &'a [u8],
     /// Value.
-    pub value: ValueRef<'a>,
+    pub(crate) value: ValueRef<'a>,
     /// Absolute expiry in milliseconds since the Unix epoch.
-    pub expires_at_ms: Option<i64>,
+    pub(crate) expires_at_ms: Option<i64>,
 }
 
 impl<'a> From<&'a super::value::Entry> for ChunkEntry<'a> {
@@ -92,22 +92,24 @@ impl Chunk {
     }
 
     /// Number of entries.
-    pub fn keys(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> u64 {
         self.keys
     }
 
     /// Whether there is no entry.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys == 0
     }
 
     /// Bytes that the chunk holds: encoded entries, and large values, which may be the data set's as well.
-    pub fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         self.bytes.capacity() + self.held_bytes
     }
 
     /// Bytes of memory that only this chunk holds as long as the data set does not change.
-    pub fn encoded_bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn encoded_bytes(&self) -> usize {
         self.bytes.len()
     }
 

@@ -45,7 +45,7 @@ impl EffectBuffer {
     }
 
     /// A buffer that ignores everything: for replay, and for stores without a log.
-    pub fn disabled() -> EffectBuffer {
+    pub(crate) fn disabled() -> EffectBuffer {
         EffectBuffer { disabled: true, ..EffectBuffer::default() }
     }
 
@@ -65,7 +65,8 @@ impl EffectBuffer {
     }
 
     /// Number of commands in [`EffectBuffer::bytes`], SELECT, MULTI and EXEC included.
-    pub fn commands(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn commands(&self) -> u64 {
         self.commands
     }
 

@@ -1,39 +1,38 @@
 //! What happens to keys, for those who want to be told (`notify-keyspace-events`).
 
 /// Kinds of events, as bits. Source: Redis 7.0, `redis.conf`, `notify-keyspace-events`.
-pub mod class {
+pub(crate) mod class {
     /// `K`: publish under the name of the key.
-    pub const KEYSPACE: u32 = 1;
+    pub(crate) const KEYSPACE: u32 = 1;
     /// `E`: publish under the name of the event.
-    pub const KEYEVENT: u32 = 1 << 1;
+    pub(crate) const KEYEVENT: u32 = 1 << 1;
     /// `g`: commands for keys of any type.
-    pub const GENERIC: u32 = 1 << 2;
+    pub(crate) const GENERIC: u32 = 1 << 2;
     /// `$`: strings.
-    pub const STRING: u32 = 1 << 3;
+    pub(crate) const STRING: u32 = 1 << 3;
     /// `l`: lists.
-    pub const LIST: u32 = 1 << 4;
+    pub(crate) const LIST: u32 = 1 << 4;
     /// `s`: sets.
-    pub const SET: u32 = 1 << 5;
+    pub(crate) const SET: u32 = 1 << 5;
     /// `h`: hashes.
-    pub const HASH: u32 = 1 << 6;
+    pub(crate) const HASH: u32 = 1 << 6;
     /// `z`: sorted sets.
-    pub const ZSET: u32 = 1 << 7;
+    pub(crate) const ZSET: u32 = 1 << 7;
     /// `x`: a key expired.
-    pub const EXPIRED: u32 = 1 << 8;
+    pub(crate) const EXPIRED: u32 = 1 << 8;
     /// `e`: a key was evicted.
-    pub const EVICTED: u32 = 1 << 9;
+    pub(crate) const EVICTED: u32 = 1 << 9;
     /// `t`: streams.
-    pub const STREAM: u32 = 1 << 10;
+    pub(crate) const STREAM: u32 = 1 << 10;
     /// `m`: a key was read that is not there.
-    pub const KEY_MISS: u32 = 1 << 11;
-    /// A key was loaded; nobody can ask for it.
-    pub const LOADED: u32 = 1 << 12;
+    pub(crate) const KEY_MISS: u32 = 1 << 11;
     /// `d`: modules.
-    pub const MODULE: u32 = 1 << 13;
+    pub(crate) const MODULE: u32 = 1 << 13;
     /// `n`: a key was made.
-    pub const NEW: u32 = 1 << 14;
+    pub(crate) const NEW: u32 = 1 << 14;
     /// `A`: all classes but `m` and `n`.
-    pub const ALL: u32 = GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
+    pub(crate) const ALL: u32 =
+        GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
 }
 
 /// Something that happened to a key.
@@ -42,7 +41,7 @@ pub struct KeyEvent {
     /// Database index.
     pub db: u32,
     /// One bit of [`class`].
-    pub class: u32,
+    pub(crate) class: u32,
     /// Name as Redis 7.0 publishes it.
     pub name: &'static str,
     /// Key.

@@ -10,7 +10,7 @@ const SLICE_SEGMENTS: usize = 16;
 
 /// Memory that nobody needs any more. Dropping it frees it at once, [`Garbage::free_slice`] a part.
 #[derive(Debug, Default)]
-pub struct Garbage {
+pub(crate) struct Garbage {
     tables: Vec<Table>,
     /// The table that is being freed in slices.
     remains: Option<Remains>,

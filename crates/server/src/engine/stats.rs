@@ -6,23 +6,23 @@ pub struct Stats {
     /// Requests, refused ones included (`total_commands_processed`).
     pub commands: u64,
     /// Reads of a key that was there.
-    pub keyspace_hits: u64,
+    pub(crate) keyspace_hits: u64,
     /// Reads of a key that was not there.
-    pub keyspace_misses: u64,
+    pub(crate) keyspace_misses: u64,
     /// Keys removed because their time had come.
     pub expired_keys: u64,
     /// Error replies.
-    pub error_replies: u64,
+    pub(crate) error_replies: u64,
     /// Error replies by their code (`ERR`, `WRONGTYPE` …), at most [`Stats::ERROR_CODES_MAX`] of them.
-    pub errors: Vec<(String, u64)>,
+    pub(crate) errors: Vec<(String, u64)>,
 }
 
 impl Stats {
     /// Codes counted apart; later ones are only part of the sum, so that nobody grows the list for ever.
-    pub const ERROR_CODES_MAX: usize = 64;
+    pub(crate) const ERROR_CODES_MAX: usize = 64;
 
     /// Counts an error reply by the first word of its text.
-    pub fn record_error(&mut self, text: &[u8]) {
+    pub(crate) fn record_error(&mut self, text: &[u8]) {
         self.error_replies += 1;
         let code = text.split(|&byte| byte == b' ').next().unwrap_or_default();
         if let Some((_, count)) = self.errors.iter_mut().find(|(known, _)| known.as_bytes() == code) {

@@ -67,13 +67,13 @@ pub(crate) struct Position {
 
 /// How long rebuilding segments took, in the processor's time of the thread.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Growth {
+pub(crate) struct Growth {
     /// Segments rebuilt.
-    pub rebuilds: u64,
+    pub(crate) rebuilds: u64,
     /// The longest.
-    pub longest: Duration,
+    pub(crate) longest: Duration,
     /// Numbers of rebuilds below 16, 32, 64, 128, 256, 512 and 1024 microseconds, and of the others.
-    pub histogram: [u64; 8],
+    pub(crate) histogram: [u64; 8],
 }
 
 #[derive(Debug)]

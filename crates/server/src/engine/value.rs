@@ -1,7 +1,5 @@
 //! Values as others see them, and the form in which a key enters the engine as a whole.
 
-use crate::protocol::parse_i64;
-
 /// A value that owns its bytes. Strings are the only type that exists; the enum is where others join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
@@ -46,17 +44,12 @@ impl<'a> ValueRef<'a> {
     }
 
     /// Length in bytes.
-    pub fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.as_bytes(&mut itoa::Buffer::new()).len()
     }
 
-    /// Whether the value has no bytes.
-    pub fn is_empty(self) -> bool {
-        matches!(self, ValueRef::Bytes(bytes) if bytes.is_empty())
-    }
-
     /// A copy that owns its bytes.
-    pub fn to_value(self) -> Value {
+    pub(crate) fn to_value(self) -> Value {
         match self {
             ValueRef::Int(number) => Value::Int(number),
             ValueRef::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
@@ -65,24 +58,11 @@ impl<'a> ValueRef<'a> {
 }
 
 impl Value {
-    /// The value that holds these bytes: an integer if they are the canonical form of one.
-    pub fn from_bytes(bytes: &[u8]) -> Value {
-        match parse_i64(bytes) {
-            Some(number) => Value::Int(number),
-            None => Value::Bytes(bytes.to_vec()),
-        }
-    }
-
-    /// The same, borrowed.
+    /// The value, borrowed.
     pub fn as_ref(&self) -> ValueRef<'_> {
         match self {
             Value::Int(number) => ValueRef::Int(*number),
             Value::Bytes(bytes) => ValueRef::Bytes(bytes),
         }
-    }
-
-    /// The bytes of the value; `buffer` holds them for an integer.
-    pub fn as_bytes<'a>(&'a self, buffer: &'a mut itoa::Buffer) -> &'a [u8] {
-        self.as_ref().as_bytes(buffer)
     }
 }

@@ -9,7 +9,7 @@ use super::{Engine, table::Table};
 
 /// What one session remembers of one watched key. To be given back with `Engine::unwatch`.
 #[derive(Debug)]
-pub struct WatchToken {
+pub(crate) struct WatchToken {
     db: u32,
     key: Box<[u8]>,
     version: u64,

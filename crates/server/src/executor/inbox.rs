@@ -18,13 +18,13 @@ impl<T> Clone for InboxSender<T> {
 
 impl<T> InboxSender<T> {
     /// Makes the executor take a turn.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // A waker that fails leaves the message to the executor's next turn, at most one tick later.
         let _ = self.waker.wake();
     }
 
     /// Sends; false when the executor has ended.
-    pub fn send(&self, message: T) -> bool {
+    pub(crate) fn send(&self, message: T) -> bool {
         let sent = self.sender.send(message).is_ok();
         self.wake();
         sent

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_contract::control::JobReport;
 
-pub use at_once::create_log;
+pub(crate) use at_once::create_log;
 pub use jobs::{EndedJob, JobKind, JobRequest};
 
 use jobs::Job;
@@ -61,7 +61,7 @@ pub struct JournalSettings {
     /// The log's files.
     pub log: LogPaths,
     /// Whose data it is.
-    pub owner: Owner,
+    pub(crate) owner: Owner,
     /// Compress strings in snapshots.
     pub compression: bool,
     /// End snapshots with a checksum.
@@ -72,29 +72,29 @@ pub struct JournalSettings {
 #[derive(Debug, Clone, Default)]
 pub struct JournalFacts {
     /// The last good snapshot.
-    pub last_save: Option<JobReport>,
+    pub(crate) last_save: Option<JobReport>,
     /// When the last good snapshot was cut, or the data loaded, in milliseconds since the Unix epoch.
-    pub last_save_ms: u64,
+    pub(crate) last_save_ms: u64,
     /// The last good rewrite.
-    pub last_rewrite: Option<JobReport>,
+    pub(crate) last_rewrite: Option<JobReport>,
     /// Whether the last snapshot was written.
-    pub last_save_ok: bool,
+    pub(crate) last_save_ok: bool,
     /// Whether the last rewrite was finished.
-    pub last_rewrite_ok: bool,
+    pub(crate) last_rewrite_ok: bool,
     /// Why the last job failed.
-    pub last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
     /// How long the last snapshot took.
-    pub last_save_took: Option<Duration>,
+    pub(crate) last_save_took: Option<Duration>,
     /// How long the last rewrite took.
-    pub last_rewrite_took: Option<Duration>,
+    pub(crate) last_rewrite_took: Option<Duration>,
     /// Snapshots written since start.
-    pub saves: u64,
+    pub(crate) saves: u64,
     /// Rewrites finished since start.
-    pub rewrites: u64,
+    pub(crate) rewrites: u64,
     /// Syncs of the log since start.
-    pub syncs: u64,
+    pub(crate) syncs: u64,
     /// How long the last sync of the log took.
-    pub last_sync_took: Duration,
+    pub(crate) last_sync_took: Duration,
     /// Batches appended since start.
     pub frames: u64,
 }
@@ -154,7 +154,7 @@ impl Journal {
     ///
     /// # Errors
     /// The sync thread cannot be started.
-    pub fn new(
+    pub(crate) fn new(
         storage: Arc<dyn Storage>,
         settings: JournalSettings,
         mode: SyncMode,
@@ -198,7 +198,7 @@ impl Journal {
 
     /// Path of the snapshot.
     #[must_use]
-    pub fn snapshot_path(&self) -> PathBuf {
+    pub(crate) fn snapshot_path(&self) -> PathBuf {
         self.settings.dir.join(&self.settings.snapshot_name)
     }
 
@@ -216,30 +216,30 @@ impl Journal {
 
     /// What is known of the past.
     #[must_use]
-    pub fn facts(&self) -> &JournalFacts {
+    pub(crate) fn facts(&self) -> &JournalFacts {
         &self.facts
     }
 
     /// The data was loaded from a snapshot made at `saved_ms`.
-    pub fn loaded_snapshot(&mut self, report: Option<JobReport>) {
+    pub(crate) fn loaded_snapshot(&mut self, report: Option<JobReport>) {
         self.facts.last_save = report;
     }
 
     /// Changes since the last snapshot.
     #[must_use]
-    pub fn changes_since_save(&self, engine: &Engine) -> u64 {
+    pub(crate) fn changes_since_save(&self, engine: &Engine) -> u64 {
         engine.dirty().saturating_sub(self.changes_at_save)
     }
 
     /// The log.
     #[must_use]
-    pub fn log(&self) -> Option<&Log> {
+    pub(crate) fn log(&self) -> Option<&Log> {
         self.log.as_ref()
     }
 
     /// Sizes for the rewrite rules; none without a log.
     #[must_use]
-    pub fn log_sizes(&self) -> Option<LogSizes> {
+    pub(crate) fn log_sizes(&self) -> Option<LogSizes> {
         self.log.as_ref().map(|log| LogSizes {
             current: log.current_len(),
             at_last_rewrite: log.len_at_rewrite(),
@@ -248,18 +248,18 @@ impl Journal {
     }
 
     /// Changes when the log is synced (`appendfsync`).
-    pub fn set_mode(&mut self, mode: SyncMode) {
+    pub(crate) fn set_mode(&mut self, mode: SyncMode) {
         self.mode = mode;
     }
 
     /// Changes how snapshots are written from the next one on.
-    pub fn set_snapshot_form(&mut self, compression: bool, name: String) {
+    pub(crate) fn set_snapshot_form(&mut self, compression: bool, name: String) {
         self.settings.compression = compression;
         self.settings.snapshot_name = name;
     }
 
     /// The dataset was replaced by what the files hold; its count of changes begins again.
-    pub fn engine_replaced(&mut self, engine: &Engine) {
+    pub(crate) fn engine_replaced(&mut self, engine: &Engine) {
         self.changes_at_save = engine.dirty();
     }
 
@@ -267,19 +267,19 @@ impl Journal {
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn space(&self) -> io::Result<crate::storage::Space> {
+    pub(crate) fn space(&self) -> io::Result<crate::storage::Space> {
         self.storage.space(&self.settings.dir)
     }
 
     /// The storage below.
     #[must_use]
-    pub fn storage(&self) -> &Arc<dyn Storage> {
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
     }
 
     /// Where things lie.
     #[must_use]
-    pub fn settings(&self) -> &JournalSettings {
+    pub(crate) fn settings(&self) -> &JournalSettings {
         &self.settings
     }
 }

@@ -17,7 +17,7 @@ pub struct Loaded {
     /// The identity as it was written; absent when nothing is persisted.
     pub identity: Option<Identity>,
     /// Bytes of a torn tail that were cut off.
-    pub cut_bytes: u64,
+    pub(crate) cut_bytes: u64,
 }
 
 /// The dataset could not be loaded.
@@ -48,7 +48,7 @@ impl LoadProgress {
     /// Part of the bytes that have been read, 0 to 1.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a fraction for people needs no more than 53 bits")]
-    pub fn fraction(&self) -> f64 {
+    pub(crate) fn fraction(&self) -> f64 {
         let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
         if total == 0 { 0.0 } else { done as f64 / total as f64 }
     }
@@ -59,6 +59,6 @@ pub type Reload = fn(&Journal, &Config, bool) -> Result<Engine, String>;
 
 /// An engine for this configuration, with a seed of its own: clients choose keys.
 #[must_use]
-pub fn engine_options(config: &Config) -> EngineOptions {
+pub(crate) fn engine_options(config: &Config) -> EngineOptions {
     EngineOptions { databases: config.databases, seed: HashSeed(rand::random()) }
 }

@@ -7,7 +7,7 @@ const SAMPLES: usize = 16;
 
 /// A rate over the last [`SAMPLES`] ticks.
 #[derive(Debug, Clone)]
-pub struct Rate {
+pub(crate) struct Rate {
     samples: [f64; SAMPLES],
     next: usize,
     last_total: u64,
@@ -17,13 +17,13 @@ pub struct Rate {
 impl Rate {
     /// A rate that begins at zero.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { samples: [0.0; SAMPLES], next: 0, last_total: 0, last_at: now }
     }
 
     /// Takes a sample of the running total.
     #[expect(clippy::cast_precision_loss, reason = "a rate is shown with two digits")]
-    pub fn sample(&mut self, total: u64, now: Instant) {
+    pub(crate) fn sample(&mut self, total: u64, now: Instant) {
         let elapsed = now.duration_since(self.last_at).as_secs_f64();
         if elapsed > 0.0 {
             self.samples[self.next] = total.saturating_sub(self.last_total) as f64 / elapsed;
@@ -36,46 +36,46 @@ impl Rate {
     /// Events a second.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "sixteen samples")]
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.samples.iter().sum::<f64>() / SAMPLES as f64
     }
 }
 
 /// What the executor counts.
 #[derive(Debug, Clone)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Connections accepted.
-    pub connections_received: u64,
+    pub(crate) connections_received: u64,
     /// Connections refused because of `maxclients`.
-    pub connections_rejected: u64,
+    pub(crate) connections_rejected: u64,
     /// Bytes received.
-    pub input_bytes: u64,
+    pub(crate) input_bytes: u64,
     /// Bytes sent.
-    pub output_bytes: u64,
+    pub(crate) output_bytes: u64,
     /// Outputs sent by I/O threads.
-    pub threaded_writes: u64,
+    pub(crate) threaded_writes: u64,
     /// Commands a second.
-    pub commands_rate: Rate,
+    pub(crate) commands_rate: Rate,
     /// Bytes received a second.
-    pub input_rate: Rate,
+    pub(crate) input_rate: Rate,
     /// Bytes sent a second.
-    pub output_rate: Rate,
+    pub(crate) output_rate: Rate,
     /// Highest memory use seen, in bytes.
-    pub memory_peak: u64,
+    pub(crate) memory_peak: u64,
     /// Persistence points taken, by what asked for them.
     pub points: Vec<(&'static str, u64)>,
     /// Warnings raised, by kind.
-    pub warnings: Vec<(&'static str, u64)>,
+    pub(crate) warnings: Vec<(&'static str, u64)>,
     /// Turns in which writes waited for a slow sync.
-    pub delayed_syncs: u64,
+    pub(crate) delayed_syncs: u64,
     /// Longest turn.
-    pub longest_turn: Duration,
+    pub(crate) longest_turn: Duration,
 }
 
 impl Stats {
     /// Everything at zero.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             connections_received: 0,
             connections_rejected: 0,
@@ -94,7 +94,7 @@ impl Stats {
     }
 
     /// Counts under a name; names are few and constant.
-    pub fn count(counts: &mut Vec<(&'static str, u64)>, name: &'static str) {
+    pub(crate) fn count(counts: &mut Vec<(&'static str, u64)>, name: &'static str) {
         match counts.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => counts.push((name, 1)),

@@ -8,7 +8,7 @@ const RESERVED: u64 = 64;
 /// Raises the limit of open files as far as so many clients beside the reserve need it and the system allows it; gives how
 /// many of them fit. Source: getrlimit(2), and `adjustOpenFilesLimit` of Redis for what users expect.
 #[must_use]
-pub fn make_room(clients: u32) -> u32 {
+pub(crate) fn make_room(clients: u32) -> u32 {
     let wanted = u64::from(clients) + RESERVED;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= wanted) {

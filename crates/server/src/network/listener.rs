@@ -9,7 +9,7 @@ use crate::config::BindAddress;
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// The address cannot be bound. The first words are Redis's, which tools look for.
     #[error("Failed listening on port {port} (tcp), address {address}")]
     Bind {
@@ -34,7 +34,7 @@ pub enum ListenError {
 ///
 /// # Errors
 /// [`ListenError`].
-pub fn listen(
+pub(crate) fn listen(
     bind: &[BindAddress],
     port: u16,
     backlog: u32,

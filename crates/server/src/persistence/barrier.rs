@@ -16,24 +16,24 @@ use std::time::{Duration, Instant};
 use holdfast_contract::control::{Barrier, BarrierRequest};
 
 /// Longest time-out that is granted, in seconds: what a slow storage system needs to cut a volume, tenfold.
-pub const BARRIER_TIMEOUT_SECONDS_MAX: u64 = 600;
+pub(crate) const BARRIER_TIMEOUT_SECONDS_MAX: u64 = 600;
 /// Longest token, in bytes; a UID has 36.
-pub const BARRIER_TOKEN_LEN_MAX: usize = 128;
+pub(crate) const BARRIER_TOKEN_LEN_MAX: usize = 128;
 /// Ended barriers that are remembered, so that a restarted operator learns how its own ended.
 const ENDED_MAX: usize = 16;
 
 /// Monotonic and wall time of one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// For time-outs.
-    pub monotonic: Instant,
+    pub(crate) monotonic: Instant,
     /// For people, milliseconds since the Unix epoch.
-    pub wall_ms: u64,
+    pub(crate) wall_ms: u64,
 }
 
 /// What to do with a request for a barrier.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begin {
+pub(crate) enum Begin {
     /// Sync, stamp the identity, then call [`BarrierDesk::taken`] (or [`BarrierDesk::failed`]).
     Take,
     /// The request with this token is being worked on: give it the answer of the first one.
@@ -61,7 +61,7 @@ enum State {
 
 /// Owner of the barrier's state.
 #[derive(Debug)]
-pub struct BarrierDesk {
+pub(crate) struct BarrierDesk {
     state: State,
     ended: VecDeque<Barrier>,
 }
@@ -74,7 +74,7 @@ impl Default for BarrierDesk {
 
 impl BarrierDesk {
     /// Looks at a request; [`Begin::Take`] is answered at most once until `taken` or `failed` is called.
-    pub fn begin(&mut self, request: &BarrierRequest, now: Moment) -> Begin {
+    pub(crate) fn begin(&mut self, request: &BarrierRequest, now: Moment) -> Begin {
         self.expire(now);
         if let Some(problem) = problem_of(request) {
             return Begin::Refused { problem };
@@ -97,7 +97,7 @@ impl BarrierDesk {
     }
 
     /// Everything up to `offset` is synced and stamped: the barrier is held from now on. `None` when none was begun.
-    pub fn taken(&mut self, store_id: &str, epoch: u64, offset: u64, now: Moment) -> Option<Barrier> {
+    pub(crate) fn taken(&mut self, store_id: &str, epoch: u64, offset: u64, now: Moment) -> Option<Barrier> {
         let State::Taking { token, timeout } = &self.state else { return None };
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let barrier = Barrier {
@@ -115,14 +115,14 @@ impl BarrierDesk {
     }
 
     /// The sync or the stamp failed: no barrier, and nothing is remembered of it.
-    pub fn failed(&mut self) {
+    pub(crate) fn failed(&mut self) {
         if matches!(self.state, State::Taking { .. }) {
             self.state = State::Free;
         }
     }
 
     /// Lets go of the barrier with `token`; one that has ended is answered as it ended. `None`: no such barrier.
-    pub fn release(&mut self, token: &str, now: Moment) -> Option<Barrier> {
+    pub(crate) fn release(&mut self, token: &str, now: Moment) -> Option<Barrier> {
         self.expire(now);
         match &self.state {
             State::Held { barrier, .. } if barrier.token == token => {
@@ -135,13 +135,13 @@ impl BarrierDesk {
     }
 
     /// The barrier with `token`, held or ended. `None`: no such barrier.
-    pub fn find(&mut self, token: &str, now: Moment) -> Option<Barrier> {
+    pub(crate) fn find(&mut self, token: &str, now: Moment) -> Option<Barrier> {
         self.expire(now);
         self.known(token)
     }
 
     /// Ends the barrier if its time is over and returns how it ended, once. Call it when [`BarrierDesk::ends`] is due.
-    pub fn expire(&mut self, now: Moment) -> Option<Barrier> {
+    pub(crate) fn expire(&mut self, now: Moment) -> Option<Barrier> {
         let State::Held { barrier, ends } = &self.state else { return None };
         if now.monotonic < *ends {
             return None;
@@ -153,7 +153,8 @@ impl BarrierDesk {
 
     /// When the held barrier ends by itself.
     #[must_use]
-    pub fn ends(&self) -> Option<Instant> {
+    #[cfg(test)]
+    pub(crate) fn ends(&self) -> Option<Instant> {
         match &self.state {
             State::Held { ends, .. } => Some(*ends),
             State::Free | State::Taking { .. } => None,
@@ -162,7 +163,7 @@ impl BarrierDesk {
 
     /// True while no file may be deleted or renamed.
     #[must_use]
-    pub fn blocks_files(&self) -> bool {
+    pub(crate) fn blocks_files(&self) -> bool {
         !matches!(self.state, State::Free)
     }
 

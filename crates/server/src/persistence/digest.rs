@@ -32,7 +32,7 @@ impl Digester {
     }
 
     /// Adds one key as a snapshot saved it.
-    pub fn add_saved(&mut self, entry: ChunkEntry<'_>) {
+    pub(crate) fn add_saved(&mut self, entry: ChunkEntry<'_>) {
         let ChunkEntry { db, key, value, expires_at_ms } = entry;
         let mut number = itoa::Buffer::new();
         let value = ValueRef::as_bytes(value, &mut number);

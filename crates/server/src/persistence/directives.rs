@@ -16,18 +16,18 @@
 //! A *persistence point* makes everything executed so far durable: with a log it is appended and synced, without one a
 //! snapshot is taken. This module knows the names, the values and the moments; taking a point is the executor's part.
 
-pub mod ladder;
+pub(crate) mod ladder;
 
 use std::fmt;
 use std::time::Duration;
 
 use ladder::{LEVELS, LevelSettings};
-pub use ladder::{Ladder, LadderSettings, WarningKind};
+pub(crate) use ladder::{Ladder, LadderSettings, WarningKind};
 
 /// Longest time that a directive may name: a year, so that sums of them cannot leave the range of a clock.
-pub const SECONDS_MAX: u32 = 365 * 24 * 60 * 60;
+pub(crate) const SECONDS_MAX: u32 = 365 * 24 * 60 * 60;
 /// Largest count that a directive may name.
-pub const COUNT_MAX: u32 = 1_000_000_000;
+pub(crate) const COUNT_MAX: u32 = 1_000_000_000;
 
 /// A moment at which a point can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Event {
 
     /// The event's part of a directive's name.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Fork => "fork",
             Self::Exec => "exec",
@@ -76,7 +76,7 @@ impl Event {
 
     /// True if this version can raise the event; there is no replication yet.
     #[must_use]
-    pub fn can_occur(self) -> bool {
+    pub(crate) fn can_occur(self) -> bool {
         !matches!(self, Self::Sync | Self::ReplicaLinkup | Self::ReplicaSync)
     }
 }
@@ -125,7 +125,7 @@ impl PersistPoints {
     /// Whether a point is taken after `event`, and how long after it. Any point taken in between, by whatever reason,
     /// takes its place.
     #[must_use]
-    pub fn after(&self, event: Event) -> Option<Duration> {
+    pub(crate) fn after(&self, event: Event) -> Option<Duration> {
         self.delay(Side::After, event)
     }
 
@@ -149,7 +149,7 @@ pub struct PersistSettings {
     /// The grid of events.
     pub points: PersistPoints,
     /// Points on warnings.
-    pub ladder: LadderSettings,
+    pub(crate) ladder: LadderSettings,
 }
 
 /// One of the directives.
@@ -197,7 +197,7 @@ impl LevelPart {
 
 /// Why a name that begins with `persist-on-warning` or has the shape of the grid is none of the directives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PersistNameError {
+pub(crate) enum PersistNameError {
     /// Not one of these directives at all.
     #[error("not a persist directive")]
     Unknown,
@@ -208,7 +208,7 @@ pub enum PersistNameError {
 
 /// Why a value is refused; in the words that Redis uses for its own directives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PersistValueError {
+pub(crate) enum PersistValueError {
     /// Neither `yes` nor `no`.
     #[error("argument must be 'yes' or 'no'")]
     NotYesNo,
@@ -227,7 +227,7 @@ const DEEPER: &str = "-reset-on-warning";
 impl PersistDirective {
     /// Every directive, in the order of the documentation.
     #[must_use]
-    pub fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let grid = Event::ALL.into_iter().flat_map(|event| {
             Side::ALL
                 .into_iter()
@@ -242,7 +242,7 @@ impl PersistDirective {
     /// The directive called `name` (lower case).
     /// # Errors
     /// [`PersistNameError::TooDeep`] for a ladder of more levels than there are, otherwise `Unknown`.
-    pub fn from_name(name: &str) -> Result<Self, PersistNameError> {
+    pub(crate) fn from_name(name: &str) -> Result<Self, PersistNameError> {
         if let Some(mut rest) = name.strip_prefix(LEVEL) {
             let mut level = 0;
             while let Some(deeper) = rest.strip_prefix(DEEPER) {
@@ -282,7 +282,7 @@ impl PersistDirective {
 
     /// What a user may write behind the name.
     #[must_use]
-    pub fn allowed(self) -> &'static str {
+    pub(crate) fn allowed(self) -> &'static str {
         match self {
             Self::Point(..) | Self::OnWarning => "yes or no",
             Self::Level(_, LevelPart::Count) => "a number from 0 to 1000000000 (no = 0, yes = 1)",
@@ -313,7 +313,7 @@ impl PersistSettings {
     /// Takes over the value of one directive.
     /// # Errors
     /// [`PersistValueError`]; nothing has changed then.
-    pub fn set(&mut self, directive: PersistDirective, value: &str) -> Result<(), PersistValueError> {
+    pub(crate) fn set(&mut self, directive: PersistDirective, value: &str) -> Result<(), PersistValueError> {
         let flag = match value.to_ascii_lowercase().as_str() {
             "yes" => Some(true),
             "no" => Some(false),
@@ -334,7 +334,7 @@ impl PersistSettings {
 
     /// The value of one directive, in the form in which it can be set.
     #[must_use]
-    pub fn value(&self, directive: PersistDirective) -> String {
+    pub(crate) fn value(&self, directive: PersistDirective) -> String {
         // The table of slots exists once, for writing; the settings are small enough to copy for a reader.
         match self.clone().slot(directive) {
             Slot::Flag(true) => "yes".to_owned(),
@@ -345,7 +345,7 @@ impl PersistSettings {
 
     /// The directives that are set to `yes` although their event cannot occur in this version.
     #[must_use]
-    pub fn without_event(&self) -> Vec<PersistDirective> {
+    pub(crate) fn without_event(&self) -> Vec<PersistDirective> {
         let impossible = Event::ALL.into_iter().filter(|event| !event.can_occur());
         impossible
             .flat_map(|event| Side::ALL.map(|side| (side, event)))

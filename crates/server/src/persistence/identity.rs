@@ -59,7 +59,7 @@ pub enum IdentityError {
 
 /// Why the identity of a directory is not known.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadIdentityError {
+pub(crate) enum ReadIdentityError {
     /// The file system says no.
     #[error("failed to read {path:?}: {source}")]
     Read {
@@ -122,7 +122,10 @@ pub fn decode(bytes: &[u8]) -> Result<Identity, IdentityError> {
 ///
 /// # Errors
 /// [`ReadIdentityError`]: then nothing is known of the directory, and nothing may be written to it.
-pub fn read_identity(storage: &dyn Storage, dir: &Path) -> Result<Option<Identity>, ReadIdentityError> {
+pub(crate) fn read_identity(
+    storage: &dyn Storage,
+    dir: &Path,
+) -> Result<Option<Identity>, ReadIdentityError> {
     let path = dir.join(IDENTITY_FILE);
     match read_all(storage, &path, IDENTITY_LEN_MAX) {
         Ok(bytes) => decode(&bytes).map(Some).map_err(|source| ReadIdentityError::Damaged { path, source }),

@@ -9,5 +9,5 @@
 
 pub mod reader;
 pub mod record;
-pub mod segments;
-pub mod writer;
+pub(crate) mod segments;
+pub(crate) mod writer;

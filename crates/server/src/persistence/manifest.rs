@@ -12,7 +12,7 @@
 use std::fmt::Write as _;
 
 /// Longest manifest that is read, in bytes: room for thousands of segments.
-pub const MANIFEST_LEN_MAX: u64 = 1 << 20;
+pub(crate) const MANIFEST_LEN_MAX: u64 = 1 << 20;
 const COMMENT_PREFIX: &str = "#holdfast ";
 /// The comment of a log whose segments have our lines.
 const COMMENT_VERSION: &str = "1";
@@ -50,20 +50,20 @@ pub struct Owner {
     /// Epoch of the data.
     pub epoch: u64,
     /// The segments have our lines (`aof-annotations`); otherwise they are commands alone.
-    pub annotated: bool,
+    pub(crate) annotated: bool,
 }
 
 /// The live files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifest {
     /// From our comment; absent when another server wrote the manifest.
-    pub owner: Option<Owner>,
+    pub(crate) owner: Option<Owner>,
     /// The base; absent while there is none (an upstream server with an empty dataset).
     pub base: Option<LiveFile>,
     /// The segments in the order in which they are replayed.
-    pub incrementals: Vec<LiveFile>,
+    pub(crate) incrementals: Vec<LiveFile>,
     /// Files that an upstream server has not yet removed.
-    pub history: Vec<LiveFile>,
+    pub(crate) history: Vec<LiveFile>,
 }
 
 /// Why a manifest cannot be read.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 /// Under `everysec` a sync is started when the oldest unsynced byte is this old, so that it starts before the byte is
 /// one second old even when the executor is late by a turn.
-pub const EVERYSEC_START: Duration = Duration::from_millis(950);
+pub(crate) const EVERYSEC_START: Duration = Duration::from_millis(950);
 /// Under `everysec` writes wait when the oldest unsynced byte is this old and its sync is not done.
-pub const EVERYSEC_STALL: Duration = Duration::from_secs(2);
+pub(crate) const EVERYSEC_STALL: Duration = Duration::from_secs(2);
 
 /// When log bytes reach stable storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum SyncMode {
 
 /// What the sync schedule asks for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncStep {
+pub(crate) enum SyncStep {
     /// Nothing before this instant; `None` when nothing is unsynced.
     Idle(Option<Duration>),
     /// Start a sync in the background.
@@ -34,7 +34,7 @@ pub enum SyncStep {
 
 /// Keeps the age of the oldest byte that is not on stable storage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SyncSchedule {
+pub(crate) struct SyncSchedule {
     /// When the oldest byte that no sync has covered was written.
     oldest_unsynced: Option<Duration>,
     /// The same for bytes appended while the running sync runs.
@@ -44,7 +44,7 @@ pub struct SyncSchedule {
 
 impl SyncSchedule {
     /// A batch was appended at `now`.
-    pub fn appended(&mut self, now: Duration) {
+    pub(crate) fn appended(&mut self, now: Duration) {
         if self.running {
             self.oldest_after_sync.get_or_insert(now);
         } else {
@@ -53,30 +53,30 @@ impl SyncSchedule {
     }
 
     /// A background sync of everything appended so far starts.
-    pub fn started(&mut self) {
+    pub(crate) fn started(&mut self) {
         self.running = true;
     }
 
     /// The background sync has ended well.
-    pub fn finished(&mut self) {
+    pub(crate) fn finished(&mut self) {
         self.running = false;
         self.oldest_unsynced = self.oldest_after_sync.take();
     }
 
     /// Everything is on stable storage.
-    pub fn all_synced(&mut self) {
+    pub(crate) fn all_synced(&mut self) {
         *self = Self::default();
     }
 
     /// True while a background sync runs.
     #[must_use]
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.running
     }
 
     /// Age of the oldest byte that is not on stable storage; zero when there is none.
     #[must_use]
-    pub fn unsynced_age(&self, now: Duration) -> Duration {
+    pub(crate) fn unsynced_age(&self, now: Duration) -> Duration {
         self.oldest_unsynced
             .or(self.oldest_after_sync)
             .map_or(Duration::ZERO, |oldest| now.saturating_sub(oldest))
@@ -84,7 +84,7 @@ impl SyncSchedule {
 
     /// What to do now.
     #[must_use]
-    pub fn step(&self, mode: SyncMode, now: Duration) -> SyncStep {
+    pub(crate) fn step(&self, mode: SyncMode, now: Duration) -> SyncStep {
         let Some(oldest) = self.oldest_unsynced else { return SyncStep::Idle(None) };
         match mode {
             SyncMode::Always | SyncMode::Never => SyncStep::Idle(None),
@@ -102,30 +102,30 @@ impl SyncSchedule {
 
 /// Sizes that decide about a rewrite of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogSizes {
+pub(crate) struct LogSizes {
     /// Bytes of base and segments together.
-    pub current: u64,
+    pub(crate) current: u64,
     /// Bytes of base and segments after the last rewrite or start.
-    pub at_last_rewrite: u64,
+    pub(crate) at_last_rewrite: u64,
     /// Bytes of the segments alone.
-    pub incremental: u64,
+    pub(crate) incremental: u64,
 }
 
 /// `auto-aof-rewrite-*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RewriteRules {
     /// Growth since the last rewrite that triggers one, in percent; 0 = off.
-    pub growth_percentage: u64,
+    pub(crate) growth_percentage: u64,
     /// No rewrite for growth below this size, in bytes.
-    pub min_size: u64,
+    pub(crate) min_size: u64,
     /// Size of the segments that triggers a rewrite whatever the growth, in bytes; 0 = off.
-    pub max_size: u64,
+    pub(crate) max_size: u64,
 }
 
 impl RewriteRules {
     /// True when the log is to be rewritten. Source of the growth rule: Redis, `redis.conf`, `auto-aof-rewrite-percentage`.
     #[must_use]
-    pub fn due(&self, sizes: LogSizes) -> bool {
+    pub(crate) fn due(&self, sizes: LogSizes) -> bool {
         let base = sizes.at_last_rewrite.max(1);
         let growth = sizes.current.saturating_sub(sizes.at_last_rewrite).saturating_mul(100) / base;
         let by_growth =
@@ -138,14 +138,14 @@ impl RewriteRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaveRule {
     /// At least this long since the last snapshot.
-    pub period: Duration,
+    pub(crate) period: Duration,
     /// At least this many changes since the last snapshot.
-    pub min_changes: u64,
+    pub(crate) min_changes: u64,
 }
 
 /// True when one of the rules asks for a snapshot.
 #[must_use]
-pub fn save_due(rules: &[SaveRule], changes: u64, since_last_save: Duration) -> bool {
+pub(crate) fn save_due(rules: &[SaveRule], changes: u64, since_last_save: Duration) -> bool {
     changes > 0 && rules.iter().any(|rule| changes >= rule.min_changes && since_last_save >= rule.period)
 }
 
@@ -156,27 +156,27 @@ const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// Spaces the attempts of a background job that fails, so that a full disk does not see a storm of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct JobBackoff {
+pub(crate) struct JobBackoff {
     failures: u32,
     not_before: Option<Duration>,
 }
 
 impl JobBackoff {
     /// The job failed at `now`.
-    pub fn failed(&mut self, now: Duration) {
+    pub(crate) fn failed(&mut self, now: Duration) {
         let wait = RETRY_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MAX);
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now + wait);
     }
 
     /// The job succeeded.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         *self = Self::default();
     }
 
     /// True when an automatic attempt may be made.
     #[must_use]
-    pub fn allows(&self, now: Duration) -> bool {
+    pub(crate) fn allows(&self, now: Duration) -> bool {
         self.not_before.is_none_or(|not_before| now >= not_before)
     }
 }

@@ -10,7 +10,7 @@ mod choice;
 mod error;
 mod strays;
 
-pub use error::{Interrupted, RecoverError};
+pub(crate) use error::{Interrupted, RecoverError};
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -31,30 +31,30 @@ use crate::storage::{Storage, StorageReader};
 
 /// Where the files are, and what recovery may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecoveryOptions {
+pub(crate) struct RecoveryOptions {
     /// The data directory.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Name of the snapshot in it (`dbfilename`).
-    pub snapshot_name: String,
+    pub(crate) snapshot_name: String,
     /// The log directory and the first part of its files' names.
-    pub log: LogPaths,
+    pub(crate) log: LogPaths,
     /// Cut a torn tail (`aof-load-truncated yes`) instead of refusing it.
-    pub cut_torn_tail: bool,
+    pub(crate) cut_torn_tail: bool,
     /// Keep the bytes of a torn tail beside the log before it is cut (`persist-before-sys-crash`).
-    pub keep_torn_tail: bool,
+    pub(crate) keep_torn_tail: bool,
     /// Recover to exactly this stream offset: what follows it is cut off.
-    pub stop_at: Option<u64>,
+    pub(crate) stop_at: Option<u64>,
     /// What the identity file says.
-    pub identity: Option<Identity>,
+    pub(crate) identity: Option<Identity>,
     /// Change nothing on disk: the files are in use.
-    pub read_only: bool,
+    pub(crate) read_only: bool,
     /// Leave out the keys of a snapshot that had expired at this time (milliseconds since the Unix epoch). Only for a
     /// snapshot that no log continues; the base of a log is loaded as it was cut, because the log refers to all of it.
-    pub drop_expired_at_ms: Option<i64>,
+    pub(crate) drop_expired_at_ms: Option<i64>,
 }
 
 /// Takes what recovery reads.
-pub trait RecoveryTarget {
+pub(crate) trait RecoveryTarget {
     /// One key of a snapshot or base, also when its expiry has passed (but see [`RecoveryOptions::drop_expired_at_ms`]).
     ///
     /// # Errors
@@ -79,7 +79,7 @@ pub trait RecoveryTarget {
 
 /// Where the data came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// There were no data files.
     Nothing,
     /// The snapshot.
@@ -90,45 +90,45 @@ pub enum Source {
 
 /// A torn tail that was cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CutTail {
+pub(crate) struct CutTail {
     /// The segment.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Where it was cut.
-    pub position: u64,
+    pub(crate) position: u64,
     /// Bytes cut off.
-    pub len: u64,
+    pub(crate) len: u64,
     /// Where they were kept.
-    pub kept_at: Option<PathBuf>,
+    pub(crate) kept_at: Option<PathBuf>,
 }
 
 /// What was recovered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovered {
+pub(crate) struct Recovered {
     /// Where the data came from.
-    pub source: Source,
+    pub(crate) source: Source,
     /// Stream offset after the last write.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// True when an upstream server has written to the directory since we did: offsets were counted on from its bytes.
-    pub foreign: bool,
+    pub(crate) foreign: bool,
     /// The log as it is on disk, when there is one: for [`super::log::segments::Log`].
-    pub log: Option<LogPosition>,
+    pub(crate) log: Option<LogPosition>,
     /// The torn tail that was cut.
-    pub cut: Option<CutTail>,
+    pub(crate) cut: Option<CutTail>,
     /// Keys that came from a snapshot or base.
-    pub keys_loaded: u64,
+    pub(crate) keys_loaded: u64,
     /// Commands replayed.
-    pub commands_replayed: u64,
+    pub(crate) commands_replayed: u64,
     /// Bytes read.
-    pub bytes_read: u64,
+    pub(crate) bytes_read: u64,
     /// Size of the snapshot, when the data came from it.
-    pub snapshot_len: u64,
+    pub(crate) snapshot_len: u64,
 }
 
 /// Recovers the newest data in `options.dir` into `target`.
 ///
 /// # Errors
 /// [`RecoverError`], with file, byte, what is lost and what to do.
-pub fn recover(
+pub(crate) fn recover(
     storage: &dyn Storage,
     options: &RecoveryOptions,
     target: &mut dyn RecoveryTarget,

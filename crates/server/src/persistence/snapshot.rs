@@ -9,15 +9,16 @@
 //! [`format::VERSION_MAX`] as long as the data are strings. Nothing here opens, syncs or renames a file, and nothing
 //! drops an expired key: whether that is right depends on what the file is used for.
 
-pub mod aux;
-pub mod format;
-pub mod job;
-pub mod lzf;
-pub mod reader;
-pub mod writer;
+pub(crate) mod aux;
+pub(crate) mod format;
+pub(crate) mod job;
+pub(crate) mod lzf;
+pub(crate) mod reader;
+pub(crate) mod writer;
 
 pub use aux::SnapshotAux;
-pub use reader::{BoxError, RdbReader, RdbRest, RdbVisitor, ReadRdbError, read_rdb};
+pub(crate) use reader::RdbReader;
+pub use reader::{BoxError, RdbVisitor, ReadRdbError, read_rdb};
 pub use writer::{RdbOptions, RdbWriter};
 
 /// What was written or read.

@@ -130,11 +130,6 @@ impl Decoder {
         Decoder::default()
     }
 
-    /// Whether part of a request has been received.
-    pub fn is_partial(&self) -> bool {
-        self.understood > 0 || self.scanned > 0
-    }
-
     /// How many bytes in all (counted from the start of the request) are needed to complete the argument in progress.
     ///
     /// A reader may use it to size its reads; it must bound it by what it is willing to hold.

@@ -87,22 +87,22 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// The dialect written from now on.
-    pub fn set_version(&mut self, version: RespVersion) {
+    pub(crate) fn set_version(&mut self, version: RespVersion) {
         self.version = version;
     }
 
     /// The dialect in use.
-    pub fn version(&self) -> RespVersion {
+    pub(crate) fn version(&self) -> RespVersion {
         self.version
     }
 
     /// Bytes in the vector, including what was there before, without values that are shared.
-    pub fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.out.len()
     }
 
     /// Takes back everything written since `position`.
-    pub fn rewind(&mut self, position: usize) {
+    pub(crate) fn rewind(&mut self, position: usize) {
         self.out.truncate(position);
         if let Some(shared) = &mut self.shared {
             shared.truncate(position);
@@ -110,7 +110,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// What was written since `position`, without values that are shared.
-    pub fn written_since(&self, position: usize) -> &[u8] {
+    pub(crate) fn written_since(&self, position: usize) -> &[u8] {
         &self.out[position..]
     }
 
@@ -128,7 +128,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// A writer for the same vector with a shorter life.
-    pub fn reborrow(&mut self) -> ReplyWriter<'_> {
+    pub(crate) fn reborrow(&mut self) -> ReplyWriter<'_> {
         ReplyWriter { out: self.out, shared: self.shared.as_deref_mut(), version: self.version }
     }
 
@@ -137,36 +137,36 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// `+OK`.
-    pub fn ok(&mut self) {
+    pub(crate) fn ok(&mut self) {
         self.out.extend_from_slice(b"+OK\r\n");
     }
 
     /// A simple string; `text` must not contain line ends.
-    pub fn simple(&mut self, text: &str) {
+    pub(crate) fn simple(&mut self, text: &str) {
         self.out.push(b'+');
         self.out.extend_from_slice(text.as_bytes());
         self.end();
     }
 
     /// An error; `text` begins with its code. Line ends in it become blanks.
-    pub fn error(&mut self, text: &[u8]) {
+    pub(crate) fn error(&mut self, text: &[u8]) {
         self.out.push(b'-');
         self.out.extend(text.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
         self.end();
     }
 
     /// An integer.
-    pub fn integer(&mut self, value: i64) {
+    pub(crate) fn integer(&mut self, value: i64) {
         self.number(b':', value);
     }
 
     /// A count of things in memory as an integer.
-    pub fn count(&mut self, value: usize) {
+    pub(crate) fn count(&mut self, value: usize) {
         self.length(b':', value);
     }
 
     /// A bulk string.
-    pub fn bulk(&mut self, bytes: &[u8]) {
+    pub(crate) fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + 16);
         self.length(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
@@ -189,47 +189,47 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// An integer in decimal as a bulk string.
-    pub fn bulk_integer(&mut self, value: i64) {
+    pub(crate) fn bulk_integer(&mut self, value: i64) {
         self.bulk(itoa::Buffer::new().format(value).as_bytes());
     }
 
     /// The absent value.
-    pub fn null(&mut self) {
+    pub(crate) fn null(&mut self) {
         self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     /// The absent array.
-    pub fn null_array(&mut self) {
+    pub(crate) fn null_array(&mut self) {
         self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
     }
 
     /// The head of an array; `len` values follow.
-    pub fn array(&mut self, len: usize) {
+    pub(crate) fn array(&mut self, len: usize) {
         self.length(b'*', len);
     }
 
     /// The head of a map; `len` pairs follow.
-    pub fn map(&mut self, len: usize) {
+    pub(crate) fn map(&mut self, len: usize) {
         if self.is_resp3() { self.length(b'%', len) } else { self.length(b'*', len * 2) }
     }
 
     /// The head of a set; `len` values follow.
-    pub fn set(&mut self, len: usize) {
+    pub(crate) fn set(&mut self, len: usize) {
         self.length(if self.is_resp3() { b'~' } else { b'*' }, len);
     }
 
     /// The head of an out-of-band message; `len` values follow.
-    pub fn push(&mut self, len: usize) {
+    pub(crate) fn push(&mut self, len: usize) {
         self.length(if self.is_resp3() { b'>' } else { b'*' }, len);
     }
 
     /// The head of attributes of the value behind them; `len` pairs follow. Only RESP3 has them.
-    pub fn attribute(&mut self, len: usize) {
+    pub(crate) fn attribute(&mut self, len: usize) {
         self.length(b'|', len);
     }
 
     /// A truth value.
-    pub fn boolean(&mut self, value: bool) {
+    pub(crate) fn boolean(&mut self, value: bool) {
         self.out.extend_from_slice(match (self.is_resp3(), value) {
             (true, true) => b"#t\r\n",
             (true, false) => b"#f\r\n",
@@ -239,7 +239,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// A double with up to 17 significant digits (`%.17g`).
-    pub fn double(&mut self, value: f64) {
+    pub(crate) fn double(&mut self, value: f64) {
         let text = format_double(value);
         if self.is_resp3() {
             self.out.push(b',');
@@ -251,7 +251,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// An integer of any size, given in decimal.
-    pub fn big_number(&mut self, digits: &str) {
+    pub(crate) fn big_number(&mut self, digits: &str) {
         if self.is_resp3() {
             self.out.push(b'(');
             self.out.extend_from_slice(digits.as_bytes());
@@ -262,7 +262,7 @@ impl<'a> ReplyWriter<'a> {
     }
 
     /// A text for people; `format` is its three-letter kind (`txt`, `mkd`).
-    pub fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
+    pub(crate) fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
         if self.is_resp3() {
             self.length(b'=', text.len() + 4);
             self.out.extend_from_slice(&format);
@@ -309,7 +309,7 @@ pub fn write_command(out: &mut Vec<u8>, args: &[&[u8]]) {
 }
 
 /// C's `%.17g`, with `inf`, `-inf` and `nan`.
-pub fn format_double(value: f64) -> String {
+pub(crate) fn format_double(value: f64) -> String {
     const DIGITS: i32 = 17;
     if value.is_nan() {
         return "nan".to_owned();

@@ -40,7 +40,7 @@ pub enum ProtocolError {
 
 impl ProtocolError {
     /// The error reply without its leading `-` and line end.
-    pub fn reply_text(&self) -> Vec<u8> {
+    pub(crate) fn reply_text(&self) -> Vec<u8> {
         let mut text = b"ERR Protocol error: ".to_vec();
         match self {
             // The byte as it came, which need not be valid UTF-8.

@@ -105,7 +105,7 @@ impl<'a> Request<'a> {
     }
 
     /// Number of arguments, the command name included.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.starts.low.len()
     }
 
@@ -122,7 +122,7 @@ impl<'a> Request<'a> {
 
     /// The argument at `index`, if there is one.
     #[inline]
-    pub fn arg_at(&self, index: usize) -> Option<&'a [u8]> {
+    pub(crate) fn arg_at(&self, index: usize) -> Option<&'a [u8]> {
         (index < self.len()).then(|| self.arg(index))
     }
 
@@ -133,7 +133,7 @@ impl<'a> Request<'a> {
     }
 
     /// Bytes of all arguments together.
-    pub fn args_len(&self) -> usize {
+    pub(crate) fn args_len(&self) -> usize {
         self.args_from(0).map(<[u8]>::len).sum()
     }
 
@@ -200,7 +200,7 @@ impl OwnedRequest {
     }
 
     /// Bytes held, for memory accounting.
-    pub fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.bytes.len() + self.starts.memory_bytes() + size_of::<OwnedRequest>()
     }
 }

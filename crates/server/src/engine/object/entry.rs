@@ -561,7 +561,7 @@ mod tests {
                 let held = entry.view().shared_blob();
                 let mut number = itoa::Buffer::new();
                 let before = value.clone();
-                let before = before.as_bytes(&mut number);
+                let before = before.as_ref().as_bytes(&mut number);
                 match change {
                     Change::Set(new) => {
                         entry.set_value(NewValue::from(&new));
@@ -570,7 +570,7 @@ mod tests {
                     Change::Edit(len, byte) => {
                         entry.edit(len, |bytes| if let Some(first) = bytes.first_mut() { *first = byte });
                         let mut number = itoa::Buffer::new();
-                        let mut bytes = value.as_bytes(&mut number).to_vec();
+                        let mut bytes = value.as_ref().as_bytes(&mut number).to_vec();
                         bytes.resize(len, 0);
                         if let Some(first) = bytes.first_mut() {
                             *first = byte;

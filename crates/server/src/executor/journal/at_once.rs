@@ -103,7 +103,7 @@ fn write_all(
 ///
 /// # Errors
 /// The reason, as text.
-pub fn create_log(
+pub(crate) fn create_log(
     storage: &dyn Storage,
     settings: &JournalSettings,
     previous: Option<&Manifest>,

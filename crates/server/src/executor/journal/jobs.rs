@@ -69,7 +69,7 @@ pub struct EndedJob {
     /// When it was cut, in milliseconds since the Unix epoch.
     pub cut_ms: u64,
     /// How long it took.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// What was written, or why not.
     pub result: Result<WrittenSnapshot, String>,
 }
@@ -184,14 +184,14 @@ impl Journal {
 
     /// True while so much of a snapshot waits for the disk that writes, which add to it, should wait, too.
     #[must_use]
-    pub fn save_is_behind(&self, engine: &Engine) -> bool {
+    pub(crate) fn save_is_behind(&self, engine: &Engine) -> bool {
         let Some(Job { stage: Stage::Walking(writer), .. }) = &self.job else { return false };
         let waiting = writer.queued_bytes() + engine.snapshot_pending_bytes();
         waiting > PRE_IMAGES_LEN_MIN && waiting as u64 > engine.used_memory() / PRE_IMAGES_SHARE
     }
 
     /// True while the snapshot thread is behind and takes nothing.
-    pub fn job_is_stuck(&mut self) -> bool {
+    pub(crate) fn job_is_stuck(&mut self) -> bool {
         match &self.job {
             Some(Job { stage: Stage::Walking(writer), .. }) => writer.is_full(),
             _ => false,
@@ -335,7 +335,11 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`] from settling.
-    pub fn hold_files(&mut self, hold: bool, engine: &mut Engine) -> Result<Option<EndedJob>, JournalError> {
+    pub(crate) fn hold_files(
+        &mut self,
+        hold: bool,
+        engine: &mut Engine,
+    ) -> Result<Option<EndedJob>, JournalError> {
         self.hold_files = hold;
         match self.unsettled.take() {
             Some(result) if !hold => self.settle(result, engine),
@@ -348,25 +352,25 @@ impl Journal {
 
     /// True while a barrier holds the files.
     #[must_use]
-    pub fn files_are_held(&self) -> bool {
+    pub(crate) fn files_are_held(&self) -> bool {
         self.hold_files
     }
 
     /// The running job, if there is one.
     #[must_use]
-    pub fn running_job(&self) -> Option<(&JobKind, Duration)> {
+    pub(crate) fn running_job(&self) -> Option<(&JobKind, Duration)> {
         self.job.as_ref().map(|job| (&job.kind, job.started.elapsed()))
     }
 
     /// True when an automatic snapshot may be tried now.
     #[must_use]
-    pub fn save_allowed(&self) -> bool {
+    pub(crate) fn save_allowed(&self) -> bool {
         self.save_backoff.allows(self.now())
     }
 
     /// True when an automatic rewrite may be tried now.
     #[must_use]
-    pub fn rewrite_allowed(&self) -> bool {
+    pub(crate) fn rewrite_allowed(&self) -> bool {
         self.rewrite_backoff.allows(self.now())
     }
 }

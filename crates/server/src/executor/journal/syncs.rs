@@ -81,7 +81,7 @@ impl Journal {
     ///
     /// Gives when it wants to be called again at the latest, and whether nothing may be acknowledged before the running
     /// sync has ended.
-    pub fn drive_syncs(&mut self) -> (Option<Duration>, bool) {
+    pub(crate) fn drive_syncs(&mut self) -> (Option<Duration>, bool) {
         let now = self.now();
         match self.schedule.step(self.mode, now) {
             SyncStep::Idle(until) => (until.map(|until| until.saturating_sub(now)), false),
@@ -94,7 +94,7 @@ impl Journal {
     }
 
     /// Starts a sync of everything appended so far in the background, unless one runs or nothing is unsynced.
-    pub fn start_sync(&mut self) {
+    pub(crate) fn start_sync(&mut self) {
         if let (Some(log), Some(thread)) = (&mut self.log, &self.sync_thread)
             && !self.schedule.is_running()
             && log.offset() > log.durable_offset()
@@ -112,7 +112,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`] when it failed, whichever segment it was of.
-    pub fn log_synced(
+    pub(crate) fn log_synced(
         &mut self,
         segment: u64,
         offset: u64,
@@ -135,7 +135,7 @@ impl Journal {
 
     /// Age of the oldest byte of the log that is not on stable storage.
     #[must_use]
-    pub fn unsynced_age(&self) -> Duration {
+    pub(crate) fn unsynced_age(&self) -> Duration {
         self.schedule.unsynced_age(self.now())
     }
 }

@@ -20,11 +20,11 @@
 use std::time::Duration;
 
 /// Number of levels: the limit of points, and eight levels of `-reset-on-warning` above it.
-pub const LEVELS: usize = 9;
+pub(crate) const LEVELS: usize = 9;
 
 /// A condition that the server raises itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WarningKind {
+pub(crate) enum WarningKind {
     /// A sync took longer than `warning-slow-sync-ms`.
     SlowSync,
     /// Memory rose above `warning-memory-percentage` of `maxmemory`.
@@ -39,12 +39,12 @@ pub enum WarningKind {
 
 impl WarningKind {
     /// Every kind.
-    pub const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::SlowSync, Self::MemoryHigh, Self::VolumeHigh, Self::ClockJump, Self::JobFailed];
 
     /// The name in metrics and logs.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::SlowSync => "slow_sync",
             Self::MemoryHigh => "memory_high",
@@ -57,33 +57,33 @@ impl WarningKind {
 
 /// What the directives say of points on warnings. Times are seconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LadderSettings {
+pub(crate) struct LadderSettings {
     /// Take points on warnings at all.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// Wait so long after the latest warning; those that come meanwhile share the point.
-    pub delay_s: u32,
+    pub(crate) delay_s: u32,
     /// But never longer than so long after the first of them; 0 = no limit.
-    pub max_delay_s: u32,
+    pub(crate) max_delay_s: u32,
     /// Level 0 limits the points, each further level the resets of the one before.
-    pub levels: [LevelSettings; LEVELS],
+    pub(crate) levels: [LevelSettings; LEVELS],
 }
 
 /// One limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LevelSettings {
+pub(crate) struct LevelSettings {
     /// At most so many; 0 = no limit for points, no reset on warning above.
-    pub count: u32,
+    pub(crate) count: u32,
     /// With the limit reached, one more each so many seconds; 0 = none.
-    pub delay_s: u32,
+    pub(crate) delay_s: u32,
     /// The count returns to zero so many seconds after the latest warning; 0 = never.
-    pub reset_s: u32,
+    pub(crate) reset_s: u32,
     /// That takes effect so many seconds later, whether or not warnings come meanwhile.
-    pub reset_delay_s: u32,
+    pub(crate) reset_delay_s: u32,
 }
 
 /// The state machine. It takes no point itself: ask [`Ladder::due`], take one, and say so with [`Ladder::taken`].
 #[derive(Debug, Clone)]
-pub struct Ladder {
+pub(crate) struct Ladder {
     settings: LadderSettings,
     levels: [Level; LEVELS],
     wanted: Option<Wanted>,
@@ -109,7 +109,7 @@ struct Wanted {
 impl Ladder {
     /// Starts with nothing wanted and every count at zero.
     #[must_use]
-    pub fn new(settings: LadderSettings) -> Self {
+    pub(crate) fn new(settings: LadderSettings) -> Self {
         Self {
             settings,
             levels: [Level::default(); LEVELS],
@@ -120,7 +120,7 @@ impl Ladder {
     }
 
     /// Takes over changed settings. Counts and a wanted point stay; switching warnings off forgets what is wanted.
-    pub fn reconfigure(&mut self, settings: LadderSettings) {
+    pub(crate) fn reconfigure(&mut self, settings: LadderSettings) {
         if !settings.enabled {
             self.wanted = None;
         }
@@ -128,7 +128,7 @@ impl Ladder {
     }
 
     /// A warning was raised.
-    pub fn on_warning(&mut self, kind: WarningKind, now: Duration) {
+    pub(crate) fn on_warning(&mut self, kind: WarningKind, now: Duration) {
         if !self.settings.enabled {
             return;
         }
@@ -145,7 +145,7 @@ impl Ladder {
 
     /// When a point is due if no other warning comes; `None` if none is wanted or a limit holds it back for good.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         let Wanted { first, latest } = self.wanted?;
         let waited = latest + seconds(self.settings.delay_s);
         let wanted_at = match self.settings.max_delay_s {
@@ -160,12 +160,12 @@ impl Ladder {
 
     /// True when a point is to be taken now.
     #[must_use]
-    pub fn due(&self, now: Duration) -> bool {
+    pub(crate) fn due(&self, now: Duration) -> bool {
         self.deadline().is_some_and(|deadline| now >= deadline)
     }
 
     /// The point that was due has been taken.
-    pub fn taken(&mut self, now: Duration) {
+    pub(crate) fn taken(&mut self, now: Duration) {
         self.apply_resets(now);
         self.wanted = None;
         self.levels[0].used = self.levels[0].used.saturating_add(1);
@@ -173,7 +173,7 @@ impl Ladder {
     }
 
     /// Another reason has made everything durable: nothing is wanted any more, and nothing is counted.
-    pub fn covered(&mut self) {
+    pub(crate) fn covered(&mut self) {
         self.wanted = None;
     }
 

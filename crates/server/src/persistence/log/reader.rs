@@ -160,15 +160,15 @@ pub struct SegmentSummary {
     /// Our header; absent in a segment of an upstream server.
     pub header: Option<SegmentHeader>,
     /// CRC of the last line of the chain, when the file ends with a frame (or the header) of ours.
-    pub last_crc: Option<u32>,
+    pub(crate) last_crc: Option<u32>,
     /// Stream offset after the last whole command.
     pub end_offset: u64,
     /// Frames read.
     pub frames: u64,
     /// Commands without a frame.
-    pub foreign_commands: u64,
+    pub(crate) foreign_commands: u64,
     /// Time of the last frame, in milliseconds since the Unix epoch.
-    pub last_time_ms: Option<u64>,
+    pub(crate) last_time_ms: Option<u64>,
     /// Its end.
     pub tail: Tail,
 }

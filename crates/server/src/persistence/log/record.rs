@@ -19,9 +19,9 @@ const OFFSET_MAX: u64 = i64::MAX as u64;
 const SEGMENT_MAGIC: &[u8] = b"#HS1 ";
 const FRAME_MAGIC: &[u8] = b"#HF1 ";
 /// What every frame line begins with.
-pub const FRAME_PREFIX: &[u8] = FRAME_MAGIC;
+pub(crate) const FRAME_PREFIX: &[u8] = FRAME_MAGIC;
 /// What every segment header begins with.
-pub const SEGMENT_PREFIX: &[u8] = SEGMENT_MAGIC;
+pub(crate) const SEGMENT_PREFIX: &[u8] = SEGMENT_MAGIC;
 
 /// The first line of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct FrameHeader {
     /// Stream offset of the body's first byte.
     pub offset: u64,
     /// When the batch was executed, in milliseconds since the Unix epoch.
-    pub time_ms: u64,
+    pub(crate) time_ms: u64,
     /// CRC of the line before this one in the chain.
     pub prev: u32,
     /// CRC32C of this frame.
@@ -122,7 +122,7 @@ impl FrameHeader {
 
     /// True when `body` is the one that the header was made for, in a segment with this seed.
     #[must_use]
-    pub fn fits(&self, seed: u32, body: &[u8]) -> bool {
+    pub(crate) fn fits(&self, seed: u32, body: &[u8]) -> bool {
         body.len() as u64 == self.len
             && crc32c::crc32c_append(header_crc(seed, self.prev, self.len, self.offset, self.time_ms), body)
                 == self.crc

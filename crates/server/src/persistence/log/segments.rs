@@ -28,37 +28,37 @@ pub struct LogPaths {
 impl LogPaths {
     /// The manifest.
     #[must_use]
-    pub fn manifest(&self) -> PathBuf {
+    pub(crate) fn manifest(&self) -> PathBuf {
         self.directory.join(format!("{}.manifest", self.name))
     }
 
     /// The manifest of a log that was given up, until its files are gone.
     #[must_use]
-    pub fn retired_manifest(&self) -> PathBuf {
+    pub(crate) fn retired_manifest(&self) -> PathBuf {
         self.directory.join(format!("{}.manifest.retired", self.name))
     }
 
     /// A live file.
     #[must_use]
-    pub fn file(&self, file: &LiveFile) -> PathBuf {
+    pub(crate) fn file(&self, file: &LiveFile) -> PathBuf {
         self.directory.join(&file.name)
     }
 
     /// Name of the base with this sequence number.
     #[must_use]
-    pub fn base_name(&self, seq: u64) -> String {
+    pub(crate) fn base_name(&self, seq: u64) -> String {
         format!("{}.{seq}.base.rdb", self.name)
     }
 
     /// Name of the segment with this sequence number.
     #[must_use]
-    pub fn segment_name(&self, seq: u64) -> String {
+    pub(crate) fn segment_name(&self, seq: u64) -> String {
         format!("{}.{seq}.incr.aof", self.name)
     }
 
     /// Where a base is written before it is whole.
     #[must_use]
-    pub fn temp_base(&self) -> PathBuf {
+    pub(crate) fn temp_base(&self) -> PathBuf {
         self.directory.join(format!("{TEMP_PREFIX}rewrite.rdb"))
     }
 }
@@ -104,7 +104,7 @@ pub enum LogFilesError {
 }
 
 /// The open log.
-pub struct Log {
+pub(crate) struct Log {
     paths: LogPaths,
     owner: Owner,
     manifest: Manifest,
@@ -128,20 +128,20 @@ pub struct Rewrite {
     /// Stream offset of the cut.
     pub offset: u64,
     /// Where the base is to be written and synced.
-    pub temp_path: PathBuf,
+    pub(crate) temp_path: PathBuf,
 }
 
 /// What a starting server needs to go on with a log that recovery has read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPosition {
+pub(crate) struct LogPosition {
     /// The manifest as it is on disk.
-    pub manifest: Manifest,
+    pub(crate) manifest: Manifest,
     /// The end of the last segment, when it is ours and ends with a frame of ours, so that it can be continued.
-    pub resume: Option<SegmentEnd>,
+    pub(crate) resume: Option<SegmentEnd>,
     /// Bytes of the base.
-    pub base_len: u64,
+    pub(crate) base_len: u64,
     /// Bytes of all segments.
-    pub segments_len: u64,
+    pub(crate) segments_len: u64,
 }
 
 impl Log {
@@ -151,7 +151,7 @@ impl Log {
     ///
     /// # Errors
     /// [`LogFilesError`]; the log that was there before is then still whole, unless the manifest's fate is unknown.
-    pub fn create(
+    pub(crate) fn create(
         storage: &dyn Storage,
         paths: LogPaths,
         owner: Owner,
@@ -191,7 +191,7 @@ impl Log {
     ///
     /// # Errors
     /// [`LogFilesError`].
-    pub fn resume(
+    pub(crate) fn resume(
         storage: &dyn Storage,
         paths: LogPaths,
         owner: Owner,
@@ -213,7 +213,7 @@ impl Log {
     /// # Errors
     /// [`LogFilesError`]. After [`LogFilesError::OpenSegment`] the log goes on as before. After anything else nothing
     /// more may be acknowledged, because it is unknown which segment a restart would expect to grow.
-    pub fn begin_rewrite(
+    pub(crate) fn begin_rewrite(
         &mut self,
         storage: &dyn Storage,
         seed: u32,
@@ -244,7 +244,7 @@ impl Log {
     ///
     /// # Errors
     /// [`LogFilesError`]; the files before the rewrite are then all still there.
-    pub fn finish_rewrite(
+    pub(crate) fn finish_rewrite(
         &mut self,
         storage: &dyn Storage,
         rewrite: &Rewrite,
@@ -304,56 +304,50 @@ impl Log {
     }
 
     /// The open segment.
-    pub fn writer(&mut self) -> &mut LogWriter {
+    pub(crate) fn writer(&mut self) -> &mut LogWriter {
         &mut self.writer
     }
 
     /// Stream offset after the last appended byte.
     #[must_use]
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.writer.offset()
     }
 
     /// Stream offset up to which everything is durable.
     #[must_use]
-    pub fn durable_offset(&self) -> u64 {
+    pub(crate) fn durable_offset(&self) -> u64 {
         self.writer.durable_offset()
     }
 
     /// Bytes of all live files.
     #[must_use]
-    pub fn current_len(&self) -> u64 {
+    pub(crate) fn current_len(&self) -> u64 {
         self.closed_len + self.writer.file_len()
     }
 
     /// Bytes of the base.
     #[must_use]
-    pub fn base_len(&self) -> u64 {
+    pub(crate) fn base_len(&self) -> u64 {
         self.base_len
     }
 
     /// Bytes of all live files after the last rewrite, or at start.
     #[must_use]
-    pub fn len_at_rewrite(&self) -> u64 {
+    pub(crate) fn len_at_rewrite(&self) -> u64 {
         self.len_at_rewrite
     }
 
     /// Number of live segments.
     #[must_use]
-    pub fn segments(&self) -> usize {
+    pub(crate) fn segments(&self) -> usize {
         self.manifest.incrementals.len()
-    }
-
-    /// The log directory.
-    #[must_use]
-    pub fn directory(&self) -> &Path {
-        &self.paths.directory
     }
 }
 
 /// Where a new segment begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SegmentStart {
+pub(crate) struct SegmentStart {
     /// Stream offset of its first command byte.
     pub offset: u64,
     /// Random seed of its checksums.
@@ -402,7 +396,7 @@ fn file_len(storage: &dyn Storage, paths: &LogPaths, file: &LiveFile) -> u64 {
 ///
 /// # Errors
 /// [`LogFilesError::CreateDirectory`].
-pub fn create_log_directory(storage: &dyn Storage, paths: &LogPaths) -> Result<(), LogFilesError> {
+pub(crate) fn create_log_directory(storage: &dyn Storage, paths: &LogPaths) -> Result<(), LogFilesError> {
     let path = &paths.directory;
     let parent = path.parent().unwrap_or_else(|| Path::new("."));
     storage

@@ -42,21 +42,21 @@ pub enum AppendError {
 
 /// Where a segment ends, so that a later process goes on behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentEnd {
+pub(crate) struct SegmentEnd {
     /// Sequence number in the manifest.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// It has our lines: a header, and a frame for each batch.
-    pub annotated: bool,
+    pub(crate) annotated: bool,
     /// Seed of its checksums.
-    pub seed: u32,
+    pub(crate) seed: u32,
     /// CRC of its last line, for the chain.
-    pub last_crc: u32,
+    pub(crate) last_crc: u32,
     /// Stream offset after its last command.
-    pub offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// The open segment.
-pub struct LogWriter {
+pub(crate) struct LogWriter {
     path: PathBuf,
     file: Box<dyn StorageFile>,
     end: SegmentEnd,
@@ -71,7 +71,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn create(
+    pub(crate) fn create(
         storage: &dyn Storage,
         path: &Path,
         header: &SegmentHeader,
@@ -102,7 +102,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn resume(storage: &dyn Storage, path: &Path, end: SegmentEnd) -> io::Result<Self> {
+    pub(crate) fn resume(storage: &dyn Storage, path: &Path, end: SegmentEnd) -> io::Result<Self> {
         let file = storage.open_append(path)?;
         let durable_offset = end.offset;
         // What recovery has read may still be only in the cache of the process that died: make it durable once, so
@@ -115,7 +115,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`AppendError`]; the writer is poisoned then.
-    pub fn append(&mut self, body: &[u8], time_ms: u64) -> Result<(), AppendError> {
+    pub(crate) fn append(&mut self, body: &[u8], time_ms: u64) -> Result<(), AppendError> {
         self.refuse_when_poisoned()?;
         let position = self.file.len();
         let bytes = if self.end.annotated {
@@ -145,7 +145,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`AppendError`]; the writer is poisoned then: a second sync of the same file proves nothing.
-    pub fn sync(&mut self) -> Result<(), AppendError> {
+    pub(crate) fn sync(&mut self) -> Result<(), AppendError> {
         self.refuse_when_poisoned()?;
         let offset = self.end.offset;
         let result = self.file.syncer().sync();
@@ -156,7 +156,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// [`AppendError`] when the sync failed; the writer is poisoned then.
-    pub fn synced(&mut self, offset: u64, result: io::Result<()>) -> Result<(), AppendError> {
+    pub(crate) fn synced(&mut self, offset: u64, result: io::Result<()>) -> Result<(), AppendError> {
         match result {
             Ok(()) => {
                 self.durable_offset = self.durable_offset.max(offset);
@@ -178,44 +178,38 @@ impl LogWriter {
     }
 
     /// Refuses everything from now on: what a restart would make of the segment is unknown.
-    pub fn poison(&mut self) {
+    pub(crate) fn poison(&mut self) {
         self.poisoned = true;
     }
 
     /// The handle with which another thread syncs the segment.
     #[must_use]
-    pub fn syncer(&self) -> Arc<dyn FileSync> {
+    pub(crate) fn syncer(&self) -> Arc<dyn FileSync> {
         self.file.syncer()
     }
 
     /// Stream offset after the last appended byte.
     #[must_use]
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.end.offset
     }
 
     /// Stream offset up to which everything is durable.
     #[must_use]
-    pub fn durable_offset(&self) -> u64 {
+    pub(crate) fn durable_offset(&self) -> u64 {
         self.durable_offset
     }
 
     /// Length of the segment's file in bytes.
     #[must_use]
-    pub fn file_len(&self) -> u64 {
+    pub(crate) fn file_len(&self) -> u64 {
         self.file.len()
     }
 
     /// Where the segment ends now.
     #[must_use]
-    pub fn end(&self) -> &SegmentEnd {
+    pub(crate) fn end(&self) -> &SegmentEnd {
         &self.end
-    }
-
-    /// The segment's file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -196,22 +196,7 @@ pub enum RecoverError {
     },
 }
 
-impl RecoverError {
-    /// True when the target asked to stop, and the files are not at fault.
-    #[must_use]
-    pub fn is_interrupted(&self) -> bool {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if error.is::<Interrupted>() {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
-    }
-}
-
 /// What a [`RecoveryTarget`] answers to stop the recovery.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("interrupted by a stop of the server")]
-pub struct Interrupted;
+pub(crate) struct Interrupted;

@@ -50,7 +50,7 @@ impl SnapshotAux {
 
     /// Takes over a field that was read. Unknown names and values that do not parse change nothing: the fields describe
     /// the data, and a file stays readable without them.
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         match name {
             "ctime" => self.created_s = value.parse().unwrap_or(self.created_s),
             "used-mem" => self.used_memory = value.parse().unwrap_or(self.used_memory),

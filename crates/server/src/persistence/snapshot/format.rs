@@ -14,84 +14,81 @@
 use crc::{CRC_64_REDIS, Crc, Table};
 
 /// First bytes of every RDB but those of Valkey 9 and later.
-pub const MAGIC: &[u8; 5] = b"REDIS";
+pub(crate) const MAGIC: &[u8; 5] = b"REDIS";
 /// First bytes of an RDB of Valkey 9 and later.
-pub const MAGIC_VALKEY: &[u8; 6] = b"VALKEY";
+pub(crate) const MAGIC_VALKEY: &[u8; 6] = b"VALKEY";
 /// Length of magic and version: five and four, or six and three bytes.
-pub const HEADER_LEN: usize = 9;
+pub(crate) const HEADER_LEN: usize = 9;
 /// Version that is written: the newest that Redis 7.0 loads.
-pub const VERSION_WRITTEN: u32 = 10;
+pub(crate) const VERSION_WRITTEN: u32 = 10;
 /// Newest version that is read. Versions up to this one differ only in opcodes and types that are refused by name.
-pub const VERSION_MAX: u32 = 12;
+pub(crate) const VERSION_MAX: u32 = 12;
 /// The version behind Valkey's magic that is read: the one of Valkey 9.
-pub const VERSION_VALKEY: u32 = 80;
+pub(crate) const VERSION_VALKEY: u32 = 80;
 /// Oldest version that ends with a checksum.
-pub const VERSION_CHECKSUM: u32 = 5;
-
-/// Length of the checksum behind the end opcode.
-pub const CHECKSUM_LEN: usize = 8;
+pub(crate) const VERSION_CHECKSUM: u32 = 5;
 
 /// The checksum of RDB. Sixteen tables, because a load is otherwise limited by it.
-pub static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+pub(crate) static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
 /// Opcode: state of a slot migration (Valkey 9 and later; other servers use the byte for other things).
-pub const OP_SLOT_IMPORT: u8 = 0xF3;
+pub(crate) const OP_SLOT_IMPORT: u8 = 0xF3;
 /// Opcode: per-slot sizes of a cluster node (Redis 7.4, Valkey 8 and later). Only a hint.
-pub const OP_SLOT_INFO: u8 = 0xF4;
+pub(crate) const OP_SLOT_INFO: u8 = 0xF4;
 /// Opcode: a library of functions.
-pub const OP_FUNCTION2: u8 = 0xF5;
+pub(crate) const OP_FUNCTION2: u8 = 0xF5;
 /// Opcode: a library of functions, as release candidates of Redis 7.0 wrote it.
-pub const OP_FUNCTION_PRE_GA: u8 = 0xF6;
+pub(crate) const OP_FUNCTION_PRE_GA: u8 = 0xF6;
 /// Opcode: data of a module that belongs to no key.
-pub const OP_MODULE_AUX: u8 = 0xF7;
+pub(crate) const OP_MODULE_AUX: u8 = 0xF7;
 /// Opcode: seconds since the last access of the next key.
-pub const OP_IDLE: u8 = 0xF8;
+pub(crate) const OP_IDLE: u8 = 0xF8;
 /// Opcode: access frequency of the next key.
-pub const OP_FREQ: u8 = 0xF9;
+pub(crate) const OP_FREQ: u8 = 0xF9;
 /// Opcode: auxiliary field.
-pub const OP_AUX: u8 = 0xFA;
+pub(crate) const OP_AUX: u8 = 0xFA;
 /// Opcode: size hints.
-pub const OP_RESIZE_DB: u8 = 0xFB;
+pub(crate) const OP_RESIZE_DB: u8 = 0xFB;
 /// Opcode: expiry of the next key in milliseconds since the Unix epoch.
-pub const OP_EXPIRE_MS: u8 = 0xFC;
+pub(crate) const OP_EXPIRE_MS: u8 = 0xFC;
 /// Opcode: expiry of the next key in seconds since the Unix epoch.
-pub const OP_EXPIRE_S: u8 = 0xFD;
+pub(crate) const OP_EXPIRE_S: u8 = 0xFD;
 /// Opcode: database of the following keys.
-pub const OP_SELECT_DB: u8 = 0xFE;
+pub(crate) const OP_SELECT_DB: u8 = 0xFE;
 /// Opcode: end of the data.
-pub const OP_EOF: u8 = 0xFF;
+pub(crate) const OP_EOF: u8 = 0xFF;
 
 /// Value type: string.
-pub const TYPE_STRING: u8 = 0;
+pub(crate) const TYPE_STRING: u8 = 0;
 
 /// Value type: value of a module, as release candidates of Redis 4 wrote it.
-pub const TYPE_MODULE: u8 = 6;
+pub(crate) const TYPE_MODULE: u8 = 6;
 /// Value type: value of a module.
-pub const TYPE_MODULE_2: u8 = 7;
+pub(crate) const TYPE_MODULE_2: u8 = 7;
 
 /// First byte of a 32-bit length.
-pub const LEN_32: u8 = 0x80;
+pub(crate) const LEN_32: u8 = 0x80;
 /// First byte of a 64-bit length.
-pub const LEN_64: u8 = 0x81;
+pub(crate) const LEN_64: u8 = 0x81;
 /// First byte of a string that is an 8-bit integer.
-pub const ENC_INT8: u8 = 0xC0;
+pub(crate) const ENC_INT8: u8 = 0xC0;
 /// First byte of a string that is a 16-bit integer.
-pub const ENC_INT16: u8 = 0xC1;
+pub(crate) const ENC_INT16: u8 = 0xC1;
 /// First byte of a string that is a 32-bit integer.
-pub const ENC_INT32: u8 = 0xC2;
+pub(crate) const ENC_INT32: u8 = 0xC2;
 /// First byte of a compressed string.
-pub const ENC_LZF: u8 = 0xC3;
+pub(crate) const ENC_LZF: u8 = 0xC3;
 
 /// Longest decimal form of a 32-bit integer: longer strings need no attempt to encode them as a number.
-pub const INT32_TEXT_LEN_MAX: usize = 11;
+pub(crate) const INT32_TEXT_LEN_MAX: usize = 11;
 /// Strings up to this length are never compressed: it cannot pay for the header.
-pub const UNCOMPRESSED_LEN_MAX: usize = 20;
+pub(crate) const UNCOMPRESSED_LEN_MAX: usize = 20;
 /// A compressed string must be at least this much shorter than the plain one (the size of its header).
-pub const COMPRESSION_GAIN_MIN: usize = 4;
+pub(crate) const COMPRESSION_GAIN_MIN: usize = 4;
 
 /// Whose numbers a file uses. Up to type 21 and in the other opcodes the two agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// Redis, and Valkey before its version 9.
     Redis,
     /// Valkey 9 and later.
@@ -100,7 +97,7 @@ pub enum Dialect {
 
 /// What users call the data behind a type byte that is not a string, or `None` for a byte that no known version uses.
 #[must_use]
-pub fn type_name(dialect: Dialect, type_byte: u8) -> Option<&'static str> {
+pub(crate) fn type_name(dialect: Dialect, type_byte: u8) -> Option<&'static str> {
     Some(match type_byte {
         1 | 10 | 14 | 18 => "list",
         2 | 11 | 20 => "set",
@@ -116,7 +113,7 @@ pub fn type_name(dialect: Dialect, type_byte: u8) -> Option<&'static str> {
 
 /// The name of a module's type: nine characters of six bits, above ten bits of its encoding version.
 #[must_use]
-pub fn module_name(id: u64) -> String {
+pub(crate) fn module_name(id: u64) -> String {
     const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let bits = (0..9).rev().map(|index| id >> (10 + 6 * index) & 63);
     bits.filter_map(|index| CHARACTERS.get(usize::try_from(index).ok()?))
@@ -125,7 +122,7 @@ pub fn module_name(id: u64) -> String {
 }
 
 /// Appends the shortest form of `length`.
-pub fn encode_length(out: &mut Vec<u8>, length: u64) {
+pub(crate) fn encode_length(out: &mut Vec<u8>, length: u64) {
     if let Ok(short) = u16::try_from(length)
         && short < 1 << 14
     {
@@ -146,7 +143,7 @@ pub fn encode_length(out: &mut Vec<u8>, length: u64) {
 
 /// Appends `number` as an integer-encoded string and returns true, or returns false if it needs more than 32 bits.
 #[must_use]
-pub fn encode_int(out: &mut Vec<u8>, number: i64) -> bool {
+pub(crate) fn encode_int(out: &mut Vec<u8>, number: i64) -> bool {
     if let Ok(number) = i8::try_from(number) {
         out.push(ENC_INT8);
         out.extend_from_slice(&number.to_le_bytes());

@@ -19,7 +19,7 @@ use crate::persistence::digest::Digester;
 use crate::storage::{Storage, StorageFile};
 
 /// Bytes that may wait for the writer before the walk pauses.
-pub const QUEUE_LEN_MAX: usize = 8 << 20;
+pub(crate) const QUEUE_LEN_MAX: usize = 8 << 20;
 /// Chunks of a snapshot that is written while everything else waits.
 const CHUNKS_IN_FLIGHT: usize = 2;
 /// Bytes after which the file is synced and let go from the page cache, so that the end of a snapshot does not stall
@@ -28,15 +28,15 @@ const SYNC_INTERVAL_LEN: u64 = 32 << 20;
 
 /// What to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotPlan {
+pub(crate) struct SnapshotPlan {
     /// The file that is written; emptied when it exists.
-    pub temp_path: PathBuf,
+    pub(crate) temp_path: PathBuf,
     /// Where it is moved once it is synced; none: it stays where it is.
-    pub final_path: Option<PathBuf>,
+    pub(crate) final_path: Option<PathBuf>,
     /// How.
-    pub rdb: RdbOptions,
+    pub(crate) rdb: RdbOptions,
     /// Whether to compute the digest of what is written.
-    pub digest: bool,
+    pub(crate) digest: bool,
 }
 
 /// A snapshot that has been written and synced.
@@ -47,7 +47,7 @@ pub struct WrittenSnapshot {
     /// Keys in it.
     pub keys: u64,
     /// What it holds, when the plan asked for it.
-    pub summary: Option<DatasetSummary>,
+    pub(crate) summary: Option<DatasetSummary>,
 }
 
 /// Why a snapshot was not written. The file under the final name, if any, is the one from before, unless moving failed.
@@ -91,7 +91,7 @@ enum Message {
 }
 
 /// A snapshot that is being written.
-pub struct SnapshotJob {
+pub(crate) struct SnapshotJob {
     messages: Sender<Message>,
     thread: JoinHandle<()>,
     /// Bytes of the chunks that wait, the one that is being written included.
@@ -121,7 +121,7 @@ impl SnapshotJob {
     ///
     /// # Errors
     /// [`SnapshotJobError::Thread`].
-    pub fn start(
+    pub(crate) fn start(
         storage: Arc<dyn Storage>,
         plan: SnapshotPlan,
         done: impl FnOnce(Result<WrittenSnapshot, SnapshotJobError>) + Send + 'static,
@@ -147,7 +147,7 @@ impl SnapshotJob {
     }
 
     /// Hands over a chunk. It never waits; [`Self::is_full`] says when the next had better wait.
-    pub fn push(&mut self, chunk: Chunk) {
+    pub(crate) fn push(&mut self, chunk: Chunk) {
         if !chunk.is_empty() {
             self.queued.fetch_add(chunk.held_bytes(), Ordering::Relaxed);
             // An error means that the thread has ended, and says why by itself.
@@ -157,19 +157,19 @@ impl SnapshotJob {
 
     /// Bytes that wait for the writer.
     #[must_use]
-    pub fn queued_bytes(&self) -> usize {
+    pub(crate) fn queued_bytes(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 
     /// True while so much waits that the walk had better pause.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.queued_bytes() >= QUEUE_LEN_MAX
     }
 
     /// Gives the snapshot up, and returns when its thread has removed what it wrote: another snapshot may then be
     /// written to the same place.
-    pub fn cancel(self) {
+    pub(crate) fn cancel(self) {
         let Self { messages, thread, .. } = self;
         drop(messages);
         let _ = thread.join();
@@ -177,20 +177,20 @@ impl SnapshotJob {
 
     /// Everything has been handed over: the thread syncs, moves the file and calls `done`.
     #[must_use]
-    pub fn finish(self) -> FinishingSnapshot {
+    pub(crate) fn finish(self) -> FinishingSnapshot {
         let _ = self.messages.send(Message::End);
         FinishingSnapshot { thread: self.thread }
     }
 }
 
 /// A snapshot whose entries have all been handed over.
-pub struct FinishingSnapshot {
+pub(crate) struct FinishingSnapshot {
     thread: JoinHandle<()>,
 }
 
 impl FinishingSnapshot {
     /// Waits until `done` has been called.
-    pub fn wait(self) {
+    pub(crate) fn wait(self) {
         let _ = self.thread.join();
     }
 }
@@ -269,7 +269,7 @@ fn write(
 ///
 /// # Errors
 /// [`SnapshotJobError`].
-pub fn write_snapshot(
+pub(crate) fn write_snapshot(
     storage: &dyn Storage,
     plan: &SnapshotPlan,
     chunks: impl Iterator<Item = Chunk>,

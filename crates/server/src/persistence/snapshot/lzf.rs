@@ -25,7 +25,7 @@ const EXPANSION_MAX: usize = COPY_LEN_MAX / 3;
 
 /// Compressor with a reusable table.
 #[derive(Debug, Clone)]
-pub struct Encoder {
+pub(crate) struct Encoder {
     /// `base + position` of the latest occurrence of each hash; below `base`: left by an earlier input.
     table: Vec<u32>,
     base: u32,
@@ -41,7 +41,7 @@ impl Encoder {
     /// Replaces the contents of `out` by the compressed `input` and returns true, or returns false (and leaves anything
     /// in `out`) if that would be longer than `len_max`.
     #[must_use]
-    pub fn encode(&mut self, input: &[u8], len_max: usize, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn encode(&mut self, input: &[u8], len_max: usize, out: &mut Vec<u8>) -> bool {
         out.clear();
         let Ok(input_len) = u32::try_from(input.len()) else { return false };
         let Some(base_next) = self.base.checked_add(input_len) else {
@@ -117,14 +117,14 @@ fn low_byte(number: usize) -> u8 {
 
 /// Returned by [`decode`] for bytes that no encoder produces for this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Damaged;
+pub(crate) struct Damaged;
 
 /// Decompresses `input`, which must make exactly `len` bytes.
 ///
 /// Memory is bounded by the input: a `len` that the input cannot make is refused before anything is reserved.
 /// # Errors
 /// [`Damaged`] if `input` ends inside a run, copies from before the start, or makes more or less than `len` bytes.
-pub fn decode(mut input: &[u8], len: usize) -> Result<Vec<u8>, Damaged> {
+pub(crate) fn decode(mut input: &[u8], len: usize) -> Result<Vec<u8>, Damaged> {
     if len / EXPANSION_MAX > input.len() {
         return Err(Damaged);
     }

@@ -9,7 +9,7 @@ mod input;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{Chain, Cursor, Read};
+use std::io::Read;
 
 pub use error::{BoxError, ReadRdbError};
 
@@ -77,11 +77,8 @@ pub fn read_rdb(reader: impl Read, visitor: &mut impl RdbVisitor) -> Result<RdbS
     }
 }
 
-/// What follows an RDB in its source.
-pub type RdbRest<R> = Chain<Cursor<Vec<u8>>, R>;
-
 /// Reads one RDB from the start of a source that may go on behind it, as a log with an RDB preamble does.
-pub struct RdbReader<R> {
+pub(crate) struct RdbReader<R> {
     input: Input<R>,
 }
 
@@ -93,22 +90,16 @@ impl<R> fmt::Debug for RdbReader<R> {
 
 impl<R: Read> RdbReader<R> {
     /// Reads from `reader`, which needs no buffer of its own.
-    pub fn new(reader: R) -> Self {
+    pub(crate) fn new(reader: R) -> Self {
         Self { input: Input::new(reader) }
     }
 
     /// Reads the RDB to its end. The summary's `bytes` is where the rest of the source begins.
     /// # Errors
     /// [`ReadRdbError`], all but [`ReadRdbError::TrailingBytes`].
-    pub fn read(&mut self, visitor: &mut impl RdbVisitor) -> Result<RdbSummary, ReadRdbError> {
+    pub(crate) fn read(&mut self, visitor: &mut impl RdbVisitor) -> Result<RdbSummary, ReadRdbError> {
         Reading { input: &mut self.input, visitor, dialect: Dialect::Redis, db: 0, keys: 0, reported: 0 }
             .run()
-    }
-
-    /// What follows the RDB: bytes that were read ahead, then the source itself.
-    pub fn into_rest(self) -> RdbRest<R> {
-        let (ahead, reader) = self.input.into_parts();
-        Cursor::new(ahead).chain(reader)
     }
 }
 

@@ -113,7 +113,7 @@ impl<W: Write> RdbWriter<W> {
     /// Writes one key as a snapshot saved it.
     /// # Errors
     /// As [`RdbWriter::entry`].
-    pub fn saved_entry(&mut self, entry: ChunkEntry<'_>) -> io::Result<()> {
+    pub(crate) fn saved_entry(&mut self, entry: ChunkEntry<'_>) -> io::Result<()> {
         let ChunkEntry { db, key, value, expires_at_ms } = entry;
         self.select(db);
         if let Some(expires_at_ms) = expires_at_ms {
@@ -137,7 +137,7 @@ impl<W: Write> RdbWriter<W> {
 
     /// Length of the file so far.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 

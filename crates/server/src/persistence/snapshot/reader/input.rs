@@ -60,13 +60,6 @@ impl<R> Input<R> {
         self.digested = self.position;
         self.digest.clone().finalize()
     }
-
-    /// The bytes read ahead, and the source.
-    pub(super) fn into_parts(mut self) -> (Vec<u8>, R) {
-        self.buffer.truncate(self.filled);
-        self.buffer.drain(..self.position);
-        (self.buffer, self.reader)
-    }
 }
 
 impl<R: Read> Input<R> {
