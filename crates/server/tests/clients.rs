@@ -751,7 +751,7 @@ fn strangers_that_read_are_not_cut_off_by_what_is_being_sent() {
             }
         }
     };
-    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(&drive))));
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(drive))));
 }
 
 /// On one processor another thread would only take turns with the one that executes.
