@@ -5,7 +5,7 @@
 //! the last failure that its requests met. The note is task-local, so that operations side by side do not mix.
 
 use std::cell::RefCell;
-use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 
 use object_store::ClientOptions;
@@ -13,6 +13,7 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 
+use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -137,14 +138,33 @@ impl HttpService for Observing {
 }
 
 /// The innermost cause says what happened ("connection refused"); the layers above it only say that it happened.
-fn transport_text(error: &HttpError) -> String {
+///
+/// The same cause has the same text each time: it stands in conditions, which are written when they change.
+fn transport_text(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text = inner.to_string();
+        text = out_of_date(inner).map_or_else(|| inner.to_string(), str::to_owned);
         cause = inner.source();
     }
     text
+}
+
+/// The text of a certificate that is out of date; rustls's own holds the seconds since.
+fn out_of_date(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
+        return match problem {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                Some("the certificate of the object store has expired")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Some(
+                "the certificate of the object store is not valid yet; check the clocks of both machines",
+            ),
+            _ => None,
+        };
+    }
+    // An `io::Error` is its contents, and does not name them as its source.
+    out_of_date(error.downcast_ref::<io::Error>()?.get_ref()?)
 }
 
 /// The text of the first `<Code>` element, when it looks like an S3 error code.

@@ -16,13 +16,26 @@ pub const GATEWAY_VARIABLE: &str = "HOLDFAST_VERSITYGW";
 /// Name of the bucket that a [`Gateway`] holds.
 pub const BUCKET: &str = "backups";
 
+/// Certificate (PEM) of the private authority of [`Gateway::start_with_tls`]; `testing/generate.sh` made it.
+pub const AUTHORITY: &str = include_str!("testing/authority.pem");
+
 const START_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// What a gateway that speaks TLS shows: a certificate of [`AUTHORITY`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificate {
+    /// Valid until 2120.
+    Valid,
+    /// Expired in 2021.
+    Expired,
+}
 
 /// A running versitygw with one bucket, [`BUCKET`]. Killed and removed when dropped.
 #[derive(Debug)]
 pub struct Gateway {
     process: Child,
     address: SocketAddr,
+    scheme: &'static str,
     directory: tempfile::TempDir,
 }
 
@@ -32,6 +45,18 @@ impl Gateway {
     /// When the binary is missing or does not start, with a text that says what to do.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// As [`Gateway::start`], for TLS only.
+    /// # Panics
+    /// As [`Gateway::start`].
+    #[must_use]
+    pub fn start_with_tls(certificate: Certificate) -> Self {
+        Self::start_with(Some(certificate))
+    }
+
+    fn start_with(certificate: Option<Certificate>) -> Self {
         let binary = gateway_binary();
         assert!(
             binary.is_file(),
@@ -53,6 +78,7 @@ impl Gateway {
                     "test-region",
                     "--quiet",
                 ])
+                .args(certificate.into_iter().flat_map(tls_arguments))
                 .args(["--port", &address.to_string(), "posix"])
                 .arg("--sidecar")
                 .arg(directory.path().join("attributes"))
@@ -63,7 +89,8 @@ impl Gateway {
                 .spawn()
                 .expect("versitygw can be started");
             if answers(&mut process, address) {
-                return Self { process, address, directory };
+                let scheme = if certificate.is_some() { "https" } else { "http" };
+                return Self { process, address, scheme, directory };
             }
             let _ = process.kill();
             let _ = process.wait();
@@ -80,7 +107,8 @@ impl Gateway {
     /// The bucket with `prefix`.
     #[must_use]
     pub fn location(&self, prefix: &str) -> Location {
-        location(self.address, prefix)
+        let endpoint = Some(format!("{}://{}", self.scheme, self.address));
+        Location { endpoint, ..location(self.address, prefix) }
     }
 
     /// [`Gateway::location`], opened.
@@ -152,6 +180,15 @@ pub fn plain_client() -> reqwest::Client {
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     listener.local_addr().expect("a bound socket has an address")
+}
+
+fn tls_arguments(certificate: Certificate) -> [String; 4] {
+    let file = |name: &str| format!("{}/src/testing/{name}", env!("CARGO_MANIFEST_DIR"));
+    let shown = match certificate {
+        Certificate::Valid => "gateway.pem",
+        Certificate::Expired => "expired.pem",
+    };
+    ["--cert".to_owned(), file(shown), "--key".to_owned(), file("gateway.key")]
 }
 
 fn gateway_binary() -> PathBuf {

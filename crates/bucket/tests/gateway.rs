@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use holdfast_bucket::testing::{Gateway, credentials};
+use holdfast_bucket::testing::{AUTHORITY, Certificate, Gateway, credentials};
 use holdfast_bucket::{Bucket, BucketError, Canceller, Limits, TakeOver, Uploaded, cancel_pair};
 use holdfast_contract::bucket::{
     BASE_FILE, BackupFile, BackupManifest, DatasetSummary, LAYOUT_VERSION, MANIFEST_FILE, StoreMarker,
@@ -92,6 +92,32 @@ async fn an_unknown_access_key_is_told_from_a_missing_bucket() {
     assert_eq!(error.reason(), "AccessDenied", "{error}");
     let again = bucket.probe().await.unwrap_err();
     assert_eq!(error.to_string(), again.to_string(), "a message without random parts");
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_only_where_the_location_names_it() {
+    let gateway = Gateway::start_with_tls(Certificate::Valid);
+    let mut location = gateway.location("p");
+    let error = Bucket::open(&location, credentials()).unwrap().probe().await.unwrap_err();
+    assert_eq!(error.reason(), "LocationUnavailable", "{error}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(walk(&gateway.objects()).is_empty(), "nothing is sent to a stranger");
+
+    location.ca_bundle = Some(AUTHORITY.to_owned());
+    let bucket = Bucket::open(&location, credentials()).unwrap();
+    bucket.probe().await.unwrap();
+    put(&bucket, "s/x", b"data").await.unwrap();
+    assert_eq!(get(&bucket, "s/x").await.unwrap(), b"data");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_told_without_the_seconds_since() {
+    let gateway = Gateway::start_with_tls(Certificate::Expired);
+    let mut location = gateway.location("p");
+    location.ca_bundle = Some(AUTHORITY.to_owned());
+    let error = Bucket::open(&location, credentials()).unwrap().probe().await.unwrap_err();
+    assert_eq!(error.reason(), "LocationUnavailable", "{error}");
+    assert!(error.to_string().contains(": the certificate of the object store has expired; "), "{error}");
 }
 
 #[tokio::test]
