@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backup_support::{Answer, EPOCH, OFFSET, STORE, front, plan, rdb};
-use holdfast_bucket::testing::{Gateway, free_address, write_credentials};
+use holdfast_bucket::testing::{AUTHORITY, Certificate, Gateway, free_address, write_credentials};
 use holdfast_contract::bucket::StoreMarker;
 use holdfast_contract::control::{BackupPhase, BackupProgress, BackupRequest};
+use holdfast_contract::record::RestorePlan;
 use holdfast_server::backup::check::check_rdb;
-use holdfast_server::backup::restore::{Restore, RestoreProgress, Restored, restore_into};
+use holdfast_server::backup::restore::{Restore, RestoreProgress, Restored, open_plan, restore_into};
 use holdfast_server::backup::upload::{
     BackupSettings, Backups, SnapshotSource, StartBackupError, remove_leftovers,
 };
@@ -66,7 +67,10 @@ struct World {
 
 impl World {
     fn start(source: Source) -> Self {
-        let gateway = Gateway::start();
+        Self::start_on(Gateway::start(), source)
+    }
+
+    fn start_on(gateway: Gateway, source: Source) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("store")).unwrap();
         write_credentials(&directory.path().join("credentials/location"));
@@ -180,6 +184,45 @@ async fn a_backup_is_complete_verified_and_can_be_restored() {
     })
     .await;
     assert!(matches!(restored.unwrap(), Restored::Done { keys: 300, .. }));
+}
+
+#[tokio::test]
+async fn the_authority_of_a_location_is_trusted_for_backup_and_restore() {
+    let world = World::start_on(Gateway::start_with_tls(Certificate::Valid), source(30));
+    let refused = world.run(world.request("stranger")).await;
+    assert_eq!(refused.reason.as_deref(), Some("LocationUnavailable"), "{refused:?}");
+    assert!(refused.message.unwrap().contains("certificate"));
+
+    // As the control port gets the request, and the init container its plan: as JSON.
+    let mut request = world.request("b1");
+    request.location.ca_bundle = Some(AUTHORITY.to_owned());
+    let request: BackupRequest = through_json(&request);
+    let location = request.location.clone();
+    let progress = world.run(request).await;
+    assert_eq!(progress.phase, BackupPhase::Succeeded, "{progress:?}");
+
+    let path = progress.backup_path.unwrap();
+    let restore_plan: RestorePlan = through_json(&plan(location, &path, EPOCH + 1));
+    let bucket = open_plan(&restore_plan, &world.directory.path().join("credentials")).unwrap();
+    let disk = MemoryDisk::new();
+    disk.put(Path::new("/data/.holdfast-marker"), b"");
+    let restored = restore_into(Restore {
+        storage: Arc::new(disk),
+        bucket: &bucket,
+        plan: &restore_plan,
+        store_id: STORE,
+        instance: "instance-1",
+        dir: Path::new("/data/store"),
+        snapshot_name: "dump.rdb",
+        progress: &RestoreProgress::default(),
+        now_ms: 1,
+    })
+    .await;
+    assert!(matches!(restored.unwrap(), Restored::Done { keys: 30, .. }));
+}
+
+fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
 }
 
 #[tokio::test]
