@@ -111,6 +111,11 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
     if status.start_time.is_none() {
         let mut started = status;
         started.start_time = Some(Time(whole_second(now)));
+        if backup.spec.method == BackupMethod::Snapshot
+            && let Ok((name, location)) = find_location(ctx, &backup, &started, &target.store).await?
+        {
+            record_place(&mut started, &target, name, &location);
+        }
         let verdict = Verdict::unknown(kind::SUCCEEDED, reason::PENDING, "");
         write(ctx, &backup, started, vec![verdict], now).await?;
         let text = format!("of Store {:?}", backup.spec.store_ref.name);
@@ -389,20 +394,15 @@ async fn snapshot_turn(
 ) -> Result<Result<Turn, Obstacle>, ReconcileError> {
     let namespace = backup.namespace().unwrap_or_default();
     let store_name = &backup.spec.store_ref.name;
-    let Some(settings) = &target.store.spec.backup else {
-        let message = format!("Store {store_name:?} has no spec.backup.locationRef; set it");
-        return Ok(Err(Obstacle::new(reason::NO_LOCATION, message)));
+    let (location_name, location) = match find_location(ctx, backup, status, &target.store).await? {
+        Ok(found) => found,
+        Err(obstacle) => return Ok(Err(obstacle)),
     };
-    let location_name = &settings.location_ref.name;
-    let locations: Api<BackupLocation> = Api::namespaced(ctx.client.clone(), &namespace);
-    let location = locations.get_opt(location_name).await.map_err(ReconcileError::call(
-        "read",
-        "BackupLocation",
-        location_name,
-    ))?;
-    let Some(location) = location else {
-        let message = format!("waits for BackupLocation {location_name:?}, which is not in this namespace");
-        return Ok(Err(Obstacle::new(reason::LOCATION_NOT_FOUND, message)));
+    // Order matters: where it goes is recorded before the server is told. It stays there whatever becomes of the location.
+    let Some(place) = &status.place else {
+        let mut new = status.clone();
+        record_place(&mut new, target, location_name, &location);
+        return Ok(Ok(Turn::Running(Box::new(new))));
     };
     // A server that loads or holds would end each attempt at once.
     match ctx.servers.status(&target.endpoint).await {
@@ -420,8 +420,8 @@ async fn snapshot_turn(
     let attempt = status.attempts.unwrap_or(1);
     let request = BackupRequest {
         id: attempt_id(&uid(backup)?, attempt),
-        location: bucket_of(&location),
-        credentials_dir: names::credentials_dir(location_name),
+        location: place.within(bucket_of(&location)),
+        credentials_dir: names::credentials_dir(&location_name),
         owner_uid: target.store.uid().unwrap_or_default(),
         owner_name: format!("{namespace}/{store_name}"),
         takes_over: !former.is_empty(),
@@ -444,12 +444,40 @@ async fn snapshot_turn(
         again.conditions = conditions::merge(&status.conditions, vec![verdict], generation, Timestamp::now());
         return Ok(Ok(Turn::Running(Box::new(again))));
     }
-    let mut new = status.clone();
-    new.store_id = target.store.status.as_ref().and_then(|status| status.store_id.clone());
-    new.instance = Some(target.pod.clone());
-    new.location = Some(location_name.clone());
-    new.place = Some(BackupPlace::of(&location));
-    Ok(Ok(upload_turn(new, &progress, backup.metadata.generation, Timestamp::now())))
+    Ok(Ok(upload_turn(status.clone(), &progress, backup.metadata.generation, Timestamp::now())))
+}
+
+/// The location that the backup goes to, by name, or why there is none: the recorded one, or that of `store`.
+async fn find_location(
+    ctx: &Context,
+    backup: &StoreBackup,
+    status: &StoreBackupStatus,
+    store: &Store,
+) -> Result<Result<(String, BackupLocation), Obstacle>, ReconcileError> {
+    let wanted = store.spec.backup.as_ref().map(|settings| &settings.location_ref.name);
+    let Some(name) = status.location.as_ref().or(wanted) else {
+        let message = format!("Store {:?} has no spec.backup.locationRef; set it", store.name_any());
+        return Ok(Err(Obstacle::new(reason::NO_LOCATION, message)));
+    };
+    let locations: Api<BackupLocation> =
+        Api::namespaced(ctx.client.clone(), &backup.namespace().unwrap_or_default());
+    let location =
+        locations.get_opt(name).await.map_err(ReconcileError::call("read", "BackupLocation", name))?;
+    Ok(match location {
+        Some(location) => Ok((name.clone(), location)),
+        None => {
+            let message = format!("waits for BackupLocation {name:?}, which is not in this namespace");
+            Err(Obstacle::new(reason::LOCATION_NOT_FOUND, message))
+        }
+    })
+}
+
+/// Notes whose data it is and where it goes.
+fn record_place(status: &mut StoreBackupStatus, target: &Target, name: String, location: &BackupLocation) {
+    status.store_id = target.store.status.as_ref().and_then(|status| status.store_id.clone());
+    status.instance = Some(target.pod.clone());
+    status.place = Some(BackupPlace::of(location));
+    status.location = Some(name);
 }
 
 /// UIDs of the Store objects that had the claim before: their owner markers give way, and no other.

@@ -62,3 +62,37 @@ impl BucketClient for S3BucketClient {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1alpha1::BackupLocation;
+    use crate::reconcile::plan::identity::bucket_of;
+    use holdfast_bucket::testing::{AUTHORITY, Certificate, Gateway};
+    use holdfast_contract::bucket::credentials::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn the_authority_of_a_location_reaches_the_bucket() {
+        let gateway = Gateway::start_with_tls(Certificate::Valid);
+        let keys = [(ACCESS_KEY_ID, "test-key"), (SECRET_ACCESS_KEY, "test-secret")];
+        let keys: SecretData = keys.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let at = gateway.location("");
+        let location = |authority: Option<&str>| {
+            let location: BackupLocation = serde_json::from_value(json!({
+                "apiVersion": "holdfast.dev/v1alpha1", "kind": "BackupLocation", "metadata": {"name": "offsite"},
+                "spec": {
+                    "s3": {"bucket": at.bucket, "endpoint": at.endpoint, "region": at.region, "caBundle": authority},
+                    "credentialsSecretRef": {"name": "keys"},
+                },
+            }))
+            .expect("a location");
+            bucket_of(&location)
+        };
+        let refused = S3BucketClient.probe(&location(None), &keys).await.expect_err("a stranger");
+        assert_eq!(refused.reason, "LocationUnavailable", "{refused:?}");
+        let trusted = location(Some(AUTHORITY));
+        S3BucketClient.probe(&trusted, &keys).await.expect("a probe");
+        assert_eq!(S3BucketClient.latest_backup(&trusted, &keys, "none").await, Ok(None));
+    }
+}

@@ -9,6 +9,8 @@
 
 #[path = "support/apiserver.rs"]
 mod apiserver;
+#[path = "support/backups.rs"]
+mod backups;
 #[path = "support/defaults.rs"]
 mod defaults;
 #[path = "support/disturbances.rs"]

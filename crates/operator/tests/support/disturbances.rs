@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const QUIET: Duration = Duration::from_secs(6);
 
 /// Controllers and surroundings at work; both end when this is dropped.
-struct Running(Vec<JoinHandle<()>>);
+pub(crate) struct Running(Vec<JoinHandle<()>>);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -32,7 +32,7 @@ impl Drop for Running {
     }
 }
 
-fn run(world: &World) -> Running {
+pub(crate) fn run(world: &World) -> Running {
     let stop = futures::future::pending::<()>().boxed().shared();
     let mut tasks: Vec<_> =
         controllers(&world.ctx, Some(&world.namespace), 2, stop).into_iter().map(tokio::spawn).collect();
@@ -46,7 +46,7 @@ fn run(world: &World) -> Running {
     Running(tasks)
 }
 
-async fn until(world: &World, what: &str, mut look: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(world: &World, what: &str, mut look: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !look().await {
         if begun.elapsed() > PATIENCE {
@@ -56,7 +56,7 @@ async fn until(world: &World, what: &str, mut look: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn settled(world: &World) {
+pub(crate) async fn settled(world: &World) {
     until(world, "all is as the spec says", async || world.is_settled().await).await;
 }
 

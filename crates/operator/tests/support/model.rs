@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use holdfast_contract::bucket::{DatasetSummary, Location, backup_path};
 use holdfast_contract::control::{
     BackupPhase, BackupProgress, BackupRequest, Barrier, BarrierRequest, ConfigCheck, ConfigCheckRequest,
-    ConfigProblem, JobReport, ServerState, ServerStatus,
+    ConfigProblem, JobReport, ServerState, ServerStatus, backup_reason,
 };
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, StoreRecord, reason};
@@ -75,6 +75,8 @@ struct Inner {
     floor: u64,
     pods: u8,
     restores: u32,
+    /// Who was told which place in the bucket, in order.
+    told: Vec<(&'static str, Location)>,
 }
 
 /// The world around one Store; a clone shares it.
@@ -131,6 +133,19 @@ impl Model {
     /// Whether the bucket holds a backup.
     pub(crate) fn has_backup(&self) -> bool {
         !self.lock().bucket.is_empty()
+    }
+
+    /// The server has nothing to serve yet, until the next step of the surroundings.
+    pub(crate) fn load(&self) {
+        if let Some(server) = &mut self.lock().server {
+            server.state = ServerState::Loading;
+        }
+    }
+
+    /// The places that `who` was told since this was last asked.
+    pub(crate) fn told(&self, who: &str) -> Vec<Location> {
+        let mut inner = self.lock();
+        inner.told.extract_if(.., |(name, _)| *name == who).map(|(_, location)| location).collect()
     }
 
     /// How often a server has restored a backup.
@@ -424,6 +439,7 @@ impl Inner {
                 };
                 match plan.or(first.filter(|_| record.epoch == 0)) {
                     Some(plan) => {
+                        self.told.push(("restore", plan.location.clone()));
                         let stored = self.bucket.iter().find(|stored| stored.path == plan.backup_path);
                         let stored = stored.expect("a backup that is there");
                         volume.identity = Some(identity(&record.store_id, plan.epoch));
@@ -632,13 +648,15 @@ impl ServerClient for Model {
         request: &BackupRequest,
     ) -> Result<BackupProgress, ServerError> {
         self.with_server(endpoint, "POST backup", true, |inner| {
+            inner.told.push(("backup", request.location.clone()));
             let server = inner.server.as_mut().expect("a server");
-            refuse_unless_ready(server)?;
+            // A server that is not ready takes the request, and ends it at once.
+            let is_ready = server.state == ServerState::Ready;
             let progress = server.backups.entry(request.id.clone()).or_insert_with(|| BackupProgress {
                 id: request.id.clone(),
-                phase: BackupPhase::Uploading,
-                reason: None,
-                message: None,
+                phase: if is_ready { BackupPhase::Uploading } else { BackupPhase::Failed },
+                reason: (!is_ready).then(|| backup_reason::NOT_READY.to_owned()),
+                message: (!is_ready).then(|| "the server is not ready".to_owned()),
                 backup_path: None,
                 uploaded_bytes: 0,
                 total_bytes: 0,
@@ -646,7 +664,7 @@ impl ServerClient for Model {
                 offset: 0,
                 dataset: None,
                 started_ms: now_ms(),
-                completed_ms: None,
+                completed_ms: (!is_ready).then(now_ms),
             });
             Ok(progress.clone())
         })
@@ -667,20 +685,22 @@ impl ServerClient for Model {
 
 #[async_trait]
 impl BucketClient for Model {
-    async fn probe(&self, _: &Location, _: &SecretData) -> Result<(), LocationProblem> {
+    async fn probe(&self, location: &Location, _: &SecretData) -> Result<(), LocationProblem> {
+        self.lock().told.push(("probe", location.clone()));
         Ok(())
     }
 
     async fn latest_backup(
         &self,
-        _: &Location,
+        location: &Location,
         _: &SecretData,
         store_id: &str,
     ) -> Result<Option<LatestBackup>, LocationProblem> {
         if !matches!(self.call("LIST bucket", false), Fault::None) {
             return Err(LocationProblem { reason: "LocationUnavailable".into(), message: "injected".into() });
         }
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.told.push(("list", location.clone()));
         let newest = inner
             .bucket
             .iter()

@@ -636,6 +636,13 @@ fn bootstraps(text: &mut String) {
     scene.describe("the backup to start from is not there", text);
     scene.facts.source = SourceFact::Backup(Box::new(backup("friday", json!({}))));
     scene.describe("the backup to start from still runs", text);
+    let mut moved = done_backup();
+    moved.status.get_or_insert_default().place =
+        Some(from_json(json!({"bucket": "former", "prefix": "team/a"})));
+    scene.facts.source = SourceFact::Backup(Box::new(moved));
+    let moved = scene.with_location();
+    moved.describe("the location of the backup names another place now", text);
+    let mut scene = identified(from_backup);
     scene.facts.source = SourceFact::Backup(Box::new(done_backup()));
     scene.describe("the location of the backup is not there", text);
     let scene = scene.with_location().settle();

@@ -5,6 +5,7 @@
     reason = "KubeSchema repeats each type, with its visibility, inside a function body"
 )]
 
+use holdfast_contract::bucket::Location;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -110,7 +111,7 @@ pub struct StoreBackupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub location: Option<String>,
-    /// Where that was when the backup was made. A BackupLocation that names another place now does not hold it.
+    /// Where that was when the backup began. A BackupLocation that names another place now does not hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<BackupPlace>,
     /// Path below the location's prefix.
@@ -158,6 +159,11 @@ impl BackupPlace {
             endpoint: location.spec.s3.endpoint.clone(),
             prefix: location.spec.prefix.clone(),
         }
+    }
+
+    /// `location`, but this bucket and prefix.
+    pub(crate) fn within(&self, location: Location) -> Location {
+        Location { bucket: self.bucket.clone(), prefix: self.prefix.clone().unwrap_or_default(), ..location }
     }
 
     /// This place in words when `location` names another one. Another endpoint may be another way to the same bucket, so
