@@ -256,8 +256,8 @@ pub fn next_step(
     if something_vanishes || is_frozen {
         return Plan { step: None, holds };
     }
-    let only_mounts = lacks_only_mounts(valid, known, inputs, facts);
-    match restart(store, valid, desired, facts, now, only_mounts) {
+    let has_template = has_template(valid, known, inputs, desired, facts);
+    match restart(store, valid, desired, facts, now, has_template) {
         Restart::Now(step) => with(step, holds),
         Restart::Later(hold) => {
             holds.push(hold);
@@ -271,10 +271,19 @@ pub fn next_step(
     }
 }
 
-/// Whether the pod differs from `desired` in nothing but the locations whose credentials it mounts, and nobody needs these
-/// now: then it takes them on with its next restart, or with the first StoreBackup.
-fn lacks_only_mounts(valid: &ValidatedStore, known: Option<&Known>, inputs: &Inputs, facts: &Facts) -> bool {
+/// Whether the pod has the template as we write it, whatever others have put into it. It may lack locations whose
+/// credentials nobody needs now: these it takes on with its next restart, or with the first StoreBackup.
+fn has_template(
+    valid: &ValidatedStore,
+    known: Option<&Known>,
+    inputs: &Inputs,
+    desired: &Desired,
+    facts: &Facts,
+) -> bool {
     let Some(pod) = &facts.pod else { return false };
+    if template_hash(pod) == Some(&desired.template_hash) {
+        return true;
+    }
     let is_restoring = known.is_some_and(|known| {
         known.restore.is_some() || (known.epoch == 0 && matches!(known.origin, Origin::Restore { .. }))
     });
@@ -417,7 +426,7 @@ fn restart(
     desired: &Desired,
     facts: &Facts,
     now: Timestamp,
-    only_mounts: bool,
+    has_template: bool,
 ) -> Restart {
     let (Some(pod), Some(set)) = (&facts.pod, &facts.children.stateful_set) else {
         return Restart::NotNeeded;
@@ -441,7 +450,7 @@ fn restart(
             ))
         };
     };
-    let Some((cause, target, why)) = restart_reason(pod, revision, desired, facts, only_mounts) else {
+    let Some((cause, target, why)) = restart_reason(pod, revision, desired, facts, has_template) else {
         return Restart::NotNeeded;
     };
     if let Some(backup) = running_backup(facts)
@@ -555,9 +564,9 @@ fn restart_reason(
     revision: &str,
     desired: &Desired,
     facts: &Facts,
-    only_mounts: bool,
+    has_template: bool,
 ) -> Option<(RestartCause, String, String)> {
-    if !only_mounts && pod.labels().get(REVISION_LABEL).map(String::as_str) != Some(revision) {
+    if !has_template && pod.labels().get(REVISION_LABEL).map(String::as_str) != Some(revision) {
         let same_config = pod.annotations().get(names::key::CONFIG_SHA256) == Some(&desired.config_sha256);
         let why = if same_config { "the pod template has changed" } else { "the configuration has changed" };
         return Some((RestartCause::Template, revision.to_owned(), why.to_owned()));

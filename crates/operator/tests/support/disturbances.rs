@@ -110,10 +110,14 @@ async fn a_port_of_another_manager_causes_no_restart_but_the_one_that_is_due(api
     let port = json!({"spec": {"ports": [{"name": "extra", "port": 9999, "protocol": "TCP"}]}});
     services.patch(STORE, &PatchParams::default(), &Patch::Strategic(port)).await.expect("a foreign port");
     let note = json!({"metadata": {"annotations": {"mesh.test/injected": "yes"}}});
+    let notes = json!({"metadata": note["metadata"], "spec": {"template": note}});
     let sets = world.model.api::<StatefulSet>();
-    sets.patch(STORE, &PatchParams::default(), &Patch::Merge(note)).await.expect("a foreign annotation");
+    sets.patch(STORE, &PatchParams::default(), &Patch::Merge(notes)).await.expect("foreign annotations");
     quiet(&world).await;
     assert_eq!(restarts(&world), 0, "nothing of ours has changed");
+    world.create_backup("nightly", "Snapshot").await;
+    settled(&world).await;
+    assert_eq!(restarts(&world), 0, "and a backup needs no restart for it");
 
     world.change_store(json!({"persistence": {"strategy": "Always"}})).await;
     until(&world, "the pod is replaced", async || restarts(&world) > 0).await;

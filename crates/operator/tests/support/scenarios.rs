@@ -46,7 +46,12 @@ impl Scene {
     }
 
     fn decide(&self) -> Decision {
-        decide(&self.store, &self.valid(), &self.facts, Timestamp::UNIX_EPOCH, &[])
+        self.decide_after(&[])
+    }
+
+    /// Decides when these objects were applied a moment ago without changing.
+    fn decide_after(&self, unchanged: &[ChildKind]) -> Decision {
+        decide(&self.store, &self.valid(), &self.facts, Timestamp::UNIX_EPOCH, unchanged)
     }
 
     /// Runs all steps, as far as they change objects and status, until none is left.
@@ -245,7 +250,10 @@ impl Scene {
     }
 
     fn describe(&self, title: &str, text: &mut String) {
-        let decision = self.decide();
+        self.describe_decision(title, &self.decide(), text);
+    }
+
+    fn describe_decision(&self, title: &str, decision: &Decision, text: &mut String) {
         let _ = writeln!(text, "# {title}");
         let step = match &decision.plan.step {
             None => "none".to_owned(),
@@ -461,6 +469,13 @@ fn strangers(text: &mut String) {
 /// How a restart comes about, and when it stops.
 fn restarts(text: &mut String) {
     let mut scene = Scene::serving("", 4);
+    scene.facts.children.service.as_mut().expect("a Service").metadata.managed_fields = None;
+    scene.store.spec.image = Some("another:1".into());
+    scene.describe("an object that looks stale is applied", text);
+    let decision = scene.decide_after(&[ChildKind::Service]);
+    scene.describe_decision("one that was so already hides no other", &decision, text);
+
+    let mut scene = Scene::serving("", 4);
     scene.store.spec.persistence.strategy = Strategy::Always;
     let mut scene = scene.settle_objects();
     scene.describe("a restart is recorded before it is done", text);
@@ -485,6 +500,8 @@ fn restarts(text: &mut String) {
         .get_or_insert_default()
         .insert("controller-revision-hash".into(), "orders-theirs".into());
     scene.describe("what another manager has put into the template restarts nothing", text);
+    scene.facts.backups = vec![backup("nightly", json!({}))];
+    scene.describe("also not when a backup is to begin", text);
 
     let mut scene = Scene::serving(", persistence: {strategy: Never}", 4);
     if let ServerFact::Status(server) = &mut scene.facts.server {
