@@ -358,3 +358,38 @@ async fn newest_warning(
         })
         .and_then(|event| event.message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// Whether the server of a running pod with these labels and this owner is told the token.
+    fn is_told(labels: &Value, owner: Option<&str>) -> bool {
+        let auth = json!({"data": {"password": "cA==", "token": "dA=="}});
+        let auth = Some(serde_json::from_value(auth).expect("a Secret"));
+        let owners = owner.map(|kind| {
+            json!([{"apiVersion": "apps/v1", "kind": kind, "name": "orders", "uid": "u", "controller": true}])
+        });
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "orders-0", "labels": labels, "ownerReferences": owners},
+            "status": {"podIP": "10.244.0.5", "containerStatuses": [{
+                "name": names::SERVER_CONTAINER, "image": "i", "imageID": "i", "ready": true, "restartCount": 0,
+                "state": {"running": {}},
+            }]},
+        }))
+        .expect("a pod");
+        endpoint(&Children { auth, ..Children::default() }, Some(&pod)).is_some()
+    }
+
+    #[test]
+    fn only_the_pod_of_a_store_is_told_the_token() {
+        let ours = json!(names::labels("orders"));
+        assert!(is_told(&ours, Some("StatefulSet")));
+        assert!(is_told(&ours, None), "its StatefulSet was let go for a moment");
+        assert!(!is_told(&ours, Some("ReplicaSet")));
+        assert!(!is_told(&json!({}), None));
+        assert!(!is_told(&json!({"app": "theirs"}), Some("StatefulSet")));
+        assert!(!is_told(&json!(names::labels("invoices")), Some("StatefulSet")), "of another Store");
+    }
+}

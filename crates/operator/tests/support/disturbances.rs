@@ -93,6 +93,7 @@ async fn other_hands_never_make_the_operator_harm_a_store() {
         a_claim_that_is_being_deleted_keeps_its_pod(&api),
         a_pod_of_somebody_else_is_not_deleted(&api),
         an_orphaned_deletion_keeps_the_volume(&api),
+        an_orphaned_deletion_keeps_the_volume_while_the_operator_is_there(&api),
         a_location_that_cannot_work_is_told_once(&api),
         a_line_that_the_server_refuses_takes_no_pod_down(&api),
         a_claim_of_an_earlier_version_is_marked_for_gitops_tools(&api),
@@ -212,6 +213,25 @@ async fn an_orphaned_deletion_keeps_the_volume(api: &ApiServer) {
     until(&world, "the Store is gone", async || stores.get_opt(STORE).await.expect("read").is_none()).await;
     let claim =
         model.api::<PersistentVolumeClaim>().get(&names::claim(STORE)).await.expect("the claim stays");
+    assert_eq!(claim.metadata.deletion_timestamp, None, "somebody wanted to keep everything");
+}
+
+async fn an_orphaned_deletion_keeps_the_volume_while_the_operator_is_there(api: &ApiServer) {
+    let world = World::new(api, "orphaned-at-once", Mode::Off, 0).await;
+    world.create_store(json!({"deletionPolicy": "DeleteVolumes"})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    let stores = world.model.api::<Store>();
+    let orphan =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+    stores.delete(STORE, &orphan).await.expect("delete");
+    // The garbage collector has not come yet: the children are still the Store's.
+    until(&world, "the operator lets the Store go", async || {
+        stores.get(STORE).await.expect("the garbage collector holds it").finalizers() == ["orphan"]
+    })
+    .await;
+    let claims = world.model.api::<PersistentVolumeClaim>();
+    let claim = claims.get(&names::claim(STORE)).await.expect("the claim stays");
     assert_eq!(claim.metadata.deletion_timestamp, None, "somebody wanted to keep everything");
 }
 
