@@ -189,6 +189,13 @@ mod tests {
     }
 
     #[test]
+    fn the_user_of_the_pods_is_ours_unless_the_cluster_shall_choose() {
+        assert_eq!(parse(&[]).unwrap().defaults.pod_user, PodUser::Fixed);
+        assert_eq!(parse(&["--pod-user", "cluster"]).unwrap().defaults.pod_user, PodUser::Cluster);
+        assert!(Cli::try_parse_from(["operator", "--pod-user", "root"]).is_err());
+    }
+
+    #[test]
     fn the_default_image_is_that_of_this_version() {
         let config = parse(&[]).unwrap();
         assert!(config.defaults.server_image.ends_with(env!("CARGO_PKG_VERSION")));

@@ -3,9 +3,16 @@
 
 #[path = "support/apiserver.rs"]
 mod apiserver;
+#[path = "support/defaults.rs"]
+mod defaults;
 
+use holdfast_contract::record::{Origin, StoreRecord};
 use holdfast_operator::api::schema::crds;
 use holdfast_operator::api::v1alpha1::{BackupLocation, Store, StoreBackup, StoreStatus};
+use holdfast_operator::names;
+use holdfast_operator::reconcile::build::{Inputs, MountedLocation, build};
+use holdfast_operator::reconcile::validate::{Defaults, PodUser, validate};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -57,6 +64,56 @@ async fn manifests_are_refused_with_a_sentence_that_helps() {
     changes_of_stores(&admission).await;
     other_kinds(&admission).await;
     older_objects(&admission).await;
+    pods_in_restricted_namespaces(&admission).await;
+}
+
+/// The strictest of Kubernetes's own standards takes the pods as they are built, whoever chooses their user.
+async fn pods_in_restricted_namespaces(admission: &Admission) {
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {
+        "name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+    }}))
+    .expect("a namespace");
+    let namespaces: Api<Namespace> = Api::all(admission.client.clone());
+    namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
+    let pods: Api<Pod> = Api::namespaced(admission.client.clone(), "restricted");
+    let store: Store = serde_yaml::from_str(include_str!("golden/build/full.in.yaml")).expect("a Store");
+    let record = StoreRecord {
+        store_id: "0b7c1d2e-0000-4000-8000-000000000001".into(),
+        epoch: 4,
+        origin: Origin::Empty,
+        restore: None,
+    };
+    let inputs = Inputs {
+        record: Some(record),
+        auth_revision: "auth-1".into(),
+        locations: vec![MountedLocation { name: "offsite".into(), secret: "offsite-keys".into() }],
+        claim_templates: None,
+    };
+    let create = async |name: &str, change: &dyn Fn(&mut Value), pod_user: PodUser| {
+        let defaults = Defaults { pod_user, ..defaults::defaults() };
+        let valid = validate(&store, &defaults).expect("a valid Store");
+        let set = build(&valid, &inputs).stateful_set;
+        let mut pod = serde_json::to_value(set.spec.template).expect("JSON");
+        pod["metadata"]["name"] = json!(name);
+        // What the StatefulSet controller adds.
+        let data =
+            json!({"name": names::DATA_VOLUME, "persistentVolumeClaim": {"claimName": "data-orders-0"}});
+        pod["spec"]["volumes"].as_array_mut().expect("volumes").push(data);
+        // There is no such class in this cluster.
+        pod["spec"].as_object_mut().expect("a map").remove("priorityClassName");
+        change(&mut pod);
+        let pod: Pod = serde_json::from_value(pod).expect("a pod");
+        pods.create(&PostParams::default(), &pod).await.map(|_| ()).map_err(|error| error.to_string())
+    };
+    for (name, pod_user) in [("fixed", PodUser::Fixed), ("cluster", PodUser::Cluster)] {
+        Admission::check(&create(name, &|_| {}, pod_user).await, None, name);
+    }
+    let unconfined = |pod: &mut Value| pod["spec"]["securityContext"]["seccompProfile"] = Value::Null;
+    Admission::check(
+        &create("lax", &unconfined, PodUser::Fixed).await,
+        Some("violates PodSecurity \"restricted"),
+        "the standard is enforced here",
+    );
 }
 
 /// The definition of Store as an earlier version had it, without rules (`old`), or as it is now.

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use holdfast_contract::record::{Origin, StoreRecord};
 use holdfast_operator::api::v1alpha1::Store;
+use holdfast_operator::names;
 use holdfast_operator::reconcile::build::{Inputs, MountedLocation, build, claim};
-use holdfast_operator::reconcile::validate::{ValidatedStore, validate};
+use holdfast_operator::reconcile::validate::{Defaults, PodUser, ValidatedStore, validate};
 use serde::Serialize;
 
 fn golden(name: &str) -> PathBuf {
@@ -46,10 +47,12 @@ fn document(text: &mut String, object: &impl Serialize) {
     let _ = write!(text, "---\n{yaml}");
 }
 
-fn render(valid: &ValidatedStore) -> String {
-    let store_id = "0b7c1d2e-0000-4000-8000-000000000001";
+const STORE_ID: &str = "0b7c1d2e-0000-4000-8000-000000000001";
+
+/// What the objects of `valid` depend on besides, in a cluster where all is well.
+fn inputs(valid: &ValidatedStore) -> Inputs {
     let record = valid.storage.as_ref().map(|_| StoreRecord {
-        store_id: store_id.into(),
+        store_id: STORE_ID.into(),
         epoch: 4,
         origin: Origin::Empty,
         restore: None,
@@ -59,8 +62,11 @@ fn render(valid: &ValidatedStore) -> String {
         .iter()
         .map(|name| MountedLocation { name: name.clone(), secret: "offsite-keys".into() })
         .collect();
-    let desired =
-        build(valid, &Inputs { record, auth_revision: "auth-1".into(), locations, claim_templates: None });
+    Inputs { record, auth_revision: "auth-1".into(), locations, claim_templates: None }
+}
+
+fn render(valid: &ValidatedStore) -> String {
+    let desired = build(valid, &inputs(valid));
     let mut text = String::new();
     document(&mut text, &desired.service_account);
     if let Some(record) = &desired.record {
@@ -71,7 +77,7 @@ fn render(valid: &ValidatedStore) -> String {
     document(&mut text, &desired.headless_service);
     document(&mut text, &desired.pdb);
     if let Some(storage) = &valid.storage {
-        document(&mut text, &claim::build(valid, storage, store_id, Some("friday")));
+        document(&mut text, &claim::build(valid, storage, STORE_ID, Some("friday")));
     }
     document(&mut text, &desired.stateful_set);
     text
@@ -85,6 +91,30 @@ fn objects_of_a_store() {
         let valid = validate(&store, &defaults::defaults()).expect("a valid Store");
         check(&format!("build/{name}.out.yaml"), &render(&valid));
     }
+}
+
+/// OpenShift's rule for pods refuses any number outside the namespace's range, and fills in one of its own.
+#[test]
+fn where_the_cluster_chooses_the_user_the_pod_names_none() {
+    let input = fs::read_to_string(golden("build/full.in.yaml")).expect("input");
+    let store: Store = serde_yaml::from_str(&input).expect("a Store");
+    let template = |pod_user: PodUser| {
+        let valid = validate(&store, &Defaults { pod_user, ..defaults::defaults() }).expect("a valid Store");
+        let built = build(&valid, &inputs(&valid)).stateful_set.spec.template;
+        let mut template = serde_json::to_value(built).expect("JSON");
+        let numbers = ["runAsUser", "runAsGroup", "fsGroup"]
+            .map(|field| template["spec"]["securityContext"].as_object_mut()?.remove(field));
+        let hash = template["metadata"]["annotations"].as_object_mut().expect("a map");
+        let hash = hash.remove(names::key::TEMPLATE_HASH).expect("a hash");
+        (template, numbers, hash)
+    };
+    let (fixed, numbers, fixed_hash) = template(PodUser::Fixed);
+    assert_eq!(numbers, [65_532, 65_532, 65_532].map(|id| Some(serde_json::Value::from(id))));
+    let (cluster, numbers, cluster_hash) = template(PodUser::Cluster);
+    assert_eq!(numbers, [None, None, None]);
+    assert_eq!(fixed, cluster, "nothing else depends on it");
+    assert_ne!(fixed_hash, cluster_hash, "a change of it reaches the pods");
+    assert_eq!(cluster["spec"]["securityContext"]["runAsNonRoot"], true);
 }
 
 #[test]
