@@ -489,3 +489,73 @@ fn last_end(container: &ContainerStatus) -> Option<String> {
     let message = message.or(ended.reason.as_deref()).unwrap_or_default();
     Some(format!("ended with code {}: {message}", ended.exit_code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A StoreBackup that ended in minute `minute`: well when `succeeded`.
+    fn backup(name: &str, method: &str, minute: u32, succeeded: bool) -> StoreBackup {
+        let class = (method == "VolumeSnapshot").then_some("fast");
+        let time = format!("2026-01-02T03:{minute:02}:00Z");
+        let status = if succeeded { "True" } else { "False" };
+        serde_json::from_value(json!({
+            "apiVersion": "holdfast.dev/v1alpha1", "kind": "StoreBackup", "metadata": {"name": name},
+            "spec": {"storeRef": {"name": "orders"}, "method": method, "volumeSnapshotClassName": class},
+            "status": {"completionTime": time, "conditions": [{
+                "type": "Succeeded", "status": status, "reason": "R", "message": "", "lastTransitionTime": time,
+            }]},
+        }))
+        .expect("a StoreBackup")
+    }
+
+    /// Checks what a Store tells of `backups` in words: last success (with its minute), volume snapshot, failure.
+    #[track_caller]
+    fn check_summary(before: Option<&BackupSummary>, backups: &[StoreBackup], expected: [&str; 3]) {
+        let old = StoreStatus { backup: before.cloned(), ..StoreStatus::default() };
+        let found = backup_summary(&old, backups).unwrap_or_default();
+        let minute = found.last_success_time.map(|time| time.0.to_string()[14..16].to_owned());
+        let success = match (found.last_successful_backup, minute) {
+            (Some(name), Some(minute)) => format!("{name} {minute}"),
+            (None, None) => String::new(),
+            half => panic!("a name without a time, or the reverse: {half:?}"),
+        };
+        let others = [found.last_volume_snapshot, found.last_failed_backup].map(Option::unwrap_or_default);
+        assert_eq!([success.as_str(), others[0].as_str(), others[1].as_str()], expected);
+    }
+
+    #[test]
+    fn only_what_lies_in_the_bucket_counts_as_the_last_success() {
+        let upload = backup("upload", "Snapshot", 1, true);
+        let cut = backup("cut", "VolumeSnapshot", 2, true);
+        check_summary(None, &[], ["", "", ""]);
+        check_summary(None, std::slice::from_ref(&cut), ["", "cut", ""]);
+        check_summary(None, &[cut.clone(), upload.clone()], ["upload 01", "cut", ""]);
+        let later = backup("later", "Snapshot", 3, true);
+        check_summary(None, &[later, cut.clone(), upload.clone()], ["later 03", "cut", ""]);
+        // A volume snapshot that succeeds does not hide that the newest upload has failed.
+        let failed = backup("failed", "Snapshot", 1, false);
+        check_summary(None, &[failed, cut], ["", "cut", "failed"]);
+        check_summary(None, &[upload, backup("failed", "Snapshot", 5, false)], ["upload 01", "", "failed"]);
+    }
+
+    #[test]
+    fn a_deleted_store_backup_leaves_its_data_and_its_time() {
+        let upload = backup("upload", "Snapshot", 4, true);
+        let before = backup_summary(&StoreStatus::default(), &[upload]).expect("a summary");
+        check_summary(Some(&before), &[], ["upload 04", "", ""]);
+        check_summary(Some(&before), &[backup("older", "Snapshot", 3, true)], ["upload 04", "", ""]);
+        check_summary(Some(&before), &[backup("cut", "VolumeSnapshot", 5, true)], ["upload 04", "cut", ""]);
+        check_summary(Some(&before), &[backup("newer", "Snapshot", 5, true)], ["newer 05", "", ""]);
+    }
+
+    #[test]
+    fn a_volume_snapshot_says_that_no_lost_volume_comes_back_from_it() {
+        let verdict = last_backup(&[backup("cut", "VolumeSnapshot", 2, true)]);
+        assert_eq!((verdict.status, verdict.reason.as_str()), ("True", reason::BACKUP_SUCCEEDED));
+        assert!(verdict.message.contains("restored from the bucket only"), "{}", verdict.message);
+        let verdict = last_backup(&[backup("upload", "Snapshot", 2, true)]);
+        assert_eq!(verdict.message, "StoreBackup \"upload\"");
+    }
+}
