@@ -3,4 +3,5 @@
 pub mod conditions;
 pub mod quantity;
 pub mod schema;
+mod steady;
 pub mod v1alpha1;

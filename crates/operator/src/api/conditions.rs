@@ -3,6 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use super::steady::steady;
+
 /// Condition types.
 pub mod kind {
     /// Store: serves clients.
@@ -212,7 +214,8 @@ impl Verdict {
 }
 
 /// Merges `verdicts` into `old`: a condition keeps its transition time while its status stays, kinds that no verdict
-/// names are kept as they are, order is that of `old`, then of `verdicts`.
+/// names are kept as they are, order is that of `old`, then of `verdicts`. What differs from try to try is left out of the
+/// messages, whoever wrote them.
 #[must_use]
 pub fn merge(
     old: &[Condition],
@@ -231,7 +234,7 @@ pub fn merge(
             type_: verdict.kind.to_owned(),
             status: verdict.status.to_owned(),
             reason: verdict.reason,
-            message: truncate(verdict.message, MESSAGE_LEN_MAX),
+            message: truncate(steady(&verdict.message), MESSAGE_LEN_MAX),
             last_transition_time: since,
             observed_generation: generation,
         };
@@ -282,6 +285,16 @@ mod tests {
         assert_eq!(second[0].observed_generation, Some(2));
         let third = merge(&second, vec![Verdict::yes(kind::READY, "C", "")], Some(2), at(3));
         assert_eq!(third[0].last_transition_time, Time(at(3)));
+    }
+
+    #[test]
+    fn the_same_problem_is_the_same_condition_at_every_try() {
+        let tell = |old: &[Condition], port: u16, now| {
+            let message = format!("read tcp 10.0.0.2:{port}->10.0.0.9:443: connection reset by peer");
+            merge(old, vec![Verdict::no(kind::READY, "A", message)], Some(1), at(now))
+        };
+        let first = tell(&[], 41_058, 1);
+        assert_eq!(tell(&first, 53_924, 2), first);
     }
 
     #[test]

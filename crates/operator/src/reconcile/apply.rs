@@ -128,15 +128,24 @@ async fn take(
             // A server that serves nobody has nothing to lose, and the restart may be what mends it.
             let serves = work.facts.pod.as_ref().is_some_and(pod_is_ready);
             if serves && let Err(other) = ctx.restarts.enter(&valid.namespace, &valid.name, Instant::now()) {
-                return Ok(Outcome::Held(Hold::waiting(
-                    reason::WAITING_FOR_OTHERS,
-                    format!("{why}; the restart waits until Store {other} is ready again"),
-                )));
+                tracing::debug!(other, "restart waits for another Store");
+                return Ok(Outcome::Held(waits_for_others(why)));
             }
             restart_pod(ctx, work, valid, uid, resource_version, *grace_seconds, why).await?;
         }
     }
     Ok(Outcome::Changed)
+}
+
+/// The hold of a Store whose turn to restart has not come. It does not name the one that restarts now: that would change
+/// the status of all that wait, each time.
+fn waits_for_others(why: &str) -> Hold {
+    Hold::waiting(
+        reason::WAITING_FOR_OTHERS,
+        format!(
+            "{why}; the restart waits for its turn: as many Stores as may (--max-concurrent-restarts) restart now"
+        ),
+    )
 }
 
 /// Writes intent or knowledge into the status. The version of the object that the decision was made upon is a

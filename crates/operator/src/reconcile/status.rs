@@ -437,35 +437,43 @@ fn pod_problem(pod: &Pod, facts: &Facts) -> Verdict {
     no(reason::POD_NOT_READY, format!("pod {pod_name:?} is not ready{warning}{node}"))
 }
 
+/// What is wrong with a container. The text is the same through all the states of a container that fails again and again:
+/// it stands in a condition, and a count or a pause in it would be written each time.
 fn container_problem(pod: &str, container: &ContainerStatus) -> Option<Verdict> {
     let no = |reason: &str, message: String| Some(Verdict::no(kind::READY, reason, message));
     let state = container.state.as_ref()?;
     let name = &container.name;
     if let Some(waiting) = &state.waiting {
         let message = waiting.message.as_deref().unwrap_or_default();
-        return match waiting.reason.as_deref()? {
-            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => no(
-                reason::IMAGE_UNAVAILABLE,
-                format!(
-                    "image {:?} cannot be pulled: {message}; correct spec.image, or load the image",
-                    container.image
-                ),
-            ),
+        match waiting.reason.as_deref()? {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+                // Between two attempts the kubelet repeats the error of the last one behind this.
+                let error = message.split_once(": ErrImagePull: ").map_or(message, |(_, error)| error);
+                return no(
+                    reason::IMAGE_UNAVAILABLE,
+                    format!(
+                        "image {:?} cannot be pulled: {error}; correct spec.image, or load the image",
+                        container.image
+                    ),
+                );
+            }
+            "CrashLoopBackOff" if last_end(container).is_some() => {}
             "CrashLoopBackOff"
             | "RunContainerError"
             | "CreateContainerError"
             | "CreateContainerConfigError" => {
                 let last = last_end(container).map(|end| format!("; it {end}")).unwrap_or_default();
-                no(
+                return no(
                     reason::CONTAINER_FAILING,
                     format!("container {name:?} of pod {pod:?} does not run: {message}{last}"),
-                )
+                );
             }
-            _ => None,
-        };
+            _ => return None,
+        }
     }
     // Between two starts, and in the moment of one, it only looks as if it were on its way.
-    let has_failed = state.terminated.as_ref().is_some_and(|ended| ended.exit_code != 0);
+    let has_failed =
+        state.waiting.is_some() || state.terminated.as_ref().is_some_and(|ended| ended.exit_code != 0);
     let fails_again = state.running.is_some() && !container.ready && container.restart_count > 1;
     if !has_failed && !fails_again {
         return None;
@@ -473,7 +481,7 @@ fn container_problem(pod: &str, container: &ContainerStatus) -> Option<Verdict> 
     let last = last_end(container)?;
     no(
         reason::CONTAINER_FAILING,
-        format!("container {name:?} of pod {pod:?} {last} (started {} times)", container.restart_count + 1),
+        format!("container {name:?} of pod {pod:?} {last}; the kubelet starts it again and again"),
     )
 }
 
@@ -557,5 +565,65 @@ mod tests {
         assert!(verdict.message.contains("restored from the bucket only"), "{}", verdict.message);
         let verdict = last_backup(&[backup("upload", "Snapshot", 2, true)]);
         assert_eq!(verdict.message, "StoreBackup \"upload\"");
+    }
+
+    /// What is said of a pod whose one container is in `state`.
+    fn failing(restarts: i32, state: serde_json::Value) -> Verdict {
+        let facts = Facts {
+            pod: Some(
+                serde_json::from_value(json!({
+                    "metadata": {
+                        "name": "orders-0",
+                        "labels": crate::names::labels("orders"),
+                    },
+                    "status": {"containerStatuses": [{
+                        "name": "server", "image": "i", "imageID": "i", "ready": false, "restartCount": restarts,
+                        "state": state,
+                        "lastState": {"terminated": {"exitCode": 2, "message": "line 17: hz takes a number"}},
+                    }]},
+                }))
+                .expect("a pod"),
+            ),
+            ..Facts::default()
+        };
+        readiness(&facts)
+    }
+
+    #[test]
+    fn a_container_that_fails_again_and_again_is_told_in_the_same_words() {
+        let ended = json!({"terminated": {"exitCode": 2, "message": "line 17: hz takes a number"}});
+        let waits = |pause: &str| {
+            let message = format!(
+                "back-off {pause} restarting failed container=server pod=orders-0_shop(0a1b2c3d-0000-4000-8000-000000000001)"
+            );
+            json!({"waiting": {"reason": "CrashLoopBackOff", "message": message}})
+        };
+        let first = failing(1, ended.clone());
+        assert_eq!(first.reason, reason::CONTAINER_FAILING);
+        for (restarts, state) in [
+            (1, waits("10s")),
+            (2, json!({"running": {}})),
+            (2, ended.clone()),
+            (2, waits("20s")),
+            (3, ended),
+            (9, waits("5m0s")),
+        ] {
+            assert_eq!(failing(restarts, state.clone()), first, "{state}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_pulled_is_told_in_the_same_words() {
+        let cause = "failed to pull and unpack image \"r.test/a:1\": dial tcp: lookup r.test on 10.96.0.10:53: no such host";
+        let waits = |reason: &str, message: String| {
+            failing(0, json!({"waiting": {"reason": reason, "message": message}}))
+        };
+        let pulls = waits("ErrImagePull", cause.to_owned());
+        assert_eq!(pulls.reason, reason::IMAGE_UNAVAILABLE);
+        let backs_off = waits(
+            "ImagePullBackOff",
+            format!("Back-off pulling image \"r.test/a:1\": ErrImagePull: {cause}"),
+        );
+        assert_eq!(pulls, backs_off);
     }
 }
