@@ -35,6 +35,7 @@ use crate::reconcile::observe::endpoint;
 use crate::reconcile::plan::identity::bucket_of;
 use crate::reconcile::status::time_of_ms;
 use crate::server_client::{Endpoint, ServerError};
+use crate::spread::spread;
 
 /// Seconds until a backup has failed, unless it says otherwise.
 const DEADLINE_SECONDS: u32 = 3600;
@@ -133,7 +134,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
             if *new != status {
                 replace_status(ctx, &backup, *new).await?;
             }
-            Ok(Action::requeue(pause))
+            Ok(Action::requeue(spread(pause)))
         }
         Ok(Turn::Ended(new, note)) => end(ctx, &backup, *new, note, now).await,
     }
@@ -257,7 +258,7 @@ async fn wait(
     if is_new {
         ctx.events.publish(backup, Note::warning(&obstacle.reason, message)).await;
     }
-    Ok(Action::requeue(WHILE_PENDING))
+    Ok(Action::requeue(spread(WHILE_PENDING)))
 }
 
 /// The verdict on a backup that has taken too long, counted from its creation until it has begun, then anew.

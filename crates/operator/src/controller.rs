@@ -28,11 +28,12 @@ use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
 use crate::context::{Context, ReconcileError};
 use crate::metrics::Outcome;
 use crate::names;
+use crate::spread::spread;
 use crate::{backup, failure, location, reconcile};
 
 /// First pause after an error; it doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
-/// Longest pause after an error.
+/// Longest pause after an error, before it is spread.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// Errors in a row after which the object itself says so.
 const FAILURES_TOLD: u32 = 3;
@@ -292,16 +293,19 @@ fn causes(error: &RunError) -> String {
     text
 }
 
-/// The pause after so many errors in a row.
+/// The pause after so many errors in a row. What failed together, for example while the API server was away, does not come
+/// back together.
 fn pause(failures: u32) -> Duration {
-    BACKOFF_MIN
+    let doubled = BACKOFF_MIN
         .saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX))
-        .min(BACKOFF_MAX)
+        .min(BACKOFF_MAX);
+    spread(doubled)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn our_own_status_wakes_nobody() {
@@ -322,10 +326,18 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_a_bound() {
-        assert_eq!(pause(1), BACKOFF_MIN);
-        assert_eq!(pause(2), BACKOFF_MIN * 2);
-        assert_eq!(pause(30), BACKOFF_MAX);
-        assert_eq!(pause(u32::MAX), BACKOFF_MAX);
+    fn pauses_double_up_to_a_bound_and_no_two_are_the_same() {
+        let check = |failures: u32, middle: Duration| {
+            let pauses: HashSet<_> = (0..100).map(|_| pause(failures)).collect();
+            assert!(pauses.len() > 50, "{} pauses of 100 differ", pauses.len());
+            assert!(
+                pauses.iter().all(|pause| (middle * 3 / 4..=middle * 5 / 4).contains(pause)),
+                "{pauses:?}"
+            );
+        };
+        check(1, BACKOFF_MIN);
+        check(2, BACKOFF_MIN * 2);
+        check(30, BACKOFF_MAX);
+        check(u32::MAX, BACKOFF_MAX);
     }
 }

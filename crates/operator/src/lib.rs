@@ -41,4 +41,5 @@ pub mod names;
 pub mod reconcile;
 pub mod restart_gate;
 pub mod server_client;
+mod spread;
 pub mod telemetry;

@@ -13,6 +13,7 @@ use crate::context::{Context, ReconcileError};
 use crate::events::Note;
 use crate::reconcile::apply::post_params;
 use crate::reconcile::plan::identity::bucket_of;
+use crate::spread::spread;
 
 /// Between probes of a location that works. Nothing else notices a changed Secret, for watching one would need the right to
 /// list all; a probe costs a few requests.
@@ -70,5 +71,5 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         ctx.events.publish(&location, note).await;
     }
     tracing::debug!(location = location.name_any(), is_available, "probed");
-    Ok(Action::requeue(if is_available { WHILE_AVAILABLE } else { WHILE_UNAVAILABLE }))
+    Ok(Action::requeue(spread(if is_available { WHILE_AVAILABLE } else { WHILE_UNAVAILABLE })))
 }

@@ -31,6 +31,7 @@ use crate::api::conditions::{self, kind, reason};
 use crate::api::v1alpha1::{Store, StoreStatus};
 use crate::context::{Context, ReconcileError};
 use crate::events::Note;
+use crate::spread::spread;
 use apply::Work;
 use build::{Desired, Inputs, MountedLocation, build, stateful_set::mounted_locations};
 use facts::Facts;
@@ -43,7 +44,7 @@ use validate::{ValidatedStore, validate};
 const AFTER_STEP: Duration = Duration::from_millis(50);
 /// After telling the server something: it needs a moment, and may not do it at once.
 const AFTER_MESSAGE: Duration = Duration::from_secs(1);
-/// While something is on its way that no watch reports, such as a server that loads.
+/// While something is on its way that no watch reports, such as a server that loads; longer when that lasts.
 const WHILE_WAITING: Duration = Duration::from_secs(2);
 /// While a person must act: the remedy may be something that no watch reports either.
 const WHILE_STALLED: Duration = Duration::from_secs(15);
@@ -106,7 +107,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         }
         report(ctx, &store, new).await?;
     }
-    Ok(Action::requeue(delay(plan, &facts)))
+    Ok(Action::requeue(spread(delay(plan, &facts, &store, now))))
 }
 
 /// What was decided, and what it was decided upon.
@@ -200,7 +201,7 @@ fn locations(
     locations
 }
 
-fn delay(plan: &Plan, facts: &Facts) -> Duration {
+fn delay(plan: &Plan, facts: &Facts, store: &Store, now: Timestamp) -> Duration {
     let is_stalled = plan.holds.iter().any(|hold| hold.stalled);
     if matches!(plan.step, Some(Step::SaveSnapshot)) && is_stalled {
         WHILE_STALLED
@@ -210,11 +211,22 @@ fn delay(plan: &Plan, facts: &Facts) -> Duration {
         AFTER_STEP
     } else if is_stalled {
         WHILE_STALLED
-    } else if !plan.holds.is_empty() || status::readiness(facts).status != "True" {
+    } else if status::readiness(facts).status != "True" {
+        let conditions = store.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let not_ready = conditions::find(conditions, kind::READY).filter(|ready| ready.status != "True");
+        while_not_ready(not_ready.map(|ready| ready.last_transition_time.0), now)
+    } else if !plan.holds.is_empty() {
         WHILE_WAITING
     } else {
         WHEN_SETTLED
     }
+}
+
+/// The pause before the next look at a Store that has not been ready since `since`: the longer that lasts, the longer. Each
+/// pause is a share of what has passed, so they grow as if they doubled, and nothing has to be remembered for it.
+fn while_not_ready(since: Option<Timestamp>, now: Timestamp) -> Duration {
+    let lasted = since.map_or(0, |since| now.as_second() - since.as_second());
+    Duration::from_secs(u64::try_from(lasted).unwrap_or(0) / 4).clamp(WHILE_WAITING, WHILE_STALLED)
 }
 
 /// Writes the status if it has changed, and says so in events and metrics.
@@ -271,4 +283,29 @@ fn changes(old: &StoreStatus, new: &StoreStatus) -> Vec<Note> {
             (!is_same && is_bad).then(|| Note::warning(&condition.reason, condition.message.clone()))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_not_ready_for_long_is_looked_at_less_often() {
+        let check = |since: Option<i64>, expected: u64| {
+            let at = |second| Timestamp::from_second(second).expect("a time");
+            assert_eq!(
+                while_not_ready(since.map(at), at(10_000)),
+                Duration::from_secs(expected),
+                "{since:?}"
+            );
+        };
+        check(None, 2);
+        check(Some(10_000), 2);
+        check(Some(9_990), 2);
+        check(Some(9_980), 5);
+        check(Some(9_940), 15);
+        check(Some(0), 15);
+        // The clock of another operator was ahead.
+        check(Some(10_100), 2);
+    }
 }
