@@ -509,6 +509,10 @@ mod tests {
                 "spec.config[3]: is more than one line",
             ],
         );
+        check_refused(
+            "{STORAGE, image: 'server 1'}",
+            &["spec.image: \"server 1\" is not the name of an image"],
+        );
         check_refused("{STORAGE, bootstrap: {}}", &["spec.bootstrap: names exactly one"]);
         check_refused(
             "{STORAGE, recovery: {onVolumeLoss: RestoreLatestBackup}}",

@@ -410,6 +410,22 @@ fn vanishing(text: &mut String) {
     let scene = scene.settle_objects();
     scene.describe("and no change of the spec restarts the pod that holds it back", text);
 
+    let mut scene = Scene::serving("", 4);
+    let mut dying = claim("claim-2", STORE_ID, STORE_UID, None);
+    dying.metadata.deletion_timestamp = deleted();
+    scene.facts.claim = Some(dying);
+    scene.describe("one that is being deleted is not recorded as the claim that holds the data", text);
+
+    let mut scene = Scene::new("");
+    let mut earlier = claim("claim-9", OTHER_ID, "uid-gone", None);
+    earlier.metadata.deletion_timestamp = deleted();
+    scene.facts.claim = Some(earlier.clone());
+    scene.describe("one of an earlier Store is waited for until it is gone", text);
+    let mut scene = Scene::new(&format!(", bootstrap: {{adopt: {{storeID: {OTHER_ID}}}}}"));
+    scene.store.status.get_or_insert_default().store_id = Some(OTHER_ID.into());
+    scene.facts.claim = Some(earlier);
+    scene.describe("and not taken up", text);
+
     for kind in ["StatefulSet", "Secret", "ConfigMap"] {
         let mut scene = Scene::serving("", 4);
         change(&mut scene);
