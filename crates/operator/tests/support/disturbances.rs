@@ -70,8 +70,12 @@ async fn pod_uid(world: &World) -> Option<String> {
 
 /// How often the operator has deleted a pod.
 fn restarts(world: &World) -> usize {
-    let log = world.faults.log();
-    log.iter().filter(|line| line.contains("DELETE") && line.contains("/pods/")).count()
+    writes_of(world, "DELETE", "/pods/")
+}
+
+/// How often the operator has sent this kind of write to such a path.
+fn writes_of(world: &World, method: &str, path: &str) -> usize {
+    world.faults.log().iter().filter(|line| line.contains(method) && line.contains(path)).count()
 }
 
 /// Nothing is written for a while.
@@ -108,6 +112,7 @@ async fn a_port_of_another_manager_causes_no_restart_but_the_one_that_is_due(api
     let _running = run(&world);
     settled(&world).await;
     let services = world.model.api::<Service>();
+    let applied = writes_of(&world, "PATCH", "/services/orders ");
     let port = json!({"spec": {"ports": [{"name": "extra", "port": 9999, "protocol": "TCP"}]}});
     services.patch(STORE, &PatchParams::default(), &Patch::Strategic(port)).await.expect("a foreign port");
     let note = json!({"metadata": {"annotations": {"mesh.test/injected": "yes"}}});
@@ -116,6 +121,8 @@ async fn a_port_of_another_manager_causes_no_restart_but_the_one_that_is_due(api
     sets.patch(STORE, &PatchParams::default(), &Patch::Merge(notes)).await.expect("foreign annotations");
     quiet(&world).await;
     assert_eq!(restarts(&world), 0, "nothing of ours has changed");
+    let again = writes_of(&world, "PATCH", "/services/orders ");
+    assert_eq!(again, applied, "nor is anything applied for it: {:?}", world.faults.log());
     world.create_backup("nightly", "Snapshot").await;
     settled(&world).await;
     assert_eq!(restarts(&world), 0, "and a backup needs no restart for it");
