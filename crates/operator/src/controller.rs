@@ -24,7 +24,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
-use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
+use crate::api::v1alpha1::{BackupLocation, BackupMethod, Store, StoreBackup};
 use crate::context::{Context, ReconcileError};
 use crate::metrics::Outcome;
 use crate::names;
@@ -128,8 +128,11 @@ pub fn controllers(
             watcher::Config::default(),
             move |location: BackupLocation| {
                 let held = reader.state().into_iter().filter(move |backup| {
-                    let used = backup.status.as_ref().and_then(|status| status.location.clone());
-                    backup.namespace() == location.namespace() && used == Some(location.name_any())
+                    // The cache may be behind: a backup that names no location yet may have one by now.
+                    let used = backup.status.as_ref().and_then(|status| status.location.as_deref());
+                    backup.spec.method == BackupMethod::Snapshot
+                        && backup.namespace() == location.namespace()
+                        && used.is_none_or(|used| used == location.name_any())
                 });
                 held.map(|backup| ObjectRef::from_obj(&*backup)).collect::<Vec<_>>()
             },
