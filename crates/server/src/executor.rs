@@ -381,14 +381,13 @@ fn open_poll(listeners: Vec<StdListener>) -> Result<Opened, ExecutorError> {
     Ok((poll, sender, events, listeners))
 }
 
-/// How many threads serve sockets, the executor's own included: as many as wanted (`io-threads`), or, for 0, as many as the
-/// process has processors, up to [`IO_THREADS_MAX`]. Those are counted by the affinity of the process and by the quota of its
+/// How many threads serve sockets, the executor's own included: as many as wanted (`io-threads`), or, for 0, half as many as
+/// the process has processors, up to [`IO_THREADS_MAX`]: the clients and the kernel need the others. Those are counted by the affinity of the process and by the quota of its
 /// control group of either version, rounded down (see [`std::thread::available_parallelism`]).
 fn io_threads(wanted: u32) -> usize {
     match wanted {
-        0 => {
-            std::thread::available_parallelism().map_or(1, |processors| processors.get().min(IO_THREADS_MAX))
-        }
+        0 => std::thread::available_parallelism()
+            .map_or(1, |processors| (processors.get() / 2).clamp(1, IO_THREADS_MAX)),
         wanted => wanted as usize,
     }
 }

@@ -754,13 +754,13 @@ fn strangers_that_read_are_not_cut_off_by_what_is_being_sent() {
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(drive))));
 }
 
-/// On one processor another thread would only take turns with the one that executes.
+/// On few processors another thread would take them from the clients, or from the one that executes.
 #[test]
 fn io_threads_follow_the_processors_that_the_process_has() {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let active = |args: &[&str]| cache(args).1.client().info("io_threads_active");
     let all = sched_getaffinity(None).unwrap();
-    let expected = if std::thread::available_parallelism().unwrap().get() > 1 { "1" } else { "0" };
+    let expected = if std::thread::available_parallelism().unwrap().get() > 3 { "1" } else { "0" };
     assert_eq!(active(&[]), expected);
     assert_eq!(active(&["--io-threads", "1"]), "0");
     assert_eq!(active(&["--io-threads", "2"]), "1");

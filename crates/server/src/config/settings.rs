@@ -38,7 +38,7 @@ pub struct Config {
     pub requirepass_file: Option<PathBuf>,
     /// Most clients at once.
     pub maxclients: u32,
-    /// Threads that serve sockets, the one that executes commands included; 0: by the processors of the process.
+    /// Threads that serve sockets, the one that executes commands included; 0: half of the processors of the process.
     pub io_threads: u32,
     /// How much output of a client may wait.
     pub client_output_buffer_limit: OutputLimits,

@@ -106,7 +106,7 @@ fn defaults_are_those_of_redis() {
         ("port", "the peer is started without a port"),
         ("pidfile", "a process id file is written only where one was asked for"),
         ("unixsocket", "the peer is reached by it"),
-        ("io-threads", "as many as there are processors, instead of none"),
+        ("io-threads", "half as many as there are processors, instead of none"),
     ];
     let dir = tempfile::tempdir().unwrap();
     // The log is on by default here.
