@@ -151,7 +151,9 @@ impl Executor {
             };
             if is_wanted && !client.connection.output.is_empty() {
                 // Written since, or left over: whether the client reads is judged when that was tried.
-                client.last_active = core.clock.now;
+                if sent > 0 {
+                    client.last_active = core.clock.now;
+                }
                 core.outbox.mark(slot, client);
             } else {
                 self.after_send(slot, sent, result);

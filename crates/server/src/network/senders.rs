@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(
             (0..).take_while(|_| senders.share_of(50) == 0).count(),
             1,
-            "one that came in time begins anew"
+            "after one that came in time the pauses start at one turn again"
         );
     }
 }

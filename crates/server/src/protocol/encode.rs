@@ -173,7 +173,8 @@ impl<'a> ReplyWriter<'a> {
         self.end();
     }
 
-    /// A bulk string that has other owners, if `share` gives a share of it. It is asked for when that is cheaper than a copy.
+    /// A bulk string that may have other owners. `share` returns it as another owner of the same bytes, and is called only
+    /// where that is cheaper than a copy.
     pub(crate) fn bulk_shared(&mut self, bytes: &[u8], share: impl FnOnce() -> Option<Bytes>) {
         if bytes.len() >= SHARED_LEN_MIN
             && let Some(shared) = &mut self.shared

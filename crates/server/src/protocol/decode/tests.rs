@@ -9,7 +9,7 @@ const CLOSED: DecodeLimits = DecodeLimits { authenticated: false, ..OPEN };
 
 type Decoded = (Vec<Vec<Vec<u8>>>, Result<usize, ProtocolError>);
 
-/// Decodes `input` as it arrives in `pieces`; gives the requests, and the bytes left over or the error.
+/// Decodes `input` as it arrives in `pieces`; returns the requests, and the bytes left over or the error.
 fn decode_pieces<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, limits: &DecodeLimits) -> Decoded {
     let mut decoder = Decoder::new();
     let mut buffer: Vec<u8> = Vec::new();
