@@ -14,7 +14,7 @@ use std::process::Command;
 use holdfast_bucket::testing::{Gateway, write_credentials};
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, RestorePlan, StoreRecord, reason};
 use sha2::{Digest as _, Sha256};
-use support::{Client, Reply, Server};
+use support::{Client, Reply, Server, copy};
 
 /// The Store of `store` and `bucket`.
 const STORE: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
@@ -25,19 +25,6 @@ const LISTED_LEN_MAX: usize = 100;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/f00b60a").join(name)
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 /// What the server answers, a line for each key: database, key, absolute expiry, value.

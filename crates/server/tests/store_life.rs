@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use holdfast_contract::control::{
 };
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, RestorePlan, StoreRecord, reason};
 use serde::de::DeserializeOwned;
-use support::{PATIENCE, Reply, Server, free_port};
+use support::{PATIENCE, Reply, Server, copy, free_port};
 
 const STORE: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 const TOKEN: &str = "token-of-the-test";
@@ -161,19 +161,6 @@ impl Cluster {
 
 fn record(epoch: u64, restore: Option<RestorePlan>) -> StoreRecord {
     StoreRecord { store_id: STORE.to_owned(), epoch, origin: Origin::Empty, restore }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 fn write_keys(pod: &Server) {

@@ -184,6 +184,20 @@ impl Client {
     }
 }
 
+/// Copies a directory with everything in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
 /// A port that nobody listens on, and that no other test of this process is given: a test whose server finds its port
 /// taken would talk to the server of another. Below the range that the kernel gives to connections.
 pub(crate) fn free_port() -> u16 {
