@@ -6,3 +6,4 @@ pub(crate) mod hints;
 pub(crate) mod listener;
 pub(crate) mod output;
 pub(crate) mod senders;
+mod trial;

@@ -75,9 +75,14 @@ pub fn start(level: LogLevel, logfile: Option<&Path>) -> io::Result<()> {
     Ok(())
 }
 
-/// Threads whose work the process cannot go on without, and that nobody waits for who would notice their end. The executor
-/// catches its own panics.
-const VITAL_THREADS: &[&str] = &["loader", "log-sync", "snapshot"];
+/// How the names of threads begin whose work the process cannot go on without, and that nobody waits for who would notice
+/// their end. The executor catches its own panics.
+const VITAL_THREADS: &[&str] = &["loader", "log-sync", "snapshot", "signals", "io_thd_"];
+
+/// Whether the process ends when this thread panics.
+pub(crate) fn is_vital(thread: &str) -> bool {
+    VITAL_THREADS.iter().any(|beginning| thread.starts_with(beginning))
+}
 
 /// Puts a panic into the log like every other message.
 fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
@@ -86,7 +91,7 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let message = panic.payload_as_str().unwrap_or("unknown");
     tracing::error!(thread, place, "panic: {message}");
-    if VITAL_THREADS.contains(&thread) {
+    if is_vital(thread) {
         std::process::exit(crate::exit_code::PANICKED.into());
     }
 }

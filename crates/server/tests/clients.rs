@@ -14,11 +14,18 @@ use std::time::{Duration, Instant};
 use support::{Client, PATIENCE, Reply, Server, free_port};
 
 fn cache(args: &[&str]) -> (tempfile::TempDir, Server) {
+    cache_with(args, &[])
+}
+
+fn cache_with(args: &[&str], environment: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
     let args: Vec<&str> = ["--persistent", "no"].iter().chain(args).copied().collect();
-    let server = Server::spawn(&folder.path().join("data"), &args);
+    let server = Server::spawn_with(&folder.path().join("data"), &args, environment);
     (folder, server)
 }
+
+/// I/O threads have work also where it brings nothing, as on a machine that runs other tests.
+const ALWAYS_SHARE: &[(&str, &str)] = &[("HOLDFAST_FAULT", "always-share")];
 
 fn send(client: &mut Client, words: &str) {
     let mut bytes = Vec::new();
@@ -620,7 +627,7 @@ fn slow_commands_of_others_are_waited_for_once_each() {
 fn io_threads_send_every_reply_whole_and_in_order() {
     const CLIENTS: usize = 16;
     const ROUNDS: usize = 25;
-    let (_folder, server) = cache(&["--io-threads", "3"]);
+    let (_folder, server) = cache_with(&["--io-threads", "3"], ALWAYS_SHARE);
     let mut admin = server.client();
     let values: Vec<String> = [10, 3000, 40_000, 700_000]
         .iter()
@@ -726,7 +733,7 @@ fn readers_of_a_long_value_share_it() {
 #[test]
 fn strangers_that_read_are_not_cut_off_by_what_is_being_sent() {
     const COMMANDS: usize = 180;
-    let (_folder, server) = cache(&["--io-threads", "3", "--hz", "500"]);
+    let (_folder, server) = cache_with(&["--io-threads", "3", "--hz", "500"], ALWAYS_SHARE);
     let mut admin = server.client();
     assert_eq!(admin.run("CONFIG SET requirepass secret"), Reply::ok());
     let mut burst = Vec::new();

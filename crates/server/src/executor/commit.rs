@@ -106,14 +106,11 @@ impl Executor {
             self.send_to(slot);
         }
         if !shared.is_empty() {
-            let mut taken_back = 0;
             while let Some(Parcel { slot, mut output, .. }) = self.senders.take_back() {
                 let Some(client) = self.core.clients.get_mut(slot) else { continue };
                 client.connection.take_back(&mut output);
                 self.send_to(slot);
-                taken_back += 1;
             }
-            self.senders.judge(shared.len(), taken_back);
         }
         self.core.outbox.reuse(marked);
     }

@@ -15,6 +15,7 @@ impl Executor {
     pub(super) fn turns(&mut self) -> Result<Ended, ExecutorError> {
         self.publish();
         let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut commands_before = self.engine.stats.commands;
         loop {
             let timeout = self.timeout();
             let timeout = if self.senders.fall_asleep() { timeout } else { Duration::ZERO };
@@ -25,7 +26,11 @@ impl Executor {
             }
             self.senders.wake_up();
             let before = std::mem::replace(&mut self.core.clock, TurnClock::read());
-            self.senders.note_turn(self.core.clock.now - self.turn_ended, self.turn_ended - before.now);
+            let (slept, took) = (self.core.clock.now - self.turn_ended, self.turn_ended - before.now);
+            let commands = self.engine.stats.commands;
+            // CONFIG RESETSTAT begins at zero again.
+            let executed = commands.saturating_sub(std::mem::replace(&mut commands_before, commands));
+            self.senders.note_turn(slept, took, executed);
             self.take_deliveries();
             self.take_poll_events(&events);
             if let Some(ended) = self.turn()? {

@@ -21,19 +21,12 @@ use mio::net::TcpStream;
 
 use super::connection::send;
 use super::output::{Output, SendOutcome};
+use super::trial::Trial;
 
 /// Most parcels that are handed over and not delivered yet.
 const PARCELS_MAX: usize = 1024;
 /// Fewer outputs than this for each thread, the executor's included, are sent sooner than a thread is woken.
 const OUTPUTS_MIN: usize = 8;
-/// Most turns in which the threads rest.
-const REST_MAX: u32 = 256;
-/// Steps between no help and as much as the threads can give.
-const HELP_MAX: usize = 64;
-/// An executor that sleeps for a larger share of its time than this needs no help: one part in so many.
-const IDLE_PARTS: u64 = 10;
-/// Over so many turns the share of sleep is averaged.
-const IDLE_TURNS: u64 = 32;
 
 /// Output that is to be sent, and to whom it belongs.
 #[derive(Debug)]
@@ -73,15 +66,7 @@ pub(crate) struct Senders {
     threads: Vec<JoinHandle<()>>,
     /// Parcels handed over and not delivered yet.
     under_way: usize,
-    /// Turns until the threads are tried again: they came too late the last time.
-    rest: u32,
-    /// Turns that they rest when they come too late again.
-    next_rest: u32,
-    /// How much help the executor needs, up to [`HELP_MAX`].
-    help: usize,
-    /// Nanoseconds that the executor slept in recent turns, and that they took together; older ones count for less.
-    slept_ns: u64,
-    elapsed_ns: u64,
+    trial: Trial,
 }
 
 impl Senders {
@@ -107,7 +92,7 @@ impl Senders {
                 }
             }
         }
-        Senders { shared, threads, under_way: 0, rest: 0, next_rest: 1, help: 0, slept_ns: 0, elapsed_ns: 0 }
+        Senders { shared, threads, under_way: 0, trial: Trial::new() }
     }
 
     /// How many threads there are.
@@ -116,41 +101,19 @@ impl Senders {
     }
 
     /// How many of `outputs` are worth handing over in this turn.
-    pub(crate) fn share_of(&mut self, outputs: usize) -> usize {
+    pub(crate) fn share_of(&self, outputs: usize) -> usize {
         let helpers = self.threads.len().min((outputs / OUTPUTS_MIN).saturating_sub(1));
-        if helpers == 0 {
+        if helpers == 0 || !(self.trial.helps() || crate::faults::always_shares()) {
             return 0;
         }
-        if self.rest > 0 {
-            self.rest -= 1;
-            return 0;
-        }
-        let share = outputs * helpers * self.help / ((helpers + 1) * HELP_MAX);
-        if share < OUTPUTS_MIN { 0 } else { share.min(PARCELS_MAX - self.under_way) }
+        (outputs * helpers / (helpers + 1)).min(PARCELS_MAX - self.under_way)
     }
 
-    /// Learns how long the executor slept before a turn, and how long the turn before it took. An executor that has time to
-    /// sleep waits for its clients: to send faster would cost them processor time and bring nothing.
-    pub(crate) fn note_turn(&mut self, slept: Duration, took: Duration) {
-        let slept = u64::try_from(slept.as_nanos()).unwrap_or(u64::MAX >> 8);
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX >> 8);
-        self.slept_ns = self.slept_ns - self.slept_ns / IDLE_TURNS + slept;
-        self.elapsed_ns = self.elapsed_ns - self.elapsed_ns / IDLE_TURNS + slept + took;
-        if self.slept_ns > self.elapsed_ns / IDLE_PARTS {
-            self.help = self.help.saturating_sub(1);
-        } else {
-            self.help = (self.help + 1).min(HELP_MAX);
-        }
-    }
-
-    /// Learns how many of the parcels of a turn had to be taken back. When threads come late, there is no processor for them:
-    /// they rest for longer and longer.
-    pub(crate) fn judge(&mut self, handed_over: usize, taken_back: usize) {
-        if taken_back * 2 > handed_over {
-            self.rest = self.next_rest;
-            self.next_rest = (self.next_rest * 2).min(REST_MAX);
-        } else {
-            self.next_rest = 1;
+    /// Learns how long the executor slept before a turn, how long the turn took, and how many commands were executed in it:
+    /// help is given as long as it makes them more.
+    pub(crate) fn note_turn(&mut self, slept: Duration, took: Duration, commands: u64) {
+        if !self.threads.is_empty() {
+            self.trial.note_turn(slept, took, commands);
         }
     }
 
@@ -211,9 +174,8 @@ impl Drop for Senders {
         self.shared.stopping.store(true, Ordering::SeqCst);
         for thread in self.threads.drain(..) {
             thread.thread().unpark();
-            if thread.join().is_err() {
-                tracing::error!("an I/O thread has panicked");
-            }
+            // A panic has ended the process.
+            let _ = thread.join();
         }
     }
 }
@@ -343,45 +305,30 @@ mod tests {
         assert_eq!(received.len(), 10, "what was handed over is sent before the threads end");
     }
 
-    fn busy(senders: &mut Senders) {
-        for _ in 0..2 * HELP_MAX {
-            senders.note_turn(Duration::from_micros(2), Duration::from_micros(200));
+    #[test]
+    fn a_panic_of_a_thread_ends_the_process() {
+        let senders = Senders::start(2, || ());
+        assert_eq!(senders.threads(), 2);
+        for thread in &senders.threads {
+            let name = thread.thread().name().unwrap();
+            assert!(
+                crate::telemetry::is_vital(name),
+                "nobody would notice that {name} is gone, and its client would wait"
+            );
         }
     }
 
     #[test]
-    fn an_executor_that_has_time_to_sleep_gets_no_help() {
+    fn a_share_is_handed_over_while_it_brings_something() {
         let mut senders = Senders::start(3, || ());
-        assert_eq!(senders.share_of(1000), 0, "nothing is known yet");
-        busy(&mut senders);
-        assert_eq!(senders.share_of(1000), 750);
-        assert_eq!(senders.share_of(16), 8);
-        for _ in 0..2 * HELP_MAX {
-            senders.note_turn(Duration::from_micros(50), Duration::from_micros(200));
+        let mut shares = Vec::new();
+        for _ in 0..300 {
+            let share = senders.share_of(1000);
+            shares.push(share);
+            senders.note_turn(Duration::ZERO, Duration::from_millis(1), 100 + share as u64);
         }
-        assert_eq!(senders.share_of(1000), 0);
-        senders.note_turn(Duration::MAX, Duration::MAX);
-        busy(&mut senders);
-    }
-
-    #[test]
-    fn threads_that_come_late_rest() {
-        let mut senders = Senders::start(1, || ());
-        busy(&mut senders);
+        assert_eq!((shares[0], shares[10], shares[20], shares[299]), (0, 750, 0, 750));
         assert_eq!(senders.share_of(2 * OUTPUTS_MIN - 1), 0, "too few to wake a thread for");
-        assert_eq!(senders.share_of(50), 25);
-        let mut rested = Vec::new();
-        for _ in 0..10 {
-            senders.judge(25, 25);
-            rested.push((0..).take_while(|_| senders.share_of(50) == 0).count());
-        }
-        assert_eq!(rested, [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]);
-        senders.judge(25, 12);
-        senders.judge(25, 25);
-        assert_eq!(
-            (0..).take_while(|_| senders.share_of(50) == 0).count(),
-            1,
-            "after one that came in time the pauses start at one turn again"
-        );
+        assert_eq!(senders.share_of(2 * OUTPUTS_MIN), OUTPUTS_MIN);
     }
 }
