@@ -669,15 +669,24 @@ fn bootstraps(text: &mut String) {
     scene.describe("the backup to start from is not there", text);
     scene.facts.source = SourceFact::Backup(Box::new(backup("friday", json!({}))));
     scene.describe("the backup to start from still runs", text);
-    let mut moved = done_backup();
+    let unusable = |reason: &str| {
+        let mut backup = done_backup();
+        let conditions = &mut backup.status.get_or_insert_default().conditions;
+        let condition =
+            conditions.iter_mut().find(|condition| condition.type_ == "ReadyToUse").expect("a condition");
+        (condition.status, condition.reason) = ("False".into(), reason.into());
+        backup
+    };
+    let mut moved = unusable("LocationChanged");
     moved.status.get_or_insert_default().place =
         Some(from_json(json!({"bucket": "former", "prefix": "team/a"})));
     scene.facts.source = SourceFact::Backup(Box::new(moved));
     let moved = scene.with_location();
     moved.describe("the location of the backup names another place now", text);
     let mut scene = identified(from_backup);
-    scene.facts.source = SourceFact::Backup(Box::new(done_backup()));
+    scene.facts.source = SourceFact::Backup(Box::new(unusable("LocationNotFound")));
     scene.describe("the location of the backup is not there", text);
+    scene.facts.source = SourceFact::Backup(Box::new(done_backup()));
     let scene = scene.with_location().settle();
     let record =
         &scene.facts.children.record.as_ref().expect("a record").data.as_ref().expect("data")["store.json"];

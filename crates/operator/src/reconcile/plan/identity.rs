@@ -340,30 +340,35 @@ fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, 
                     failed.reason
                 )));
             }
+            // Looked at before its readiness, which falls for the same reason and does not say which.
+            let location = match &status.location {
+                None => None,
+                Some(location) => Some(facts.locations.get(location).and_then(Option::as_ref).ok_or_else(|| {
+                    missing(format!(
+                        "BackupLocation {location:?}, which holds StoreBackup {name:?}, is not in this namespace; create it"
+                    ))
+                })?),
+            };
+            if let Some(found) = location
+                && let Some(moved) = status.place.as_ref().and_then(|place| place.differs_from(found))
+            {
+                return Err(invalid(format!(
+                    "StoreBackup {name:?} lies in {moved}, but BackupLocation {:?} was changed since and names another place; set it back, or name another backup",
+                    found.name_any()
+                )));
+            }
             if !conditions::is_true(&status.conditions, kind::READY_TO_USE) {
                 return Err(not_ready(format!("waits until StoreBackup {name:?} is ready to use")));
             }
-            let (Some(location), Some(path), Some(source_epoch)) =
-                (status.location, status.path, status.epoch)
-            else {
+            let (Some(found), Some(path), Some(source_epoch)) = (location, status.path, status.epoch) else {
                 return Err(invalid(format!(
                     "the status of StoreBackup {name:?} does not say where its data is; name another one"
                 )));
             };
-            let Some(found) = facts.locations.get(&location).and_then(Option::as_ref) else {
-                return Err(missing(format!(
-                    "BackupLocation {location:?}, which holds StoreBackup {name:?}, is not in this namespace; create it"
-                )));
-            };
-            if let Some(moved) = status.place.as_ref().and_then(|place| place.differs_from(found)) {
-                return Err(invalid(format!(
-                    "StoreBackup {name:?} lies in {moved}, but BackupLocation {location:?} was changed since and names another place; set it back, or name another backup"
-                )));
-            }
             let plan = RestorePlan {
                 epoch: source_epoch + 1,
                 location: bucket_of(found),
-                credentials_dir: names::credentials_dir(&location),
+                credentials_dir: names::credentials_dir(&found.name_any()),
                 backup_path: path,
             };
             Ok((Origin::Restore { plan }, None))
