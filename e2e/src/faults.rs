@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use holdfast_operator::names;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
@@ -13,7 +14,7 @@ use kube::api::{Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::install::{OPERATOR_LABEL, OPERATOR_NAMESPACE};
+use crate::install::{OPERATOR_LABEL, OPERATOR_NAMESPACE, RELEASE};
 use crate::scenario::Scenario;
 use crate::wait::{LONG, STARTS, until};
 
@@ -141,7 +142,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Kills the operator's pod without warning.
+    /// Kills the pods of the operator without warning.
     /// # Errors
     /// There is none.
     pub async fn kill_operator(&self) -> Result<()> {
@@ -149,11 +150,28 @@ impl Scenario {
         let list = pods.list(&ListParams::default().labels(OPERATOR_LABEL)).await?;
         ensure!(!list.items.is_empty(), "no pod of the operator runs");
         for pod in list {
-            pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
-                .await
-                .context("kill the operator")?;
+            self.kill_operator_pod(&pod.name_any()).await?;
         }
         Ok(())
+    }
+
+    /// Kills one of them without warning.
+    /// # Errors
+    /// It is not there.
+    pub async fn kill_operator_pod(&self, name: &str) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE);
+        pods.delete(name, &DeleteParams::default().grace_period(0)).await.context("kill the operator")?;
+        Ok(())
+    }
+
+    /// Name of the operator's pod that holds the Lease.
+    /// # Errors
+    /// None does.
+    pub async fn leading_operator(&self) -> Result<String> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE);
+        let lease = leases.get(&format!("{RELEASE}-operator")).await.context("read the operator's Lease")?;
+        let holder = lease.spec.and_then(|spec| spec.holder_identity);
+        holder.filter(|holder| !holder.is_empty()).context("nobody holds the Lease")
     }
 
     /// Scales the operator and waits until so many pods of it are there.

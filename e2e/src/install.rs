@@ -30,6 +30,13 @@ pub async fn ensure(cluster: &Cluster, client: &Client) -> Result<()> {
 /// # Errors
 /// `kubectl` or `helm` failed, or the operator is not ready in time.
 pub async fn by_chart(cluster: &Cluster, client: &Client) -> Result<()> {
+    by_chart_with(cluster, client, &[]).await
+}
+
+/// The same with further values of the chart, each as `KEY=VALUE`.
+/// # Errors
+/// As [`by_chart`].
+pub async fn by_chart_with(cluster: &Cluster, client: &Client, further: &[String]) -> Result<()> {
     let root = repository();
     let crds = root.join("crds");
     // Helm installs the CRDs of a chart once and never upgrades them.
@@ -46,7 +53,7 @@ pub async fn by_chart(cluster: &Cluster, client: &Client) -> Result<()> {
     let chart = chart.to_string_lossy();
     let mut arguments = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", OPERATOR_NAMESPACE];
     arguments.extend(["--create-namespace", "--wait", "--timeout", "120s"]);
-    for value in &values {
+    for value in values.iter().chain(further) {
         arguments.extend(["--set", value]);
     }
     cluster.tool("helm", &arguments).await.context("install the chart")?;

@@ -3,9 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use holdfast_e2e::dataset;
 use holdfast_e2e::scenario::{Reach, run};
+use holdfast_e2e::stores::{LOCATION, expect_condition};
+use holdfast_e2e::wait::{SOON, STARTS, until};
 use holdfast_operator::api::conditions::{kind, reason};
-use holdfast_operator::api::v1alpha1::StoreBackup;
-use kube::api::DeleteParams;
+use holdfast_operator::api::v1alpha1::{BackupLocation, StoreBackup};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
 
 const LOCATED: &str = "{backup: {locationRef: {name: offsite}}}";
 
@@ -54,7 +57,7 @@ async fn deleting_a_backup_leaves_its_data_in_the_bucket() -> Result<()> {
         let expected = dataset::fill(&mut s.redis("orders").await?, 50).await?;
         s.backup("nightly", "orders").await?;
         s.api::<StoreBackup>().delete("nightly", &DeleteParams::default()).await?;
-        holdfast_e2e::wait::until("the StoreBackup to go", holdfast_e2e::wait::SOON, async || {
+        until("the StoreBackup to go", SOON, async || {
             ensure!(s.api::<StoreBackup>().get_opt("nightly").await?.is_none(), "it is still there");
             Ok(())
         })
@@ -63,6 +66,43 @@ async fn deleting_a_backup_leaves_its_data_in_the_bucket() -> Result<()> {
         s.drain_own_pods("orders").await?.lift().await?;
         s.ready("orders").await?;
         dataset::compare(&expected, &dataset::read(&mut s.redis("orders").await?).await?)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_backup_whose_location_names_another_place_is_not_ready_to_use() -> Result<()> {
+    run("location-changed", Reach::OwnNamespace, async |s| {
+        s.location().await?;
+        s.ready_store("orders", LOCATED).await?;
+        let expected = dataset::fill(&mut s.redis("orders").await?, 50).await?;
+        s.backup("nightly", "orders").await?;
+
+        let locations = s.api::<BackupLocation>();
+        let elsewhere = Patch::Merge(json!({"spec": {"prefix": "elsewhere"}}));
+        locations.patch(LOCATION, &PatchParams::default(), &elsewhere).await?;
+        let told = s
+            .backup_when("nightly", STARTS, "it says that its place has changed", |backup| {
+                expect_condition(backup, kind::READY_TO_USE, "False", reason::LOCATION_CHANGED).map(drop)
+            })
+            .await?;
+        let condition = expect_condition(&told, kind::READY_TO_USE, "False", reason::LOCATION_CHANGED)?;
+        ensure!(
+            condition.message.contains(&s.namespace),
+            "it does not say where the backup lies: {condition:?}"
+        );
+        s.apply_store("copy", "{bootstrap: {restore: {backupRef: {name: nightly}}}}").await?;
+        let message =
+            s.store_condition("copy", kind::STALLED, "True", reason::BOOTSTRAP_SOURCE_INVALID).await?;
+        ensure!(message.contains("nightly") && message.contains("set it back"), "{message}");
+
+        s.location().await?;
+        s.backup_when("nightly", STARTS, "it can be used again", |backup| {
+            expect_condition(backup, kind::READY_TO_USE, "True", reason::COMPLETED).map(drop)
+        })
+        .await?;
+        s.ready("copy").await?;
+        dataset::compare(&expected, &dataset::read(&mut s.redis("copy").await?).await?)
     })
     .await
 }

@@ -1,9 +1,10 @@
-//! The operator is killed in the middle of its work; its successor finishes it.
+//! The operator is killed in the middle of its work; its successor finishes it. Where two run, the other takes over.
 
 use anyhow::{Context as _, Result, ensure};
+use holdfast_e2e::faults::SUCCESSION;
 use holdfast_e2e::scenario::{Reach, run};
 use holdfast_e2e::stores::describe;
-use holdfast_e2e::wait::SOON;
+use holdfast_e2e::wait::{SOON, until};
 use holdfast_e2e::{dataset, install};
 
 #[tokio::test]
@@ -96,6 +97,40 @@ async fn a_restore_survives_the_death_of_the_operator() -> Result<()> {
         ensure!(store.status.and_then(|status| status.epoch) == Some(2), "it was restored more than once");
         s.ready("orders").await?;
         dataset::compare(&expected, &dataset::read(&mut s.redis("orders").await?).await?)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn of_two_operators_the_other_takes_over() -> Result<()> {
+    run("leader-lost", Reach::WholeCluster, async |s| {
+        s.ready_store("orders", "{}").await?;
+        let pod = s.pod("orders").await?.metadata.uid;
+        s.scale_operator(2).await?;
+        install::ready(&s.client).await?;
+        let outcome = async {
+            let leader = s.leading_operator().await?;
+            s.kill_operator_pod(&leader).await?;
+            // A change that needs the leader.
+            s.patch_store("orders", "{spec: {config: [hz 20]}}").await?;
+            let successor = until("another operator to lead", SUCCESSION, async || {
+                let now = s.leading_operator().await?;
+                ensure!(now != leader, "{now} still leads");
+                Ok(now)
+            })
+            .await?;
+            s.ready("orders").await?;
+            let answer: Vec<String> = s.redis("orders").await?.call("CONFIG GET hz").await?;
+            ensure!(answer == ["hz", "20"], "the server answers {answer:?}");
+            install::ready(&s.client).await?;
+            ensure!(s.leading_operator().await? == successor, "they take the lease from each other");
+            ensure!(s.pod("orders").await?.metadata.uid != pod, "the change took no effect");
+            Ok(())
+        };
+        let outcome = outcome.await;
+        s.scale_operator(1).await?;
+        install::ready(&s.client).await?;
+        outcome
     })
     .await
 }

@@ -1,5 +1,6 @@
 //! Other hands on the objects of a Store: a claim that is being deleted, a field of another manager, a line that the server
-//! refuses. The pod that serves goes on serving.
+//! refuses, a pod of its name, a deletion that leaves everything behind, a tool that prunes. The pod that serves goes on
+//! serving, and nothing that belongs to others is touched.
 
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use holdfast_e2e::scenario::{Reach, Scenario, run};
 use holdfast_e2e::stores::expect_condition;
 use holdfast_e2e::wait::{STARTS, throughout, until};
 use holdfast_operator::api::conditions::{kind, reason};
-use k8s_openapi::api::core::v1::Service;
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use holdfast_operator::api::v1alpha1::Store;
+use holdfast_operator::names;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
+use serde_json::{Value, json};
 
 /// Longer than the pause of any loop of the operator that was ever seen.
 const QUIET: Duration = Duration::from_secs(20);
@@ -91,6 +94,113 @@ async fn a_port_of_another_manager_causes_only_the_restart_that_is_due() -> Resu
         same_pod(s, &after).await?;
         let ports = services.get("orders").await?.spec.and_then(|spec| spec.ports).unwrap_or_default();
         ensure!(ports.len() == 2, "the other's port is gone: {ports:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pod_of_the_same_name_is_left_alone_and_named() -> Result<()> {
+    run("foreign-pod", Reach::OwnNamespace, async |s| {
+        // It needs no image: no node takes it.
+        s.apply(
+            "{apiVersion: v1, kind: Pod, metadata: {name: orders-0}, spec: {nodeSelector: {holdfast.test/node: none},
+            securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}},
+            containers: [{name: main, image: localhost/none,
+            securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}]}}",
+        )
+        .await?;
+        let foreign = pod_uid(s).await?;
+        s.apply_store("orders", "{}").await?;
+        let message = s.store_condition("orders", kind::STALLED, "True", reason::OBJECT_CONFLICT).await?;
+        ensure!(message.contains("Pod \"orders-0\"") && message.contains("nobody"), "{message}");
+        throughout("the pod of somebody else stays", QUIET, async || {
+            let pod = s.pod("orders").await?;
+            ensure!(pod.metadata.uid.as_deref() == Some(&foreign), "it was replaced");
+            ensure!(pod.metadata.deletion_timestamp.is_none(), "it is being deleted");
+            Ok(())
+        })
+        .await?;
+        s.api::<Pod>().delete("orders-0", &DeleteParams::default()).await?;
+        s.ready("orders").await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_orphaned_deletion_leaves_everything_as_it_is() -> Result<()> {
+    run("orphaned", Reach::OwnNamespace, async |s| {
+        s.ready_store("orders", "{deletionPolicy: DeleteVolumes}").await?;
+        s.redis("orders").await?.call::<()>("SET kept 1").await?;
+        let pod = pod_uid(s).await?;
+        let orphan =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+        s.api::<Store>().delete("orders", &orphan).await?;
+        until("the Store to go", STARTS, async || {
+            ensure!(s.api::<Store>().get_opt("orders").await?.is_none(), "it is still there");
+            Ok(())
+        })
+        .await?;
+        same_pod(s, &pod).await?;
+        let claim = s.claim("orders").await?;
+        ensure!(claim.metadata.deletion_timestamp.is_none(), "the claim is being deleted");
+        Ok(())
+    })
+    .await
+}
+
+/// Labels by which Argo CD (both of its ways) and Flux tell what they have applied.
+const TRACKED_BY: [&str; 3] =
+    [names::INSTANCE_LABEL, "argocd.argoproj.io/instance", "kustomize.toolkit.fluxcd.io/name"];
+/// Kinds that such a tool looks through.
+const PRUNED: &str = "pvc,statefulset,service,secret,configmap,pod,serviceaccount,poddisruptionbudget,volumesnapshot,storebackup";
+
+/// What a pruning tool would delete: objects with a label of its application that nobody owns, unless they say that they
+/// are not to be pruned.
+async fn prunable(s: &Scenario, application: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for label in TRACKED_BY {
+        let selector = format!("{label}={application}");
+        let answer = s
+            .cluster
+            .tool("kubectl", &["get", PRUNED, "--namespace", &s.namespace, "-l", &selector, "-o", "json"])
+            .await?;
+        let answer: Value = serde_json::from_str(&answer)?;
+        for object in answer["items"].as_array().context("no list")? {
+            let metadata = &object["metadata"];
+            let notes = &metadata["annotations"];
+            let is_spared = notes["argocd.argoproj.io/sync-options"]
+                .as_str()
+                .is_some_and(|options| options.contains("Prune=false"))
+                && notes["kustomize.toolkit.fluxcd.io/prune"] == "disabled";
+            if metadata["ownerReferences"].is_null() && !is_spared {
+                found.push(format!("{} {} ({label})", object["kind"], metadata["name"]));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn a_tool_that_prunes_finds_nothing_of_a_store() -> Result<()> {
+    run("pruned", Reach::OwnNamespace, async |s| {
+        let mut manifest = s.store_manifest("orders", "{}")?;
+        for label in TRACKED_BY {
+            manifest["metadata"]["labels"][label] = "orders".into();
+        }
+        s.apply_value(manifest).await?;
+        s.ready("orders").await?;
+        s.volume_snapshot("cut", "orders").await?;
+        let found = prunable(s, "orders").await?;
+        ensure!(found.is_empty(), "it would delete {found:?}");
+        // An object that would go is found.
+        s.apply(
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: other, labels: {argocd.argoproj.io/instance: orders}}}",
+        )
+        .await?;
+        let found = prunable(s, "orders").await?;
+        ensure!(found.len() == 1 && found[0].contains("other"), "the look finds {found:?}");
         Ok(())
     })
     .await
