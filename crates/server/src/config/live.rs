@@ -49,6 +49,13 @@ pub fn config_set(config: &mut Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<S
         if !directive.live {
             return Err(failed(&text, "can't set immutable config"));
         }
+        if name == "requirepass" && value.is_empty() && config.requirepass_file.is_some() {
+            return Err(failed(
+                &text,
+                "the password comes from requirepass-file, which stays; give another password, or change the configuration \
+                 and restart",
+            ));
+        }
         let arguments = directive.arguments_of(value).map_err(|reason| failed(&name, &reason))?;
         lines.push(Line {
             place: Place { source: SourceName::Command, number: index + 1 },

@@ -89,6 +89,19 @@ fn config_set_changes_all_or_nothing() {
     assert!(config_set(&mut config, &[(b"save", b"\xff")]).is_err());
 }
 
+/// A program that sets again what CONFIG GET shows must not switch the password off.
+#[test]
+fn an_empty_password_does_not_replace_the_password_file() {
+    let file = Some(std::path::PathBuf::from("/run/secret"));
+    let mut config = Config { requirepass_file: file.clone(), ..Config::default() };
+    let refused = config_set(&mut config, &[(b"hz", b"20"), (b"requirepass", b"")]).unwrap_err();
+    assert!(refused.contains("'requirepass'") && refused.contains("requirepass-file"), "{refused}");
+    assert_eq!((config.requirepass_file.clone(), config.hz), (file, Config::default().hz));
+    assert!(config_set(&mut config, &[(b"requirepass", b"another")]).is_ok());
+    assert_eq!((config.requirepass.reveal(), config.requirepass_file.clone()), (b"another".as_slice(), None));
+    assert!(config_set(&mut config, &[(b"requirepass", b"")]).is_ok());
+}
+
 #[test]
 fn every_live_value_can_be_set_again() {
     let mut config = Config::default();
