@@ -66,6 +66,8 @@ pub mod key {
     pub const AUTH_REVISION: &str = "holdfast.dev/auth-revision";
     /// Annotation that a person sets on a Store: the volume's epoch that is to be taken as the Store's.
     pub const ACCEPT_EPOCH: &str = "holdfast.dev/accept-epoch";
+    /// Annotation that a person sets on a Store: the update that may begin (spec.updateStrategy.type Supervised).
+    pub const APPROVE_UPDATE: &str = "holdfast.dev/approve-update";
 }
 
 /// Finalizer of a Store with the deletion policy DeleteVolumes.

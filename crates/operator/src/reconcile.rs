@@ -16,6 +16,7 @@ pub mod observe;
 mod ownership;
 pub mod plan;
 pub mod status;
+pub mod update;
 pub mod validate;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ use facts::Facts;
 use ownership::{foreign_pod, verify_children};
 use plan::identity::{Identified, Known, identify, location_of_dir};
 use plan::{Plan, Step, Unchanged};
+use update::HeldBy;
 use validate::{ValidatedStore, validate};
 
 /// After a step: at once, as the next one may be due.
@@ -59,13 +61,13 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
     let live = stores.get_opt(name).await.map_err(ReconcileError::call("read", "Store", name))?;
     let Some(store) = live else {
         ctx.metrics.forget_store(namespace, name);
-        ctx.restarts.leave(namespace, name);
+        ctx.restarts.forget(namespace, name);
         return Ok(Action::await_change());
     };
     if store.metadata.deletion_timestamp.is_some() {
         finalize::finalize(ctx, &store).await?;
         ctx.metrics.forget_store(namespace, name);
-        ctx.restarts.leave(namespace, name);
+        ctx.restarts.forget(namespace, name);
         return Ok(Action::await_change());
     }
 
@@ -73,6 +75,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         Ok(valid) => (Some(valid), None),
         Err(refusals) => (None, Some(plan::refused(&refusals))),
     };
+    ctx.restarts.note_failed_image(namespace, name, valid.as_ref().and_then(failed_image));
     // Boxed: it holds a dozen objects, and the stack of a worker thread is small.
     let facts = Box::pin(observe::observe(ctx, &store, valid.as_ref())).await?;
     let now = Timestamp::now();
@@ -108,6 +111,12 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         report(ctx, &store, new).await?;
     }
     Ok(Action::requeue(spread(delay(plan, &facts, &store, now))))
+}
+
+/// The image that was taken back from the Store.
+fn failed_image(valid: &ValidatedStore) -> Option<&str> {
+    let held = valid.held_update.as_deref().filter(|held| matches!(held.why, HeldBy::Failure(_)))?;
+    (valid.update.image != held.instead.update.image).then_some(valid.update.image.as_str())
 }
 
 /// What was decided, and what it was decided upon.
@@ -157,11 +166,12 @@ pub fn decide(
             .as_ref()
             .and_then(|set| set.spec.volume_claim_templates.clone()),
     };
-    let desired = build(valid, &inputs);
+    let desired = build(valid.in_force(), &inputs);
     let mut plan = plan::next_step(store, valid, known.as_ref(), &inputs, &desired, facts, now, unchanged);
     if let Some(hold) = hold {
         plan.holds.insert(0, hold);
     }
+    plan.holds.extend(valid.held_update.as_deref().map(|held| plan::update::hold(valid, held)));
     Decision { plan, known, desired: Some(desired) }
 }
 

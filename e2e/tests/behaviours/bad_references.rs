@@ -162,6 +162,35 @@ async fn a_missing_snapshot_class_is_named() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_update_that_does_not_become_ready_is_taken_back() -> Result<()> {
+    run("rolled-back", Reach::OwnNamespace, async |s| {
+        s.ready_store("orders", "{updateStrategy: {readyTimeoutSeconds: 20}}").await?;
+        s.redis("orders").await?.call::<()>("SET kept 1").await?;
+        // An image that cannot be pulled, and a pod that no node takes, with a line of configuration beside it.
+        for patch in [
+            "{spec: {image: 'localhost/no-such-image:1'}}",
+            "{spec: {image: null, config: [hz 20], podTemplate: {nodeSelector: {holdfast.test/node: none}}}}",
+        ] {
+            s.patch_store("orders", patch).await?;
+            let message =
+                s.store_condition("orders", kind::STALLED, "True", reason::UPDATE_ROLLED_BACK).await?;
+            ensure!(message.contains("no-such-image:1") || message.contains("has no node"), "{message}");
+            s.store_condition("orders", kind::READY, "True", reason::SERVING).await?;
+            s.event("Store", "orders", reason::UPDATE_ROLLED_BACK).await?;
+            still_serves(s).await?;
+            let answer: Vec<String> = s.redis("orders").await?.call("CONFIG GET hz").await?;
+            ensure!(answer == ["hz", "10"], "the server answers {answer:?}");
+        }
+        s.patch_store("orders", "{spec: {podTemplate: null}}").await?;
+        s.ready("orders").await?;
+        let answer: Vec<String> = s.redis("orders").await?.call("CONFIG GET hz").await?;
+        ensure!(answer == ["hz", "20"], "the server answers {answer:?}");
+        still_serves(s).await
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_missing_image_is_named_and_the_data_stays() -> Result<()> {
     run("image", Reach::OwnNamespace, async |s| {
         s.ready_store("orders", "{}").await?;

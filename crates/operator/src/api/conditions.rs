@@ -112,6 +112,10 @@ pub mod reason {
     pub const RESTART_INEFFECTIVE: &str = "RestartIneffective";
     /// The running server would not start with the new configuration.
     pub const CONFIGURATION_REFUSED: &str = "ConfigurationRefused";
+    /// A changed pod did not become ready in time; the last one that worked is back.
+    pub const UPDATE_ROLLED_BACK: &str = "UpdateRolledBack";
+    /// A change waits for the approval that its Store asks for.
+    pub const UPDATE_AWAITS_APPROVAL: &str = "UpdateAwaitsApproval";
     /// A snapshot that a restart needs has failed.
     pub const SNAPSHOT_FAILED: &str = "SnapshotFailed";
     /// Other Stores restart.

@@ -13,15 +13,15 @@ pub use store::{
     Empty, LogRotation, LogSettings, MemorySettings, ObjectRef, OnVolumeLoss, Persistence, PodMetadata,
     PodTemplate, RecoverySettings, ResourceList, Resources, RestoreSource, ShutdownSettings,
     ShutdownSnapshot, SnapshotRule, SnapshotSettings, StorageRequests, StorageSettings, Store, StoreSpec,
-    Strategy,
+    Strategy, UpdateStrategy, UpdateType,
 };
 pub use store_backup::{
     BackupMethod, BackupPlace, BarrierStatus, StoreBackup, StoreBackupSpec, StoreBackupStatus,
     VolumeSnapshotStatus,
 };
 pub use store_status::{
-    BackupSummary, ClaimStatus, JobStatus, PersistenceStatus, PodRestartStatus, RestartCause, RestoreStatus,
-    StoreStatus,
+    BackupSummary, ClaimStatus, FailedUpdate, JobStatus, PersistenceStatus, PodRestartStatus, RestartCause,
+    RestoreStatus, StoreStatus,
 };
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast_contract::record::StoreRecord;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
@@ -24,12 +24,14 @@ use super::ownership::{Verified, VerifiedChildren, verify_children};
 use super::plan::identity::Known;
 use super::plan::{ChildKind, Hold, Plan, Recording, Step};
 use super::status::pod_is_ready;
+use super::update::Update;
 use super::validate::ValidatedStore;
 use crate::api::conditions::reason;
 use crate::api::v1alpha1::{Store, StoreStatus};
 use crate::context::{Context, ReconcileError, code};
 use crate::events::Note;
 use crate::names;
+use crate::restart_gate::Wait;
 
 /// Characters of a password or token: over 256 bits.
 const SECRET_LEN: usize = 48;
@@ -127,9 +129,20 @@ async fn take(
         Step::RestartPod { uid, resource_version, grace_seconds, why } => {
             // A server that serves nobody has nothing to lose, and the restart may be what mends it.
             let serves = work.facts.pod.as_ref().is_some_and(pod_is_ready);
-            if serves && let Err(other) = ctx.restarts.enter(&valid.namespace, &valid.name, Instant::now()) {
-                tracing::debug!(other, "restart waits for another Store");
-                return Ok(Outcome::Held(waits_for_others(why)));
+            let good = Update::last_good(work.store);
+            let image = Some(&valid.in_force().update.image)
+                .filter(|image| good.is_some_and(|good| good.image != **image));
+            if serves
+                && let Err(wait) = ctx.restarts.enter(
+                    &valid.namespace,
+                    &valid.name,
+                    image.map(String::as_str),
+                    Duration::from_secs(valid.ready_timeout_seconds.into()),
+                    Instant::now(),
+                )
+            {
+                tracing::debug!(?wait, "restart waits for another Store");
+                return Ok(Outcome::Held(waits_for_others(why, &wait)));
             }
             restart_pod(ctx, work, valid, uid, resource_version, *grace_seconds, why).await?;
         }
@@ -137,15 +150,18 @@ async fn take(
     Ok(Outcome::Changed)
 }
 
-/// The hold of a Store whose turn to restart has not come. It does not name the one that restarts now: that would change
-/// the status of all that wait, each time.
-fn waits_for_others(why: &str) -> Hold {
-    Hold::waiting(
-        reason::WAITING_FOR_OTHERS,
-        format!(
-            "{why}; the restart waits for its turn: as many Stores as may (--max-concurrent-restarts) restart now"
+/// The hold of a Store that must not restart yet. It does not name the one that restarts now: that would change the status
+/// of all that wait, each time.
+fn waits_for_others(why: &str, wait: &Wait) -> Hold {
+    let until = match wait {
+        Wait::ForTurn(_) => {
+            "waits for its turn: as many Stores as may (--max-concurrent-restarts) restart now".to_owned()
+        }
+        Wait::ForImage(other) => format!(
+            "waits: Store {other} did not become ready with the same image, and has its former one back; its condition Stalled says why; mend that, or name another image"
         ),
-    )
+    };
+    Hold::waiting(reason::WAITING_FOR_OTHERS, format!("{why}; the restart {until}"))
 }
 
 /// Writes intent or knowledge into the status. The version of the object that the decision was made upon is a
@@ -227,6 +243,24 @@ fn record_in(status: &mut StoreStatus, recording: &Recording, now: Timestamp) ->
             restart.start_time = whole_second(restart.start_time.0);
             status.last_pod_restart = Some(restart);
             None
+        }
+        Recording::GoodUpdate(update) => {
+            status.last_good_update = Some(serde_json::to_value(update).expect("an update has a JSON form"));
+            status.failed_update = None;
+            None
+        }
+        Recording::FailedUpdate(failed) => {
+            let mut failed = failed.clone();
+            failed.time = whole_second(failed.time.0);
+            let note = Note::warning(
+                reason::UPDATE_ROLLED_BACK,
+                format!(
+                    "the changed pod was not ready within {} s ({}: {}); what worked before comes back",
+                    failed.ready_timeout_seconds, failed.reason, failed.message
+                ),
+            );
+            status.failed_update = Some(failed);
+            Some(note)
         }
     }
 }

@@ -52,7 +52,7 @@ pub async fn observe(
         facts.locations = read_locations(ctx, store, valid, &facts).await?;
         read_adoption(ctx, store, valid, &mut facts).await?;
         facts.latest_backup = read_latest_backup(ctx, store, valid, &facts).await?;
-        facts.config_check = check_config(ctx, valid, &facts).await;
+        facts.config_check = check_config(ctx, valid.in_force(), &facts).await;
     }
     read_warnings(ctx, &namespace, &mut facts).await?;
     Ok(facts)

@@ -12,6 +12,7 @@
 //! one having been done by this process.
 
 pub mod identity;
+pub(super) mod update;
 
 use holdfast_contract::control::{ServerState, ServerStatus};
 use holdfast_contract::record::{Origin, StoreRecord, reason as held};
@@ -25,10 +26,11 @@ use super::build::{Desired, Inputs, MountedLocation, build, claim, secret};
 use super::facts::{Facts, ServerFact};
 use super::managed;
 use super::ownership::{is_pod_of, vanishing};
+use super::update::Update;
 use super::validate::{Refusal, ValidatedStore};
 use crate::api::conditions::reason;
 use crate::api::v1alpha1::{
-    BackupMethod, ClaimStatus, DeletionPolicy, PodRestartStatus, RestartCause, RestoreStatus,
+    BackupMethod, ClaimStatus, DeletionPolicy, FailedUpdate, PodRestartStatus, RestartCause, RestoreStatus,
     ShutdownSnapshot, Store,
 };
 use crate::names;
@@ -96,6 +98,10 @@ pub enum Recording {
     DropRestore,
     /// The pod is about to be restarted.
     Restart(PodRestartStatus),
+    /// The pod is ready with this.
+    GoodUpdate(Box<Update>),
+    /// The pod did not become ready with what the spec says: the last update that worked comes back.
+    FailedUpdate(FailedUpdate),
 }
 
 /// The applied objects.
@@ -179,7 +185,8 @@ pub fn auth_revision(facts: &Facts) -> String {
 /// What was applied a moment ago without changing anything: it is current however it looks.
 pub type Unchanged = [ChildKind];
 
-/// Decides the next step towards `desired`, which was built from `inputs`. `known` is absent exactly with the strategy Disabled.
+/// Decides the next step towards `desired`, which was built from `inputs` and from what is in force of `valid`. `known` is absent
+/// exactly with the strategy Disabled.
 #[must_use]
 #[expect(clippy::too_many_arguments, reason = "what a decision depends on, each by its name")]
 pub fn next_step(
@@ -194,6 +201,8 @@ pub fn next_step(
 ) -> Plan {
     let mut holds = Vec::new();
     let with = |step: Step, holds: Vec<Hold>| Plan { step: Some(step), holds };
+    let is_held = valid.held_update.is_some();
+    let valid = valid.in_force();
 
     let vanishing = vanishing(facts);
     let something_vanishes = !vanishing.is_empty();
@@ -227,6 +236,10 @@ pub fn next_step(
         holds.push(location);
     }
 
+    if let Some(recording) = update::inherited(store, valid, desired, facts) {
+        return with(Step::Record(recording), holds);
+    }
+
     let mut stale = stale_children(desired, facts);
     stale.retain(|kind| !unchanged.contains(kind));
     if is_frozen {
@@ -257,6 +270,9 @@ pub fn next_step(
         return Plan { step: None, holds };
     }
     let has_template = has_template(valid, known, inputs, desired, facts);
+    if let Some(recording) = update::judge(store, valid, is_held, desired, facts, has_template, now) {
+        return with(Step::Record(recording), holds);
+    }
     match restart(store, valid, desired, facts, now, has_template) {
         Restart::Now(step) => with(step, holds),
         Restart::Later(hold) => {

@@ -57,6 +57,8 @@ pub fn status(
         restore: old.restore,
         last_restore: old.last_restore,
         last_pod_restart: old.last_pod_restart,
+        last_good_update: old.last_good_update,
+        failed_update: old.failed_update,
     }
 }
 

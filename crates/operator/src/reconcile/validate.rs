@@ -8,10 +8,11 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use kube::ResourceExt;
 
+use super::update::{self, HeldUpdate, Update};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{
     AccessMode, Bootstrap, DeletionPolicy, OnVolumeLoss, Persistence, PodTemplate, ResourceList,
-    ShutdownSnapshot, SnapshotRule, Store, StoreSpec, Strategy,
+    ShutdownSnapshot, SnapshotRule, Store, StoreSpec, Strategy, UpdateStrategy,
 };
 
 /// Share of a memory limit that becomes `maxmemory` when the spec names none, in percent. The rest is for the process
@@ -155,6 +156,20 @@ pub struct ValidatedStore {
     pub refused: Vec<Refusal>,
     /// What works, and perhaps not as somebody thinks.
     pub concerns: Vec<Refusal>,
+    /// The part of the spec that reaches the pod only by a restart.
+    pub update: Update,
+    /// Seconds in which a changed pod must become ready.
+    pub ready_timeout_seconds: u32,
+    /// Present while that part is not carried out.
+    pub held_update: Option<Box<HeldUpdate>>,
+}
+
+impl ValidatedStore {
+    /// The Store that pod and configuration are made from.
+    #[must_use]
+    pub fn in_force(&self) -> &ValidatedStore {
+        self.held_update.as_deref().map_or(self, |held| &held.instead)
+    }
 }
 
 /// When the log is rotated.
@@ -213,12 +228,25 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Validates `store`, filling in `defaults`. Every field of the spec is taken apart here, so that one that nobody reads does
-/// not compile.
+/// Validates `store`, filling in `defaults`, and finds out whether an update is held.
 /// # Errors
 /// The fields without which nothing is known of the data (volume, source), and all others that cannot be obeyed, in the
 /// order of the spec; never empty.
 pub fn validate(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Vec<Refusal>> {
+    let mut valid = validate_spec(store, defaults)?;
+    if valid.refused.is_empty()
+        && let Some(good) = Update::last_good(store)
+        && let Some(why) = update::held_by(store, &valid.update, valid.ready_timeout_seconds, &good)
+        && let Ok(instead) = validate_spec(&good.in_place(store), defaults)
+        && instead.refused.is_empty()
+    {
+        valid.held_update = Some(Box::new(HeldUpdate { instead, why }));
+    }
+    Ok(valid)
+}
+
+/// Every field of the spec is taken apart here, so that one that nobody reads does not compile.
+fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Vec<Refusal>> {
     let StoreSpec {
         image,
         resources,
@@ -231,6 +259,8 @@ pub fn validate(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Ve
         deletion_policy,
         config,
         pod_template,
+        // Its kind is read where updates are held.
+        update_strategy: UpdateStrategy { kind: _, ready_timeout_seconds },
     } = &store.spec;
     let Persistence { strategy, snapshot, log, shutdown } = persistence;
     let mut refused = Vec::new();
@@ -395,6 +425,9 @@ pub fn validate(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Ve
         pod_user: defaults.pod_user,
         refused,
         concerns,
+        update: Update::of(&store.spec, &defaults.server_image),
+        ready_timeout_seconds: ready_timeout_seconds.unwrap_or(update::READY_TIMEOUT_SECONDS),
+        held_update: None,
     })
 }
 

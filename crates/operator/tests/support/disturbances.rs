@@ -100,6 +100,8 @@ async fn other_hands_never_make_the_operator_harm_a_store() {
         an_orphaned_deletion_keeps_the_volume_while_the_operator_is_there(&api),
         a_location_that_cannot_work_is_told_once(&api),
         a_line_that_the_server_refuses_takes_no_pod_down(&api),
+        an_image_that_does_not_start_is_taken_back(&api),
+        a_supervised_update_waits_for_its_approval(&api),
         a_claim_of_an_earlier_version_is_marked_for_gitops_tools(&api),
         a_deleted_store_leaves_no_metrics_behind(&api),
         events_show_what_was_found_and_how_often(&api),
@@ -296,6 +298,72 @@ async fn a_line_that_the_server_refuses_takes_no_pod_down(api: &ApiServer) {
     assert!(!format!("{:?}", config.data).contains("hz abc"), "a pod that dies now would not come back");
     world.change_store(json!({"config": ["hz 20"]})).await;
     until(&world, "the good line takes effect", async || restarts(&world) == 1).await;
+    settled(&world).await;
+}
+
+async fn image_of_pod(world: &World) -> String {
+    let pod = world.model.api::<Pod>().get_opt(&names::pod(STORE)).await.expect("read");
+    pod.and_then(|pod| pod.spec?.containers[0].image.clone()).unwrap_or_default()
+}
+
+async fn an_image_that_does_not_start_is_taken_back(api: &ApiServer) {
+    let world = World::new(api, "bad-image", Mode::Off, 0).await;
+    world.create_store(json!({"updateStrategy": {"readyTimeoutSeconds": 10}})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    let image = image_of_pod(&world).await;
+    world.change_store(json!({"image": format!("test/{}:2", model::BROKEN_IMAGE)})).await;
+    until(&world, "the changed pod is there", async || image_of_pod(&world).await.contains("broken")).await;
+    stalled(&world, "UpdateRolledBack").await;
+    until(&world, "the Store serves again", async || world.model.served_writes().is_some()).await;
+    assert_eq!((image_of_pod(&world).await, restarts(&world)), (image, 2));
+    let message =
+        world.store().await.and_then(|store| store.status?.failed_update).expect("a failure").message;
+    assert!(message.contains("cannot be pulled"), "{message}");
+    quiet(&world).await;
+    assert_eq!(restarts(&world), 2, "it is not tried again");
+
+    // What needs no restart goes on meanwhile.
+    world.change_store(json!({"deletionPolicy": "DeleteVolumes"})).await;
+    until(&world, "the finalizer is set", async || {
+        world.store().await.is_some_and(|store| !store.finalizers().is_empty())
+    })
+    .await;
+    world.change_store(json!({"image": "test/server:3"})).await;
+    until(&world, "the corrected image runs", async || image_of_pod(&world).await == "test/server:3").await;
+    settled(&world).await;
+    until(&world, "the failure is forgotten", async || {
+        world
+            .store()
+            .await
+            .is_some_and(|store| store.status.is_some_and(|status| status.failed_update.is_none()))
+    })
+    .await;
+    assert_eq!(restarts(&world), 3);
+}
+
+async fn a_supervised_update_waits_for_its_approval(api: &ApiServer) {
+    let world = World::new(api, "supervised", Mode::Off, 0).await;
+    world.create_store(json!({"updateStrategy": {"type": "Supervised"}})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    world.change_store(json!({"image": "test/server:2"})).await;
+    until(&world, "it waits", async || reason_of(&world, kind::RECONCILING).await == "UpdateAwaitsApproval")
+        .await;
+    // Whatever takes the pod away meanwhile: the one that comes back is as it was.
+    world.model.remove::<Pod>(&names::pod(STORE)).await;
+    until(&world, "another pod serves", async || world.model.served_writes().is_some()).await;
+    quiet(&world).await;
+    assert_ne!(image_of_pod(&world).await, "test/server:2");
+    let conditions = world.store().await.and_then(|store| store.status).expect("a status").conditions;
+    let message =
+        &conditions.iter().find(|condition| condition.type_ == kind::RECONCILING).expect("it").message;
+    let (_, name) = message.split_once("approve-update=").expect("the message names the annotation");
+    let name = name.split(' ').next().expect("a word");
+    let approval = json!({"metadata": {"annotations": {names::key::APPROVE_UPDATE: name}}});
+    let stores = world.model.api::<Store>();
+    stores.patch(STORE, &PatchParams::default(), &Patch::Merge(approval)).await.expect("approve");
+    until(&world, "the update runs", async || image_of_pod(&world).await == "test/server:2").await;
     settled(&world).await;
 }
 

@@ -31,6 +31,8 @@ use crate::faults::{Fault, FaultState};
 
 /// Name of the one Store of a model.
 pub(crate) const STORE: &str = "orders";
+/// In the name of an image that no kubelet can pull.
+pub(crate) const BROKEN_IMAGE: &str = "broken";
 /// Name of its location.
 pub(crate) const LOCATION: &str = "offsite";
 
@@ -285,6 +287,22 @@ impl Model {
             data(record, "store.json").and_then(|text| serde_json::from_str(&text).ok());
         let uid = pod.uid().expect("a UID");
         let ready_before = serde_json::to_value(&pod.status).expect("JSON");
+        let image = pod.spec.as_ref().and_then(|spec| spec.containers[0].image.clone()).unwrap_or_default();
+        if image.contains(BROKEN_IMAGE) {
+            self.lock().server = None;
+            if ready_before["conditions"].is_null() {
+                let status = json!({
+                    "phase": "Pending", "conditions": [{"type": "Ready", "status": "False"}],
+                    "containerStatuses": [{
+                        "name": names::SERVER_CONTAINER, "image": image, "imageID": "", "ready": false, "restartCount": 0,
+                        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}},
+                    }],
+                });
+                let patch = Patch::Merge(json!({"status": status}));
+                pods.patch_status(&names::pod(STORE), &PatchParams::default(), &patch).await.expect("status");
+            }
+            return;
+        }
         let (address, state) = {
             let mut inner = self.lock();
             if inner.server.as_ref().is_none_or(|server| server.pod_uid != uid) {

@@ -114,6 +114,35 @@ pub struct StoreSpec {
     /// What the pod carries besides the server: labels, annotations, where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
+
+    /// How changes that need a restart reach the pod: image, resources, memory, persistence, config, podTemplate.
+    #[serde(default)]
+    pub update_strategy: UpdateStrategy,
+}
+
+/// How changes that need a restart reach the pod.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateStrategy {
+    /// `Automatic`: at once, one Store after the other. `Supervised`: when the annotation `holdfast.dev/approve-update`
+    /// of the Store names the update that waits, which the condition Reconciling shows; the first start needs no approval.
+    #[serde(default, rename = "type")]
+    pub kind: UpdateType,
+    /// Seconds in which a changed pod must become ready; loading, restoring and waiting for a decision about the volume do not
+    /// count. A pod that does not is taken back to the last image, configuration and template that worked. Default: 600.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 86_400))]
+    pub ready_timeout_seconds: Option<u32>,
+}
+
+/// Who lets an update begin.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UpdateType {
+    /// The operator.
+    #[default]
+    Automatic,
+    /// A person, by an annotation.
+    Supervised,
 }
 
 /// CPU and memory of the server.

@@ -39,10 +39,41 @@ pub struct StoreStatus {
     /// The last restart of the pod by the operator, recorded before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_pod_restart: Option<PodRestartStatus>,
+    /// What the spec said, of all that needs a restart, when the pod last became ready with it. A failed update goes back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub last_good_update: Option<serde_json::Value>,
+    /// The update that did not become ready and was taken back. It stays until another one has become ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_update: Option<FailedUpdate>,
     /// Ready, Reconciling, Stalled, PersistenceHealthy, LastBackupSucceeded, ConfigurationWarning.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A field whose parts belong to the spec of the operator's version that wrote it.
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// An update that was taken back.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedUpdate {
+    /// Digest of what the spec said. It is not tried again before the spec says something else, or allows another time.
+    #[schemars(length(max = 64))]
+    pub update: String,
+    /// The seconds in which it was to become ready.
+    pub ready_timeout_seconds: u32,
+    /// Why the pod was not ready: the reason of the condition Ready.
+    #[schemars(length(max = 256))]
+    pub reason: String,
+    /// The pod's own message.
+    #[schemars(length(max = 32_768))]
+    pub message: String,
+    /// When it was taken back.
+    pub time: Time,
 }
 
 /// The claim whose volume holds the data.

@@ -1,0 +1,122 @@
+//! What an update of a Store is: the part of the spec that reaches the pod only by a restart. Pure.
+//!
+//! What the spec said when the pod last became ready is kept in the status. It stays in force while an update waits for a
+//! person, and comes back when one did not become ready: then pod and configuration are built from it, and everything
+//! else from the spec as it is now.
+
+use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::build::digest;
+use super::validate::ValidatedStore;
+use crate::api::v1alpha1::{
+    FailedUpdate, MemorySettings, Persistence, PodTemplate, Resources, Store, StoreSpec, UpdateType,
+};
+use crate::names;
+
+/// Seconds in which a changed pod must become ready unless the spec says otherwise: an image is pulled, a volume attached.
+pub const READY_TIMEOUT_SECONDS: u32 = 600;
+
+/// The part of a spec that reaches the pod only by a restart.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// Image of the server; never the default, which may be another one tomorrow.
+    pub image: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resources: Option<Resources>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<MemorySettings>,
+    #[serde(default)]
+    persistence: Persistence,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    config: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pod_template: Option<PodTemplate>,
+}
+
+impl Update {
+    /// What `spec` asks for.
+    #[must_use]
+    pub fn of(spec: &StoreSpec, default_image: &str) -> Self {
+        Self {
+            image: spec.image.clone().unwrap_or_else(|| default_image.to_owned()),
+            resources: spec.resources.clone(),
+            memory: spec.memory.clone(),
+            persistence: spec.persistence.clone(),
+            config: spec.config.clone(),
+            pod_template: spec.pod_template.clone(),
+        }
+    }
+
+    /// The update with which the pod of `store` last became ready; absent when there was none, or one that this version does
+    /// not understand.
+    #[must_use]
+    pub fn last_good(store: &Store) -> Option<Self> {
+        let recorded = store.status.as_ref()?.last_good_update.clone()?;
+        serde_json::from_value(recorded).ok()
+    }
+
+    /// The same with another image.
+    #[must_use]
+    pub fn with_image(&self, image: &str) -> Self {
+        Self { image: image.to_owned(), ..self.clone() }
+    }
+
+    /// `store` as if its spec asked for this.
+    #[must_use]
+    pub fn in_place(self, store: &Store) -> Store {
+        let Self { image, resources, memory, persistence, config, pod_template } = self;
+        let mut store = store.clone();
+        store.spec.image = Some(image);
+        store.spec.resources = resources;
+        store.spec.memory = memory;
+        store.spec.persistence = persistence;
+        store.spec.config = config;
+        store.spec.pod_template = pod_template;
+        store
+    }
+
+    /// Names the update.
+    #[must_use]
+    pub fn name(&self) -> String {
+        digest(self)
+    }
+}
+
+/// An update that is not carried out, and what stays in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldUpdate {
+    /// The Store with the last update that worked.
+    pub instead: ValidatedStore,
+    /// Why.
+    pub why: HeldBy,
+}
+
+/// Why an update is not carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeldBy {
+    /// It did not become ready.
+    Failure(FailedUpdate),
+    /// A person must approve it.
+    Approval,
+}
+
+/// Why `update`, which the spec of `store` asks for, is not carried out; absent when it is. `good` is another update.
+#[must_use]
+pub fn held_by(store: &Store, update: &Update, ready_timeout_seconds: u32, good: &Update) -> Option<HeldBy> {
+    if update == good {
+        return None;
+    }
+    let name = update.name();
+    let failed = store.status.as_ref().and_then(|status| status.failed_update.as_ref());
+    if let Some(failed) = failed
+        && failed.update == name
+        && failed.ready_timeout_seconds == ready_timeout_seconds
+    {
+        return Some(HeldBy::Failure(failed.clone()));
+    }
+    let needs_approval = store.spec.update_strategy.kind == UpdateType::Supervised
+        && store.annotations().get(names::key::APPROVE_UPDATE) != Some(&name);
+    needs_approval.then_some(HeldBy::Approval)
+}
