@@ -18,6 +18,7 @@ pub mod plan;
 pub mod status;
 pub mod update;
 pub mod validate;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,6 +51,8 @@ const AFTER_MESSAGE: Duration = Duration::from_secs(1);
 const WHILE_WAITING: Duration = Duration::from_secs(2);
 /// While a person must act: the remedy may be something that no watch reports either.
 const WHILE_STALLED: Duration = Duration::from_secs(15);
+/// Waiting for these takes hours, and a watch or the clock ends it.
+const AWAITED: [&str; 2] = [reason::UPDATE_AWAITS_APPROVAL, reason::UPDATE_AWAITS_WINDOW];
 /// When all is well: a look at what the server says of itself, and for missed events.
 const WHEN_SETTLED: Duration = Duration::from_secs(30);
 
@@ -71,14 +74,14 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         return Ok(Action::await_change());
     }
 
-    let (valid, refused) = match validate(&store, &ctx.defaults) {
+    let now = Timestamp::now();
+    let (valid, refused) = match validate(&store, &ctx.defaults, now) {
         Ok(valid) => (Some(valid), None),
         Err(refusals) => (None, Some(plan::refused(&refusals))),
     };
     ctx.restarts.note_failed_image(namespace, name, valid.as_ref().and_then(failed_image));
     // Boxed: it holds a dozen objects, and the stack of a worker thread is small.
     let facts = Box::pin(observe::observe(ctx, &store, valid.as_ref())).await?;
-    let now = Timestamp::now();
     let mut unchanged = Vec::new();
     let applied = loop {
         let mut decision = match &valid {
@@ -225,7 +228,7 @@ fn delay(plan: &Plan, facts: &Facts, store: &Store, now: Timestamp) -> Duration 
         let conditions = store.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
         let not_ready = conditions::find(conditions, kind::READY).filter(|ready| ready.status != "True");
         while_not_ready(not_ready.map(|ready| ready.last_transition_time.0), now)
-    } else if !plan.holds.is_empty() {
+    } else if plan.holds.iter().any(|hold| !AWAITED.contains(&hold.reason.as_str())) {
         WHILE_WAITING
     } else {
         WHEN_SETTLED

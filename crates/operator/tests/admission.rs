@@ -13,6 +13,7 @@ use holdfast_operator::names;
 use holdfast_operator::reconcile::build::{Inputs, MountedLocation, build};
 use holdfast_operator::reconcile::validate::{Defaults, PodUser, validate};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -91,7 +92,7 @@ async fn pods_in_restricted_namespaces(admission: &Admission) {
     };
     let create = async |name: &str, change: &dyn Fn(&mut Value), pod_user: PodUser| {
         let defaults = Defaults { pod_user, ..defaults::defaults() };
-        let valid = validate(&store, &defaults).expect("a valid Store");
+        let valid = validate(&store, &defaults, Timestamp::UNIX_EPOCH).expect("a valid Store");
         let set = build(&valid, &inputs).stateful_set;
         let mut pod = serde_json::to_value(set.spec.template).expect("JSON");
         pod["metadata"]["name"] = json!(name);

@@ -17,6 +17,7 @@ use holdfast_operator::api::v1alpha1::Store;
 use holdfast_operator::names;
 use holdfast_operator::reconcile::build::{Inputs, MountedLocation, build, claim};
 use holdfast_operator::reconcile::validate::{Defaults, PodUser, ValidatedStore, validate};
+use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 fn golden(name: &str) -> PathBuf {
@@ -88,7 +89,7 @@ fn objects_of_a_store() {
     for name in ["minimal", "full", "disabled"] {
         let input = fs::read_to_string(golden(&format!("build/{name}.in.yaml"))).expect("input");
         let store: Store = serde_yaml::from_str(&input).expect("a Store");
-        let valid = validate(&store, &defaults::defaults()).expect("a valid Store");
+        let valid = validate(&store, &defaults::defaults(), Timestamp::UNIX_EPOCH).expect("a valid Store");
         check(&format!("build/{name}.out.yaml"), &render(&valid));
     }
 }
@@ -99,7 +100,8 @@ fn where_the_cluster_chooses_the_user_the_pod_names_none() {
     let input = fs::read_to_string(golden("build/full.in.yaml")).expect("input");
     let store: Store = serde_yaml::from_str(&input).expect("a Store");
     let template = |pod_user: PodUser| {
-        let valid = validate(&store, &Defaults { pod_user, ..defaults::defaults() }).expect("a valid Store");
+        let valid = validate(&store, &Defaults { pod_user, ..defaults::defaults() }, Timestamp::UNIX_EPOCH)
+            .expect("a valid Store");
         let built = build(&valid, &inputs(&valid)).stateful_set.spec.template;
         let mut template = serde_json::to_value(built).expect("JSON");
         let numbers = ["runAsUser", "runAsGroup", "fsGroup"]

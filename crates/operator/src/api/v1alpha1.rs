@@ -10,8 +10,8 @@ pub use backup_location::{
 };
 pub use store::{
     AccessMode, Adopt, BackupSettings, Bootstrap, ClaimResources, ClaimSpec, ClaimTemplate, DeletionPolicy,
-    Empty, LogRotation, LogSettings, MemorySettings, ObjectRef, OnVolumeLoss, Persistence, PodMetadata,
-    PodTemplate, RecoverySettings, ResourceList, Resources, RestoreSource, ShutdownSettings,
+    Empty, LogRotation, LogSettings, MaintenanceWindow, MemorySettings, ObjectRef, OnVolumeLoss, Persistence,
+    PodMetadata, PodTemplate, RecoverySettings, ResourceList, Resources, RestoreSource, ShutdownSettings,
     ShutdownSnapshot, SnapshotRule, SnapshotSettings, StorageRequests, StorageSettings, Store, StoreSpec,
     Strategy, UpdateStrategy, UpdateType,
 };

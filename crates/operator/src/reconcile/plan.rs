@@ -509,6 +509,7 @@ fn restart(
                 cause,
                 target,
                 pod_uid: uid,
+                update: Some(valid.update.name()),
                 count: same.map_or(1, |last| last.count + 1),
                 offset: facts.server.status().map(|status| status.last_offset),
                 start_time: Time(now),

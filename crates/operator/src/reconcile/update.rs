@@ -1,7 +1,7 @@
 //! What an update of a Store is: the part of the spec that reaches the pod only by a restart. Pure.
 //!
 //! What the spec said when the pod last became ready is kept in the status. It stays in force while an update waits for a
-//! person, and comes back when one did not become ready: then pod and configuration are built from it, and everything
+//! person or a maintenance window, and comes back when one did not become ready: then pod and configuration are built from it, and everything
 //! else from the spec as it is now.
 
 use kube::ResourceExt as _;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::digest;
 use super::validate::ValidatedStore;
+use super::window::Opening;
 use crate::api::v1alpha1::{
     FailedUpdate, MemorySettings, Persistence, PodTemplate, Resources, Store, StoreSpec, UpdateType,
 };
@@ -85,7 +86,7 @@ impl Update {
 }
 
 /// An update that is not carried out, and what stays in force.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct HeldUpdate {
     /// The Store with the last update that worked.
     pub instead: ValidatedStore,
@@ -100,11 +101,20 @@ pub enum HeldBy {
     Failure(FailedUpdate),
     /// A person must approve it.
     Approval,
+    /// It may begin in a maintenance window.
+    Window(Opening),
 }
 
-/// Why `update`, which the spec of `store` asks for, is not carried out; absent when it is. `good` is another update.
+/// Why `update`, which the spec of `store` asks for, is not carried out; absent when it is, or when it is `good` itself.
+/// `opening`: the maintenance window that would have to be waited for.
 #[must_use]
-pub fn held_by(store: &Store, update: &Update, ready_timeout_seconds: u32, good: &Update) -> Option<HeldBy> {
+pub fn held_by(
+    store: &Store,
+    update: &Update,
+    ready_timeout_seconds: u32,
+    good: &Update,
+    opening: Option<Opening>,
+) -> Option<HeldBy> {
     if update == good {
         return None;
     }
@@ -116,7 +126,13 @@ pub fn held_by(store: &Store, update: &Update, ready_timeout_seconds: u32, good:
     {
         return Some(HeldBy::Failure(failed.clone()));
     }
-    let needs_approval = store.spec.update_strategy.kind == UpdateType::Supervised
-        && store.annotations().get(names::key::APPROVE_UPDATE) != Some(&name);
-    needs_approval.then_some(HeldBy::Approval)
+    let restart = store.status.as_ref().and_then(|status| status.last_pod_restart.as_ref());
+    let has_begun = restart.is_some_and(|restart| restart.update.as_ref() == Some(&name));
+    if has_begun || store.annotations().get(names::key::APPROVE_UPDATE) == Some(&name) {
+        return None;
+    }
+    match store.spec.update_strategy.kind {
+        UpdateType::Supervised => Some(HeldBy::Approval),
+        UpdateType::Automatic => opening.map(HeldBy::Window),
+    }
 }

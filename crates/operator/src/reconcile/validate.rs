@@ -6,9 +6,11 @@
 use holdfast_contract::config_line;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::update::{self, HeldUpdate, Update};
+use super::window::{Window, next_opening};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{
     AccessMode, Bootstrap, DeletionPolicy, OnVolumeLoss, Persistence, PodTemplate, ResourceList,
@@ -110,7 +112,7 @@ pub enum PodUser {
 }
 
 /// A Store whose fields can be obeyed, but for those in [`ValidatedStore::refused`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ValidatedStore {
     /// Namespace.
     pub namespace: String,
@@ -160,6 +162,8 @@ pub struct ValidatedStore {
     pub update: Update,
     /// Seconds in which a changed pod must become ready.
     pub ready_timeout_seconds: u32,
+    /// When that part may be carried out; none: at any time.
+    pub windows: Vec<Window>,
     /// Present while that part is not carried out.
     pub held_update: Option<Box<HeldUpdate>>,
 }
@@ -232,11 +236,17 @@ impl std::fmt::Display for Refusal {
 /// # Errors
 /// The fields without which nothing is known of the data (volume, source), and all others that cannot be obeyed, in the
 /// order of the spec; never empty.
-pub fn validate(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, Vec<Refusal>> {
+pub fn validate(store: &Store, defaults: &Defaults, now: Timestamp) -> Result<ValidatedStore, Vec<Refusal>> {
     let mut valid = validate_spec(store, defaults)?;
     if valid.refused.is_empty()
         && let Some(good) = Update::last_good(store)
-        && let Some(why) = update::held_by(store, &valid.update, valid.ready_timeout_seconds, &good)
+        && let Some(why) = update::held_by(
+            store,
+            &valid.update,
+            valid.ready_timeout_seconds,
+            &good,
+            next_opening(&valid.windows, now),
+        )
         && let Ok(instead) = validate_spec(&good.in_place(store), defaults)
         && instead.refused.is_empty()
     {
@@ -261,6 +271,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         pod_template,
         // Its kind is read where updates are held.
         update_strategy: UpdateStrategy { kind: _, ready_timeout_seconds },
+        maintenance_windows,
     } = &store.spec;
     let Persistence { strategy, snapshot, log, shutdown } = persistence;
     let mut refused = Vec::new();
@@ -381,6 +392,15 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
             refused.push(Refusal::new(&format!("spec.config[{index}]"), message));
         }
     }
+    let mut windows = Vec::with_capacity(maintenance_windows.len());
+    for (index, window) in maintenance_windows.iter().enumerate() {
+        match Window::parse(window) {
+            Ok(window) => windows.push(window),
+            Err((field, message)) => {
+                refused.push(Refusal::new(&format!("spec.maintenanceWindows[{index}].{field}"), message));
+            }
+        }
+    }
     let source = source(bootstrap.as_ref()).unwrap_or_else(|message| {
         fatal.push(Refusal::new("spec.bootstrap", message));
         Source::Empty
@@ -427,6 +447,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         concerns,
         update: Update::of(&store.spec, &defaults.server_image),
         ready_timeout_seconds: ready_timeout_seconds.unwrap_or(update::READY_TIMEOUT_SECONDS),
+        windows,
         held_update: None,
     })
 }
@@ -511,7 +532,7 @@ mod tests {
     #[track_caller]
     fn check_refused(spec: &str, expected: &[&str]) {
         let spec = spec.replace("STORAGE", STORAGE);
-        let refusals = match validate(&store(&spec), &defaults()) {
+        let refusals = match validate(&store(&spec), &defaults(), Timestamp::UNIX_EPOCH) {
             Ok(valid) => valid.refused,
             Err(fatal) => fatal,
         };
@@ -523,7 +544,8 @@ mod tests {
     }
 
     fn valid(spec: &str) -> ValidatedStore {
-        validate(&store(&spec.replace("STORAGE", STORAGE)), &defaults()).expect("a valid Store")
+        validate(&store(&spec.replace("STORAGE", STORAGE)), &defaults(), Timestamp::UNIX_EPOCH)
+            .expect("a valid Store")
     }
 
     #[test]
@@ -547,6 +569,10 @@ mod tests {
             &["spec.image: \"server 1\" is not the name of an image"],
         );
         check_refused("{STORAGE, bootstrap: {}}", &["spec.bootstrap: names exactly one"]);
+        check_refused(
+            "{STORAGE, maintenanceWindows: [{name: a, schedule: '0 3 * * 1', durationSeconds: 60}, {name: b, schedule: night, durationSeconds: 60}]}",
+            &["spec.maintenanceWindows[1].schedule: \"night\" is no schedule"],
+        );
         check_refused(
             "{STORAGE, recovery: {onVolumeLoss: RestoreLatestBackup}}",
             &["spec.recovery.onVolumeLoss: RestoreLatestBackup needs"],
@@ -614,7 +640,7 @@ mod tests {
         check_refused(spec, &["spec.storage.volumeClaimTemplate.spec.resources.requests.storage: 1 bytes"]);
         let mut old = store(spec);
         old.status = Some(crate::api::v1alpha1::StoreStatus { epoch: Some(1), ..Default::default() });
-        let valid = validate(&old, &defaults()).expect("what works goes on");
+        let valid = validate(&old, &defaults(), Timestamp::UNIX_EPOCH).expect("what works goes on");
         assert!(valid.concerns.iter().any(|concern| concern.message.contains("too few")));
     }
 

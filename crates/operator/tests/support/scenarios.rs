@@ -47,7 +47,7 @@ impl Scene {
     }
 
     fn valid(&self) -> ValidatedStore {
-        validate(&self.store, &crate::defaults::defaults()).expect("a valid Store")
+        validate(&self.store, &crate::defaults::defaults(), self.now).expect("a valid Store")
     }
 
     fn decide(&self) -> Decision {
@@ -469,6 +469,18 @@ fn updates(text: &mut String) {
     scene.describe("until it is approved by its name", text);
     scene.store.spec.config = vec!["hz 20".into()];
     scene.describe("which is that of no other", text);
+
+    let windows = ", maintenanceWindows: [{name: night, schedule: '0 3 * * *', durationSeconds: 3600, timeZone: Europe/Berlin}]";
+    let mut scene = Scene::serving(windows, 4);
+    scene.store.spec.image = Some("server:2".into());
+    scene.describe("an update waits for a maintenance window", text);
+    scene.at(2 * 3600).describe("in it, it begins", text);
+    let mut scene = scene.settle();
+    scene.fail_to_start();
+    let Scene { store, facts, .. } = scene;
+    let mut late = Scene { store, facts, now: Timestamp::from_second(9 * 3600).expect("a time") };
+    late.store.spec.update_strategy.ready_timeout_seconds = Some(86_400);
+    late.describe("what has begun is finished, also behind the end of the window", text);
 
     let mut scene = Scene::serving("", 4);
     scene.store.status.get_or_insert_default().last_good_update = None;

@@ -118,6 +118,31 @@ pub struct StoreSpec {
     /// How changes that need a restart reach the pod: image, resources, memory, persistence, config, podTemplate.
     #[serde(default)]
     pub update_strategy: UpdateStrategy,
+
+    /// When such changes may begin. Default: at any time. The annotation `holdfast.dev/approve-update` lets one begin outside of
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub maintenance_windows: Vec<MaintenanceWindow>,
+}
+
+/// A time that comes again and again.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct MaintenanceWindow {
+    /// Its name, for messages.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// When it opens: five fields of cron (minute, hour, day of the month, month, day of the week), such as `0 3 * * 6,7`.
+    #[schemars(length(min = 1, max = 256))]
+    pub schedule: String,
+    /// How long it is open, in seconds.
+    #[schemars(range(min = 60, max = 604_800))]
+    pub duration_seconds: u32,
+    /// Time zone of the schedule by its name, such as `Europe/Berlin`. Default: `UTC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
 }
 
 /// How changes that need a restart reach the pod.

@@ -153,6 +153,10 @@ pub struct PodRestartStatus {
     #[serde(rename = "podUID")]
     #[schemars(length(max = 64))]
     pub pod_uid: String,
+    /// Name of the update that was in force: once begun, it is finished, also when its maintenance window has closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub update: Option<String>,
     /// Restarts in a row for this cause and target. When they change nothing, the operator stops.
     pub count: u32,
     /// Position in the stream of writes when it was decided; under strategy Never a snapshot must hold it first.

@@ -89,13 +89,29 @@ pub(in crate::reconcile) fn hold(valid: &ValidatedStore, held: &HeldUpdate) -> H
         HeldBy::Approval => Hold::waiting(
             reason::UPDATE_AWAITS_APPROVAL,
             format!(
-                "{change} waits for approval, as spec.updateStrategy.type Supervised says: kubectl annotate store {} {}={} --overwrite",
-                valid.name,
-                names::key::APPROVE_UPDATE,
-                valid.update.name()
+                "{change} waits for approval, as spec.updateStrategy.type Supervised says: {}",
+                approval(valid)
+            ),
+        ),
+        HeldBy::Window(opening) => Hold::waiting(
+            reason::UPDATE_AWAITS_WINDOW,
+            format!(
+                "{change} waits for maintenance window {}; to let it begin before: {}",
+                opening.window,
+                approval(valid)
             ),
         ),
     }
+}
+
+/// The command that lets the update of `valid` begin.
+fn approval(valid: &ValidatedStore) -> String {
+    format!(
+        "kubectl annotate store {} {}={} --overwrite",
+        valid.name,
+        names::key::APPROVE_UPDATE,
+        valid.update.name()
+    )
 }
 
 /// What an update changes.
