@@ -118,9 +118,6 @@ fn parse(call: &Call<'_, '_>, read_only: bool) -> Result<(Vec<Operation>, Option
             at += 3;
             Action::Get
         } else {
-            if read_only {
-                return Err(error::BITFIELD_RO);
-            }
             let amount = integer(request.arg(at + 3))?;
             let len = byte_index(offset + u64::from(width.bits) - 1)? + 1;
             needed = needed.max(Some(len));
@@ -128,6 +125,10 @@ fn parse(call: &Call<'_, '_>, read_only: bool) -> Result<(Vec<Operation>, Option
             if is_set { Action::Set(amount) } else { Action::Increment(amount) }
         };
         operations.push(Operation { action, width, offset, overflow });
+    }
+    // As in Redis, what is wrong with any of them comes first.
+    if read_only && needed.is_some() {
+        return Err(error::BITFIELD_RO);
     }
     Ok((operations, needed))
 }
