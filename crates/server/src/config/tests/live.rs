@@ -92,7 +92,7 @@ fn config_set_changes_all_or_nothing() {
 /// A program that sets again what CONFIG GET shows must not switch the password off.
 #[test]
 fn an_empty_password_does_not_replace_the_password_file() {
-    let file = Some(std::path::PathBuf::from("/run/secret"));
+    let file = Some(PathBuf::from("/run/secret"));
     let mut config = Config { requirepass_file: file.clone(), ..Config::default() };
     let refused = config_set(&mut config, &[(b"hz", b"20"), (b"requirepass", b"")]).unwrap_err();
     assert!(refused.contains("'requirepass'") && refused.contains("requirepass-file"), "{refused}");
