@@ -190,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn no_file_makes_the_parser_panic(file: Vec<u8>, argument: String) {
+    fn no_file_makes_the_parser_panic(file: Vec<u8>, argument in prop_oneof![any::<String>(), Just("-".to_owned())]) {
         drop(load_bytes(&file, &[&argument]));
     }
 }
