@@ -150,7 +150,16 @@ pub(crate) fn bitcount(call: &mut Call<'_, '_>) -> Run {
         return Err(error::SYNTAX);
     }
     // Here numbers are looked at before the unit; BITPOS has it the other way round.
-    call.request.args_from(2).take(2).try_for_each(|arg| integer(arg).map(|_| ()))?;
+    let bounds = call.request.args_from(2).take(2).map(integer).collect::<Result<Vec<i64>, _>>()?;
+    if let [start, end] = bounds[..]
+        && start < 0
+        && end < 0
+        && start > end
+    {
+        // As in Redis, nobody looks at the unit of an empty range that is given from the end.
+        call.reply.integer(0);
+        return Ok(Outcome::Done);
+    }
     let range = BitRange::parse(call, 2, len)?;
     let count = range.map_or(0, |range| with_bytes(call, key, |bytes| range.count_ones(bytes)));
     call.reply.count(count);

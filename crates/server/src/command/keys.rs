@@ -105,12 +105,21 @@ pub(crate) fn scan(call: &mut Call<'_, '_>) -> Run {
     Ok(Outcome::Done)
 }
 
-/// Digits only; nothing at all is 0, as `strtoul` has it.
+/// As `strtoul` has it: digits behind one sign, a negative number wraps, and nothing at all is 0.
 fn parse_cursor(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0u64, |value, byte| {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() && !text.is_empty() {
+        return None;
+    }
+    let value = digits.iter().try_fold(0u64, |value, byte| {
         let digit = char::from(*byte).to_digit(10)?;
         value.checked_mul(10)?.checked_add(u64::from(digit))
-    })
+    })?;
+    Some(if is_negative { value.wrapping_neg() } else { value })
 }
 
 pub(crate) fn randomkey(call: &mut Call<'_, '_>) -> Run {
@@ -365,4 +374,28 @@ pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn memory_help(call: &mut Call<'_, '_>) -> Run {
     introspect::write_help(call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_as_strtoul_reads_them() {
+        let cases: [(&[u8], Option<u64>); 10] = [
+            (b"", Some(0)),
+            (b"0", Some(0)),
+            (b"+7", Some(7)),
+            (b"-1", Some(u64::MAX)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"-", None),
+            (b"--1", None),
+            (b" 1", None),
+            (b"1x", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_cursor(text), expected, "{}", text.escape_ascii());
+        }
+    }
 }

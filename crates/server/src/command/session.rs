@@ -1,5 +1,6 @@
 //! The state of one connection that commands see and change.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::command::Command;
@@ -47,7 +48,7 @@ pub struct Session {
     pub(crate) reply_mode: ReplyMode,
     pub(crate) reply_suppressed: bool,
     pub(crate) transaction: Option<Transaction>,
-    pub(crate) watches: Vec<WatchToken>,
+    pub(crate) watches: BTreeMap<(u32, Box<[u8]>), WatchToken>,
     pub(crate) last_command: Option<&'static Command>,
     /// What the connection has subscribed to; the names are in the process's registry.
     pub(crate) subscriptions: SubscriptionCounts,
@@ -71,7 +72,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             reply_suppressed: false,
             transaction: None,
-            watches: Vec::new(),
+            watches: BTreeMap::new(),
             last_command: None,
             subscriptions: SubscriptionCounts::default(),
             monitors: false,
@@ -154,7 +155,7 @@ impl Session {
     /// Bytes held by a queued transaction and watches, for memory accounting.
     pub fn memory_bytes(&self) -> usize {
         self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
-            + self.watches.iter().map(WatchToken::memory_bytes).sum::<usize>()
+            + self.watches.values().map(WatchToken::memory_bytes).sum::<usize>()
     }
 
     /// Gives back what the session holds in the engine. The session can be used on.
@@ -164,7 +165,7 @@ impl Session {
     }
 
     pub(crate) fn unwatch(&mut self, engine: &mut Engine) {
-        for token in self.watches.drain(..) {
+        for token in std::mem::take(&mut self.watches).into_values() {
             engine.unwatch(token);
         }
     }

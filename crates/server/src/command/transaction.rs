@@ -1,5 +1,7 @@
 //! Transactions.
 
+use std::collections::btree_map::Entry;
+
 use super::session::Transaction;
 use super::{Call, Outcome, Run, error, run};
 
@@ -27,9 +29,8 @@ pub(crate) fn watch(call: &mut Call<'_, '_>) -> Run {
     }
     let db = call.session.db;
     for key in call.request.args_from(1) {
-        if !call.session.watches.iter().any(|token| token.is_for(db, key)) {
-            let token = call.ctx.engine.watch(db, key, call.ctx.now_ms);
-            call.session.watches.push(token);
+        if let Entry::Vacant(unwatched) = call.session.watches.entry((db, Box::from(key))) {
+            unwatched.insert(call.ctx.engine.watch(db, key, call.ctx.now_ms));
         }
     }
     call.reply.ok();
@@ -47,7 +48,7 @@ pub(crate) fn exec(call: &mut Call<'_, '_>) -> Run {
         return Err(error::EXEC_WITHOUT_MULTI);
     };
     let (engine, now_ms) = (&mut *call.ctx.engine, call.ctx.now_ms);
-    let changed = call.session.watches.iter().any(|token| engine.has_changed(token, now_ms));
+    let changed = call.session.watches.values().any(|token| engine.has_changed(token, now_ms));
     call.session.unwatch(engine);
     if transaction.failed {
         return Err(error::EXEC_ABORT);

@@ -18,14 +18,10 @@ pub(crate) struct WatchToken {
 }
 
 impl WatchToken {
-    pub(crate) fn is_for(&self, db: u32, key: &[u8]) -> bool {
-        self.db == db && *self.key == *key
-    }
-
     /// Bytes held, for memory accounting.
     pub(crate) fn memory_bytes(&self) -> usize {
-        // Once here, once in the map.
-        size_of::<WatchToken>() + 2 * self.key.len() + size_of::<Watched>()
+        // Once here, once as the name of this with the session, once in the map.
+        size_of::<WatchToken>() + 3 * self.key.len() + size_of::<Watched>()
     }
 }
 

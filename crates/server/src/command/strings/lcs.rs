@@ -45,9 +45,11 @@ struct Stretch {
 }
 
 pub(crate) fn lcs(call: &mut Call<'_, '_>) -> Run {
-    let (a, b) = (read(call, 1), read(call, 2));
     let options = Options::parse(call)?;
-    let table = Lengths::compute(&a, &b, call.ctx.settings.proto_max_bulk_len)?;
+    // Before anything is copied: both may be as long as a value can be.
+    let cells = Lengths::cells(len(call, 1), len(call, 2), call.ctx.settings.proto_max_bulk_len)?;
+    let (a, b) = (read(call, 1), read(call, 2));
+    let table = Lengths::compute(&a, &b, cells);
     let total = table.at(a.len(), b.len());
     if options.len {
         call.reply.integer(i64::from(total));
@@ -80,6 +82,11 @@ pub(crate) fn lcs(call: &mut Call<'_, '_>) -> Run {
     Ok(Outcome::Done)
 }
 
+fn len(call: &mut Call<'_, '_>, at: usize) -> usize {
+    let key = call.arg(at);
+    call.keys().peek(key).map_or(0, |entry| entry.value().len())
+}
+
 fn read(call: &mut Call<'_, '_>, at: usize) -> Vec<u8> {
     let key = call.arg(at);
     let mut buffer = itoa::Buffer::new();
@@ -93,22 +100,27 @@ struct Lengths {
 }
 
 impl Lengths {
-    /// Fills the table, which must not take more than `memory_max` bytes.
-    fn compute(a: &[u8], b: &[u8], memory_max: u64) -> Result<Lengths, ReplyError> {
+    /// Cells of the table for strings of these lengths, which must not take more than `memory_max` bytes.
+    fn cells(a: usize, b: usize, memory_max: u64) -> Result<usize, ReplyError> {
         let too_long = |len: usize| u32::try_from(len).map_or(true, |len| len >= u32::MAX - 1);
-        if too_long(a.len()) || too_long(b.len()) {
+        if too_long(a) || too_long(b) {
             return Err(error::LCS_TOO_LONG);
         }
+        let cells = (a + 1).checked_mul(b + 1).filter(|&cells| cells as u64 <= memory_max / 4);
+        cells.ok_or(error::LCS_MEMORY)
+    }
+
+    /// Fills the table of `cells` cells.
+    fn compute(a: &[u8], b: &[u8], cells: usize) -> Lengths {
         let width = b.len() + 1;
-        let cells = (a.len() + 1).checked_mul(width).filter(|&cells| cells as u64 <= memory_max / 4);
-        let mut lengths = vec![0u32; cells.ok_or(error::LCS_MEMORY)?];
+        let mut lengths = vec![0u32; cells];
         for (i, byte) in a.iter().enumerate() {
             let (above, row) = lengths[i * width..(i + 2) * width].split_at_mut(width);
             for (j, other) in b.iter().enumerate() {
                 row[j + 1] = if byte == other { above[j] + 1 } else { above[j + 1].max(row[j]) };
             }
         }
-        Ok(Lengths { width, lengths })
+        Lengths { width, lengths }
     }
 
     fn at(&self, a_len: usize, b_len: usize) -> u32 {
