@@ -68,7 +68,7 @@ fixed! {
     NO_AUTH = "NOAUTH Authentication required.";
     WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
     AUTH_WITHOUT_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
-    HELLO_NO_AUTH = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
+    HELLO_NO_AUTH = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
     NO_PROTO = "NOPROTO unsupported protocol version";
     PROTO_NOT_INTEGER = "ERR Protocol version is not an integer or out of range";
     CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
