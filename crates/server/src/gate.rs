@@ -13,12 +13,12 @@ use holdfast_contract::record::{DecisionKind, DecisionReport, StoreRecord, reaso
 
 use crate::backup::decide::{Action, VolumeState, decide, may_write};
 use crate::backup::restore::{Restore, RestoreProgress, Restored, open_plan, restore_into};
-use crate::backup::volume::{LOCK_FILE, SIDE_PREFIX, inspect};
+use crate::backup::volume::inspect;
 use crate::clock::unix_ms;
 use crate::config::Config;
 use crate::error_chain::error_chain;
 use crate::persistence::identity::write_identity;
-use crate::storage::{Storage, StorageLock, create_dir_durably, read_all};
+use crate::storage::{LOCK_FILE, SIDE_PREFIX, Storage, StorageLock, create_dir_durably, read_all};
 
 /// Longest record that is read, in bytes.
 const RECORD_LEN_MAX: u64 = 64 << 10;

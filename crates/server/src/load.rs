@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use holdfast_contract::control::JobReport;
 use holdfast_contract::identity::Identity;
 
-use crate::backup::volume::SIDE_PREFIX;
 use crate::clock::unix_ms;
 use crate::command::Replayer;
 use crate::config::{Config, Strategy};
@@ -26,7 +25,7 @@ use crate::persistence::recovery::{
     Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
 };
 use crate::protocol::Request;
-use crate::storage::Storage;
+use crate::storage::{SIDE_PREFIX, Storage};
 
 /// Feeds what recovery reads to the engine, through the same door as clients.
 struct Target<'a> {

@@ -13,6 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use holdfast_contract::identity::IDENTITY_FILE;
+
 /// A file opened for appending. Dropping it closes it without syncing.
 pub trait StorageFile: Send {
     /// Appends all of `bytes` and returns when they are with the kernel.
@@ -215,3 +217,14 @@ pub(crate) fn replace_file(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> 
 
 /// Prefix of files that are not finished: removed at start, never read.
 pub(crate) const TEMP_PREFIX: &str = "temp-";
+/// Prefix of side directories and temporary files of backup and restore. Never data of record.
+pub(crate) const SIDE_PREFIX: &str = ".holdfast-";
+/// Name of the file whose lock makes a process the owner of a data directory. Holds no data.
+pub(crate) const LOCK_FILE: &str = "holdfast.lock";
+
+/// Whether the server has files of this name for itself, so that no snapshot and no log may be called so: they would be
+/// removed at a start, or overwritten.
+pub(crate) fn is_own_name(name: &str) -> bool {
+    [TEMP_PREFIX, SIDE_PREFIX].iter().any(|prefix| name.starts_with(prefix))
+        || [LOCK_FILE, IDENTITY_FILE].contains(&name)
+}

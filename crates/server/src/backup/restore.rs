@@ -31,11 +31,11 @@ use sha2::{Digest, Sha256};
 
 use super::check::{check_rdb, chunk_pipe};
 use super::decide::VolumeState;
-use super::volume::{FILE_SYSTEM_NAMES, LOCK_FILE, SIDE_PREFIX, inspect};
+use super::volume::{FILE_SYSTEM_NAMES, inspect};
 use crate::error_chain::error_chain;
 use crate::persistence::identity::write_identity;
 use crate::persistence::snapshot::ReadRdbError;
-use crate::storage::{Storage, TEMP_PREFIX};
+use crate::storage::{LOCK_FILE, SIDE_PREFIX, Storage, TEMP_PREFIX};
 
 /// Room that must be left beside the restored file, in bytes: identity, log of the first writes, file system overhead.
 const SPACE_RESERVE_LEN: u64 = 16 << 20;

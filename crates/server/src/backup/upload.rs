@@ -31,10 +31,9 @@ use tokio::sync::{Semaphore, watch};
 
 use super::check::{check_rdb, chunk_pipe};
 use super::restore::credentials_below;
-use super::volume::SIDE_PREFIX;
 use crate::bridge::{AdminRequest, CutFile, Refusal, ServerHandle};
 use crate::metrics::Metrics;
-use crate::storage::Storage;
+use crate::storage::{SIDE_PREFIX, Storage};
 
 /// Backups that are remembered; the oldest ended one makes room.
 const REMEMBERED_MAX: usize = 32;

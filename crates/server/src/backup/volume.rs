@@ -10,14 +10,10 @@ use std::path::Path;
 
 use super::decide::VolumeState;
 use crate::persistence::identity::read_identity;
-use crate::storage::{DirectoryEntry, Storage, TEMP_PREFIX};
+use crate::storage::{DirectoryEntry, LOCK_FILE, SIDE_PREFIX, Storage, TEMP_PREFIX};
 
 /// Names that a file system or a storage driver puts into a volume by itself.
 pub(super) const FILE_SYSTEM_NAMES: [&str; 2] = ["lost+found", ".snapshot"];
-/// Name of the file whose lock makes a process the owner of a data directory. Holds no data.
-pub(crate) const LOCK_FILE: &str = "holdfast.lock";
-/// Prefix of side directories and temporary files of backup and restore. Never data of record.
-pub(crate) const SIDE_PREFIX: &str = ".holdfast-";
 /// Names in [`VolumeState::UnknownData`] at most.
 const NAMES_MAX: usize = 5;
 

@@ -59,6 +59,12 @@ pub(super) fn check_relations(config: &Config) -> Vec<Problem> {
             )));
         }
     }
+    if config.dbfilename == config.appenddirname {
+        problems.push(Problem::Combination(format!(
+            "dbfilename and appenddirname are both {}: a file and a directory cannot have one name; change one of them",
+            config.dbfilename
+        )));
+    }
     problems
 }
 

@@ -80,21 +80,32 @@ impl Expansion<'_, '_> {
     }
 }
 
-/// [`Read`] from the file system. A pattern that matches nothing names no file, as in Redis; a path must exist.
+/// [`Read`] from the file system. A pattern that matches nothing names no file, as in Redis; a path must exist, and what
+/// matches must be readable, links included.
 pub(super) fn read_files(pattern: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
     let mut paths = vec![PathBuf::new()];
     for component in pattern.components() {
         paths = match component {
             Component::Normal(name) if is_pattern(name.as_bytes()) => {
-                paths.iter().flat_map(|path| matching(path, name.as_bytes())).collect()
+                let found = paths.iter().map(|path| matching(path, name.as_bytes()));
+                found.collect::<io::Result<Vec<_>>>()?.concat()
             }
             other => paths.into_iter().map(|path| path.join(other)).collect(),
         };
     }
     if is_pattern(pattern.as_os_str().as_bytes()) {
-        paths.retain(|path| path.exists());
+        paths.retain(|path| path.symlink_metadata().is_ok());
     }
-    paths.into_iter().map(|path| Ok((std::path::absolute(&path)?, fs::read(&path)?))).collect()
+    let read = |path: PathBuf| {
+        let text = fs::read(&path).map_err(|error| naming(&path, &error))?;
+        Ok((std::path::absolute(&path)?, text))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// The same error with the path in its text.
+fn naming(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{path:?}: {error}"))
 }
 
 fn is_pattern(name: &[u8]) -> bool {
@@ -102,10 +113,17 @@ fn is_pattern(name: &[u8]) -> bool {
 }
 
 /// The entries of a directory that match, sorted. Hidden ones must be asked for, as in a shell.
-fn matching(directory: &Path, pattern: &[u8]) -> Vec<PathBuf> {
+///
+/// # Errors
+/// The directory may not be listed: glob(3) is silent about it, and a password in a file of it would not be asked for.
+fn matching(directory: &Path, pattern: &[u8]) -> io::Result<Vec<PathBuf>> {
     let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    // A directory that cannot be listed has nothing that matches, as for glob(3).
-    let Ok(entries) = fs::read_dir(listed) else { return Vec::new() };
+    let entries = match fs::read_dir(listed) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(naming(listed, &error)),
+        // It is not there, or no directory.
+        Err(_) => return Ok(Vec::new()),
+    };
     let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
     let mut paths: Vec<PathBuf> = names
         .filter(|name| glob::matches(pattern, name.as_bytes()))
@@ -113,7 +131,7 @@ fn matching(directory: &Path, pattern: &[u8]) -> Vec<PathBuf> {
         .map(|name| directory.join(name))
         .collect();
     paths.sort();
-    paths
+    Ok(paths)
 }
 
 #[cfg(test)]
@@ -138,5 +156,16 @@ mod tests {
         assert_eq!(names("*.none").unwrap(), [""; 0]);
         assert_eq!(names("no*/*.conf").unwrap(), [""; 0]);
         assert_eq!(names("none.conf").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    /// What is left out silently may hold the password.
+    #[test]
+    fn a_match_that_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.conf"), "hz 20").unwrap();
+        std::os::unix::fs::symlink("/no/such/file", dir.path().join("password.conf")).unwrap();
+        let error = read_files(&dir.path().join("*.conf")).unwrap_err();
+        assert!(error.to_string().contains("password.conf"), "{error}");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

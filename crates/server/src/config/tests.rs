@@ -319,6 +319,11 @@ fn errors_name_the_line_and_what_is_allowed() {
          directive 1 of the arguments: appendfsync takes one of everysec, always, no",
     );
     check("port 9180", &[], "port and health-port are both 9180: choose different ports");
+    check(
+        "dbfilename appendonlydir",
+        &[],
+        "dbfilename and appenddirname are both appendonlydir: a file and a directory cannot have one name; change one of them",
+    );
 }
 
 #[test]
@@ -334,6 +339,12 @@ fn values_out_of_bounds_are_refused() {
         "maxmemory 99999999999gb",
         "dbfilename a/b",
         "dbfilename ..",
+        "dbfilename temp-x.rdb",
+        "dbfilename holdfast-identity.json",
+        "dbfilename holdfast.lock",
+        "dbfilename .holdfast-storage-failed",
+        "appendfilename temp-log",
+        "appenddirname temp-logs",
         "appenddirname \"\"",
         "dir \"\"",
         "save 60",

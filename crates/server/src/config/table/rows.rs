@@ -15,6 +15,7 @@ use crate::config::units::one_of;
 use crate::persistence::directives::PersistDirective;
 use crate::persistence::policy::{SaveRule, SyncMode};
 use crate::protocol::parse_i64;
+use crate::storage::is_own_name;
 
 /// One rule of `save`, as it is written.
 fn render_rule(rule: &SaveRule) -> String {
@@ -129,6 +130,17 @@ macro_rules! file_name {
                     return Err(
                         concat!(stringify!($field), " can't be a path, just a ", $what, " name").to_owned()
                     );
+                }
+                if is_own_name(value) {
+                    return Err(format!(
+                        concat!(
+                            stringify!($field),
+                            " can't be {}: the server has files of its own by that name, and would remove or overwrite this ",
+                            $what,
+                            ". Choose another name; what is there already by this one must be renamed with it, before the next start"
+                        ),
+                        value
+                    ));
                 }
                 config.$field = value.to_owned();
                 Ok(())
