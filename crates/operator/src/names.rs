@@ -66,7 +66,8 @@ pub mod key {
     pub const AUTH_REVISION: &str = "holdfast.dev/auth-revision";
     /// Annotation that a person sets on a Store: the volume's epoch that is to be taken as the Store's.
     pub const ACCEPT_EPOCH: &str = "holdfast.dev/accept-epoch";
-    /// Annotation that a person sets on a Store: the update that may begin (spec.updateStrategy.type Supervised).
+    /// Annotation that a person sets on a Store: the update that may begin, whatever spec.updateStrategy
+    /// and spec.maintenanceWindows say.
     pub const APPROVE_UPDATE: &str = "holdfast.dev/approve-update";
 }
 

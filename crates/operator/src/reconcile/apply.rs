@@ -24,7 +24,6 @@ use super::ownership::{Verified, VerifiedChildren, verify_children};
 use super::plan::identity::Known;
 use super::plan::{ChildKind, Hold, Plan, Recording, Step};
 use super::status::pod_is_ready;
-use super::update::Update;
 use super::validate::ValidatedStore;
 use crate::api::conditions::reason;
 use crate::api::v1alpha1::{Store, StoreStatus};
@@ -126,17 +125,14 @@ async fn take(
         Step::CreateClaim { data_source } => create_claim(ctx, work, valid, data_source.as_deref()).await?,
         Step::SendRecord(record) => send_record(ctx, work, record).await,
         Step::SaveSnapshot => save_snapshot(ctx, work).await,
-        Step::RestartPod { uid, resource_version, grace_seconds, why } => {
+        Step::RestartPod { uid, resource_version, grace_seconds, why, new_image } => {
             // A server that serves nobody has nothing to lose, and the restart may be what mends it.
             let serves = work.facts.pod.as_ref().is_some_and(pod_is_ready);
-            let good = Update::last_good(work.store);
-            let image = Some(&valid.in_force().update.image)
-                .filter(|image| good.is_some_and(|good| good.image != **image));
             if serves
                 && let Err(wait) = ctx.restarts.enter(
                     &valid.namespace,
                     &valid.name,
-                    image.map(String::as_str),
+                    new_image.as_deref(),
                     Duration::from_secs(valid.ready_timeout_seconds.into()),
                     Instant::now(),
                 )

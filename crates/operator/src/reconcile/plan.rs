@@ -70,6 +70,8 @@ pub enum Step {
         grace_seconds: u32,
         /// What changes by it.
         why: String,
+        /// The image that the pod changes to, if it changes.
+        new_image: Option<String>,
     },
 }
 
@@ -521,6 +523,9 @@ fn restart(
         resource_version,
         grace_seconds: valid.shutdown_budget_seconds,
         why: why.clone(),
+        new_image: Update::last_good(store)
+            .is_some_and(|good| good.image != valid.update.image)
+            .then(|| valid.update.image.clone()),
     };
     match unsaved(valid, recorded, facts) {
         None => Restart::Now(step),

@@ -1,8 +1,8 @@
 //! What an update of a Store is: the part of the spec that reaches the pod only by a restart. Pure.
 //!
 //! What the spec said when the pod last became ready is kept in the status. It stays in force while an update waits for a
-//! person or a maintenance window, and comes back when one did not become ready: then pod and configuration are built from it, and everything
-//! else from the spec as it is now.
+//! person or a maintenance window, and comes back when one did not become ready: then pod and configuration are built from
+//! it, and everything else from the spec as it is now.
 
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};

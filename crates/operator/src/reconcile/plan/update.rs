@@ -61,7 +61,11 @@ pub(super) fn judge(
     let since = match &facts.pod {
         Some(pod) if pod.metadata.deletion_timestamp.is_some() || !has_template => return None,
         Some(pod) => pod.creation_timestamp()?.0,
-        None => store.status.as_ref()?.last_pod_restart.as_ref()?.start_time.0,
+        // Only the restart that began this update says since when its pod is missing.
+        None => {
+            let restart = store.status.as_ref()?.last_pod_restart.as_ref()?;
+            (restart.update.as_ref() == Some(&valid.update.name())).then_some(restart.start_time.0)?
+        }
     };
     let is_late = now.as_second() - since.as_second() >= i64::from(valid.ready_timeout_seconds);
     is_late.then(|| {
