@@ -1,10 +1,17 @@
 //! Keys of commands that come next: their hashes are computed once, and their memory is on its way into the caches when
 //! the commands run.
+//!
+//! Buckets are asked for when a batch of requests is received, entries a few commands before they are needed: those of a whole
+//! batch, together with the replies, are more than the caches near the processor hold.
 
 use super::Engine;
 
 /// Keys that are looked ahead to at once: what they need of the table stays in the second-level cache.
 const KEYS_MAX: usize = 4096;
+/// Keys whose entries are on their way at once: what a processor fetches at the same time, and a part of the first-level cache.
+const ENTRIES_AHEAD: usize = 16;
+/// Where a key takes more bytes than this on average, most of a value lies elsewhere, and one line of the entry is asked for.
+const ENTRY_LEN_MAX: usize = 1200;
 
 /// The keys of a batch of requests, in the order in which they lie in the buffer that the requests were read into.
 #[derive(Debug, Default)]
@@ -15,6 +22,10 @@ pub(super) struct Ahead {
     keys: Vec<Key>,
     /// The first key that has not been passed.
     next: usize,
+    /// The first key whose entry has not been asked for.
+    unasked: usize,
+    /// Bytes of an entry to ask for.
+    entry_len: usize,
     /// Keys that lie elsewhere.
     others: Vec<(u32, u64)>,
 }
@@ -54,6 +65,7 @@ impl Engine {
         self.ahead.keys.clear();
         self.ahead.others.clear();
         self.ahead.next = 0;
+        self.ahead.unasked = 0;
     }
 
     /// A command of the batch will look for this key: asks for its bucket. Keys are announced in the order in which they lie
@@ -74,13 +86,24 @@ impl Engine {
         }
     }
 
-    /// All keys of the batch are announced: asks for their entries, whose buckets have arrived by now.
-    pub(crate) fn look_at_entries(&self) {
-        for &Key { db, hash, .. } in &self.ahead.keys {
-            self.table(db).prefetch_entry(hash);
+    /// All keys of the batch are announced: asks for the first entries, whose buckets have arrived by now.
+    pub(crate) fn look_at_entries(&mut self) {
+        let mean = self.used / self.len().max(1);
+        self.ahead.entry_len = if mean > ENTRY_LEN_MAX { 1 } else { mean };
+        for &(db, hash) in self.ahead.others.iter().take(ENTRIES_AHEAD) {
+            self.table(db).prefetch_entry(hash, self.ahead.entry_len);
         }
-        for &(db, hash) in &self.ahead.others {
-            self.table(db).prefetch_entry(hash);
+        self.ask_for_entries();
+    }
+
+    /// Asks for the entries of the keys that come next.
+    #[inline]
+    fn ask_for_entries(&mut self) {
+        while self.ahead.unasked < self.ahead.next + ENTRIES_AHEAD
+            && let Some(&Key { db, hash, .. }) = self.ahead.keys.get(self.ahead.unasked)
+        {
+            self.ahead.unasked += 1;
+            self.table(db).prefetch_entry(hash, self.ahead.entry_len);
         }
     }
 
@@ -88,7 +111,10 @@ impl Engine {
     #[inline]
     pub(super) fn hash_for(&mut self, key: &[u8]) -> u64 {
         match self.ahead.hash_of(key) {
-            Some(hash) => hash,
+            Some(hash) => {
+                self.ask_for_entries();
+                hash
+            }
             None => self.hasher.hash(key),
         }
     }

@@ -170,13 +170,13 @@ impl Table {
         }
     }
 
-    /// Asks the processor for the entry of a key, whose bucket has arrived by now.
+    /// Asks the processor for the first `len` bytes of the entry of a key, whose bucket has arrived by now.
     #[inline]
-    pub(crate) fn prefetch_entry(&self, hash: u64) {
+    pub(crate) fn prefetch_entry(&self, hash: u64, len: usize) {
         if let Some(route) = self.route(hash) {
             let bucket = self.bucket_of(route, home_of(hash, route.count as usize));
             for slot in bucket.matches(tag_of(hash)) {
-                bucket.prefetch_entry(slot);
+                bucket.prefetch_entry(slot, len);
             }
         }
     }

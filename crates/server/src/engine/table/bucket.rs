@@ -114,10 +114,14 @@ impl Bucket {
         unsafe { EntryView::from_address(self.address(slot)) }
     }
 
-    /// Asks the processor for the entry in a slot, if there is one.
+    /// Asks the processor for the first `len` bytes of the entry in a slot, if there is one, and for one line at least.
     #[inline]
-    pub(super) fn prefetch_entry(&self, slot: usize) {
-        prefetch(usize::try_from(self.address(slot)).unwrap_or(0));
+    pub(super) fn prefetch_entry(&self, slot: usize, len: usize) {
+        let start = usize::try_from(self.address(slot)).unwrap_or(0);
+        let first = start & !(LINE_LEN - 1);
+        for line in (first..start + len.max(1)).step_by(LINE_LEN) {
+            prefetch(line);
+        }
     }
 
     pub(super) fn tag(&self, slot: usize) -> u8 {

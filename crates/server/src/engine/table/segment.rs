@@ -177,7 +177,7 @@ impl Segment {
         for (at, bucket) in buckets.iter().enumerate() {
             // The entries of the bucket after the next arrive while those of this one are hashed.
             if let Some(ahead) = buckets.get(at + 2) {
-                ahead.occupied().for_each(|slot| ahead.prefetch_entry(slot));
+                ahead.occupied().for_each(|slot| ahead.prefetch_entry(slot, 1));
             }
             hashes.extend(bucket.occupied().map(|slot| hasher.hash(bucket.view(slot).key())));
         }
