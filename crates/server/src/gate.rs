@@ -93,8 +93,8 @@ impl Gate {
                 )
             } else {
                 format!(
-                    "The data directory {directory:?} cannot be used: {error}. Check that it is there, that the volume \
-                     is mounted, and that this user may write to it."
+                    "The data directory {directory:?} cannot be used: {path:?}: {error}. Check that it is there, that \
+                     the volume is mounted, and that the user of this server may write to it (chown)."
                 )
             };
             hold("DirectoryUnusable", message)

@@ -32,7 +32,8 @@ fn main() -> ExitCode {
         },
     };
     if let Err(error) = telemetry::start(config.loglevel, config.logfile.as_deref()) {
-        eprintln!("holdfast-server: cannot open logfile {:?}: {error}", config.logfile);
+        let logfile = config.logfile.unwrap_or_default();
+        eprintln!("holdfast-server: cannot open logfile {logfile:?}: {error}");
         return ExitCode::from(exit_code::CONFIG);
     }
     announce(&config);

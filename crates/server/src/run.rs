@@ -33,7 +33,7 @@ use crate::exit_code;
 use crate::gate::{Gate, Passed, hold};
 use crate::load::{distrust, load, reload};
 use crate::metrics::Metrics;
-use crate::network::descriptors::make_room;
+use crate::network::descriptors;
 use crate::network::listener::listen;
 use crate::persistence::identity::stamp;
 use crate::storage::disk::Disk;
@@ -143,10 +143,12 @@ struct Process {
 /// # Errors
 /// What ended the process, when it is not a refusal: those are told and become exit codes.
 pub fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
-    let room = make_room(config.maxclients);
+    let room = descriptors::make_room(config.maxclients);
     anyhow::ensure!(
         room > 0,
-        "the limit of open files leaves no room for a single client; raise it (ulimit -n)"
+        "the limit of open files leaves no room for a single client; raise it (ulimit -n) to {} for maxclients {}",
+        descriptors::needed(config.maxclients),
+        config.maxclients
     );
     if room < config.maxclients {
         tracing::warn!(

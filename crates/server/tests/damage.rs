@@ -217,6 +217,20 @@ fn damaged_and_missing_files_are_refused_by_name_and_nothing_is_changed() {
     assert!(log.contains("torn tail") && log.contains("position"), "{log}");
 }
 
+/// Somebody's backup tool, or a mount in the wrong place: it could not be replaced by the first save either.
+#[test]
+fn a_directory_with_the_name_of_the_snapshot_is_refused() {
+    for strategy in ["never", "always"] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = lived(root.path(), strategy, true);
+        let snapshot = dir.join("dump.rdb");
+        let _ = std::fs::remove_file(&snapshot);
+        std::fs::create_dir_all(snapshot.join("copy")).unwrap();
+        let expected = ["dump.rdb", "is a directory", "Move the directory away"];
+        refused(&dir, &["--persist-strategy", strategy], &expected);
+    }
+}
+
 #[test]
 fn an_older_manifest_does_not_take_the_newer_segments_with_it() {
     let root = tempfile::tempdir().unwrap();

@@ -63,7 +63,8 @@ fn data_in(storage: &dyn Storage, place: &Path) -> io::Result<Vec<String>> {
         if ours || name == LOCK_FILE || FILE_SYSTEM_NAMES.contains(&name.as_str()) {
             continue;
         }
-        if is_directory && storage.list(&place.join(&name))?.is_empty() {
+        // One that cannot be listed may hold anything.
+        if is_directory && storage.list(&place.join(&name)).is_ok_and(|entries| entries.is_empty()) {
             continue;
         }
         names.push(name);
@@ -137,6 +138,14 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_read_is_not_empty() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        // Its name as text leads nowhere.
+        std::fs::create_dir(dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"))).unwrap();
+        assert_eq!(
+            inspect(&Disk, dir.path(), None),
+            VolumeState::UnknownData { files: vec!["caf\u{fffd}".into()] }
+        );
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("store");
         std::fs::write(&file, b"a file where a directory should be").unwrap();

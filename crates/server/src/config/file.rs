@@ -208,7 +208,7 @@ mod tests {
         let path = dir.path().join("store.conf");
         fs::write(&path, b"# M\xfcller\r\nhz 5\r\nsyslog-ident caf\xe9").unwrap();
         rewrite_file(&config(&path, 20)).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"# M\xfcller\r\nhz 20\nsyslog-ident caf\xe9\n");
+        assert_eq!(fs::read(&path).unwrap(), b"# M\xfcller\r\nhz 20\r\nsyslog-ident caf\xe9\n");
     }
 
     #[test]

@@ -13,8 +13,11 @@ use crate::glob;
 /// Limit on all included files together: where each file includes the next one twice, their number doubles per level.
 const FILES_MAX: usize = 256;
 
-/// Reads the files that a path or pattern of `include` names, in order: their paths and contents.
-pub(super) type Read<'a> = dyn FnMut(&Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> + 'a;
+/// Path and contents of a file, or why it is not known.
+pub(super) type FileRead = io::Result<(PathBuf, Vec<u8>)>;
+
+/// Reads the files that a path or pattern of `include` names, in order. What cannot be read is an error in its place.
+pub(super) type Read<'a> = dyn FnMut(&Path) -> Vec<FileRead> + 'a;
 
 /// Replaces each `include` among `lines`, which come from `source`, by the lines of the files that it names.
 pub(super) fn expand(source: &SourceName, lines: Vec<Parsed>, read: &mut Read<'_>) -> Vec<Parsed> {
@@ -55,14 +58,15 @@ impl Expansion<'_, '_> {
         let [pattern] = &line.arguments[..] else {
             return self.refuse(line.problem("wrong number of arguments", help));
         };
-        let files = match (self.read)(Path::new(std::ffi::OsStr::from_bytes(pattern))) {
-            Ok(files) => files,
-            Err(error) => {
-                let shown = String::from_utf8_lossy(&quote(pattern)).into_owned();
-                return self.refuse(line.problem(format!("Can't read {shown}: {error}"), help));
-            }
-        };
-        for (path, text) in files {
+        for file in (self.read)(Path::new(std::ffi::OsStr::from_bytes(pattern))) {
+            let (path, text) = match file {
+                Ok(file) => file,
+                Err(error) => {
+                    let shown = String::from_utf8_lossy(&quote(pattern)).into_owned();
+                    self.refuse(line.problem(format!("Can't read {shown}: {error}"), help));
+                    continue;
+                }
+            };
             if self.open.contains(&path) {
                 self.refuse(line.problem(format!("{path:?} includes itself"), "remove the line"));
                 continue;
@@ -82,16 +86,23 @@ impl Expansion<'_, '_> {
 
 /// [`Read`] from the file system. A pattern that matches nothing names no file, as in Redis; a path must exist, and what
 /// matches must be readable, links included.
-pub(super) fn read_files(pattern: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+pub(super) fn read_files(pattern: &Path) -> Vec<FileRead> {
     let mut paths = vec![PathBuf::new()];
+    let mut unlisted = Vec::new();
     for component in pattern.components() {
-        paths = match component {
-            Component::Normal(name) if is_pattern(name.as_bytes()) => {
-                let found = paths.iter().map(|path| matching(path, name.as_bytes()));
-                found.collect::<io::Result<Vec<_>>>()?.concat()
+        let mut next = Vec::new();
+        for path in paths {
+            match component {
+                Component::Normal(name) if is_pattern(name.as_bytes()) => {
+                    match matching(&path, name.as_bytes()) {
+                        Ok(found) => next.extend(found),
+                        Err(error) => unlisted.push(Err(error)),
+                    }
+                }
+                other => next.push(path.join(other)),
             }
-            other => paths.into_iter().map(|path| path.join(other)).collect(),
-        };
+        }
+        paths = next;
     }
     if is_pattern(pattern.as_os_str().as_bytes()) {
         paths.retain(|path| path.symlink_metadata().is_ok());
@@ -100,7 +111,7 @@ pub(super) fn read_files(pattern: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> 
         let text = fs::read(&path).map_err(|error| naming(&path, &error))?;
         Ok((std::path::absolute(&path)?, text))
     };
-    paths.into_iter().map(read).collect()
+    unlisted.into_iter().chain(paths.into_iter().map(read)).collect()
 }
 
 /// The same error with the path in its text.
@@ -145,10 +156,8 @@ mod tests {
             fs::write(dir.path().join(name), name).unwrap();
         }
         let names = |pattern: &str| {
-            let files = read_files(&dir.path().join(pattern))?;
-            Ok::<_, io::Error>(
-                files.into_iter().map(|(_, text)| String::from_utf8(text).unwrap()).collect::<Vec<_>>(),
-            )
+            let files = read_files(&dir.path().join(pattern)).into_iter();
+            files.map(|file| Ok(String::from_utf8(file?.1).unwrap())).collect::<io::Result<Vec<_>>>()
         };
         assert_eq!(names("*.conf").unwrap(), ["a.conf", "b.conf"]);
         assert_eq!(names("[ab].conf").unwrap(), ["a.conf", "b.conf"]);
@@ -158,14 +167,18 @@ mod tests {
         assert_eq!(names("none.conf").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
-    /// What is left out silently may hold the password.
+    /// What is left out silently may hold the password; and what cannot be read hides nothing of the others.
     #[test]
-    fn a_match_that_cannot_be_read_is_named() {
+    fn each_match_that_cannot_be_read_is_named_beside_those_that_can() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.conf"), "hz 20").unwrap();
+        fs::create_dir(dir.path().join("b.conf")).unwrap();
         std::os::unix::fs::symlink("/no/such/file", dir.path().join("password.conf")).unwrap();
-        let error = read_files(&dir.path().join("*.conf")).unwrap_err();
-        assert!(error.to_string().contains("password.conf"), "{error}");
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let files = read_files(&dir.path().join("*.conf"));
+        let [Ok((_, text)), Err(directory), Err(dangling)] = &files[..] else { panic!("{files:?}") };
+        assert_eq!(text, b"hz 20");
+        assert!(directory.to_string().contains("b.conf"), "{directory}");
+        assert!(dangling.to_string().contains("password.conf"), "{dangling}");
+        assert_eq!(dangling.kind(), io::ErrorKind::NotFound);
     }
 }

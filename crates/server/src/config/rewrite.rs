@@ -44,7 +44,11 @@ pub fn rewrite(
             .map_err(|problem| ConfigError { problems: vec![problem] })?;
         match line.and_then(|line| table::find(&line.name)).filter(|directive| is_stale(directive)) {
             None => lines.push(text.to_vec()),
-            Some(directive) if rewritten.insert(&directive.name) => lines.extend(directive.render(config)),
+            Some(directive) if rewritten.insert(&directive.name) => {
+                // The end of its line stays what it was.
+                let end: &[u8] = if text.ends_with(b"\r") { b"\r" } else { b"" };
+                lines.extend(directive.render(config).into_iter().map(|line| [&line, end].concat()));
+            }
             Some(_) => {}
         }
     }

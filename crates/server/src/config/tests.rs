@@ -486,7 +486,7 @@ fn everything_that_is_wrong_is_named_in_one_run() {
 #[test]
 fn a_text_is_checked_without_a_file() {
     let source = SourceName::File(PathBuf::from("store.conf"));
-    let mut nothing = |_: &Path| Err(io::Error::other("not here"));
+    let mut nothing = |_: &Path| vec![Err(io::Error::other("not here"))];
     let base = Config { hz: 50, ..Config::default() };
     let config = check(&source, b"maxmemory 1gb\ntcp-backlog 5", &base, &mut nothing).unwrap();
     assert_eq!((config.maxmemory, config.hz), (1 << 30, 50));
@@ -506,12 +506,17 @@ fn included_lines_stand_in_the_place_of_their_include() {
             "twice" => "include a\ninclude a",
             "circle" => "include f.conf",
             "f.conf" => "include circle",
-            "many" => {
-                return Ok(vec![("a".into(), b"hz 7".to_vec()), ("c".into(), b"maxclients 8".to_vec())]);
+            "many" | "mixed" => {
+                let file = |path: &str, text: &[u8]| Ok((path.into(), text.to_vec()));
+                let unreadable = Err(io::Error::from(io::ErrorKind::PermissionDenied));
+                return match path.to_str().unwrap() {
+                    "many" => vec![file("a", b"hz 7"), file("c", b"maxclients 8")],
+                    _ => vec![file("a", b"hz x"), unreadable, file("c", b"maxclients y")],
+                };
             }
-            _ => return Err(io::Error::from(io::ErrorKind::NotFound)),
+            _ => return vec![Err(io::Error::from(io::ErrorKind::NotFound))],
         };
-        Ok(vec![(path.to_owned(), text.as_bytes().to_vec())])
+        vec![Ok((path.to_owned(), text.as_bytes().to_vec()))]
     };
     let load = |text: &str, arguments: &[&str]| {
         let arguments: Vec<_> = std::iter::once("f.conf").chain(arguments.iter().copied()).collect();
@@ -537,6 +542,14 @@ fn included_lines_stand_in_the_place_of_their_include() {
     check(
         "\ninclude none\ninclude",
         &["line 2 of \"f.conf\": Can't read none: ", "line 3 of \"f.conf\": wrong number"],
+    );
+    check(
+        "include mixed",
+        &[
+            "line 1 of \"a\": argument couldn't",
+            "line 1 of \"f.conf\": Can't read mixed: permission denied",
+            "line 1 of \"c\": argument couldn't",
+        ],
     );
     check("include circle", &["line 1 of \"circle\": \"f.conf\" includes itself"]);
     let wide = "include a\n".repeat(300);

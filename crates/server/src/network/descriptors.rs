@@ -5,11 +5,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Kept for files, ports and backups: the log must be rotated whoever is connected.
 const RESERVED: u64 = 64;
 
+/// Descriptors that so many clients need, the reserve included.
+#[must_use]
+pub(crate) fn needed(clients: u32) -> u64 {
+    u64::from(clients) + RESERVED
+}
+
 /// Raises the limit of open files as far as so many clients beside the reserve need it and the system allows it; gives how
 /// many of them fit. Source: getrlimit(2), and `adjustOpenFilesLimit` of Redis for what users expect.
 #[must_use]
 pub(crate) fn make_room(clients: u32) -> u32 {
-    let wanted = u64::from(clients) + RESERVED;
+    let wanted = needed(clients);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= wanted) {
         return clients;

@@ -61,7 +61,11 @@ pub enum IdentityError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadIdentityError {
     /// The file system says no.
-    #[error("failed to read {path:?}: {source}")]
+    #[error("failed to read {path:?}: {source}{}", if source.kind() == io::ErrorKind::PermissionDenied {
+        "; give the user of this server access to it (chown)"
+    } else {
+        ""
+    })]
     Read {
         /// The identity file.
         path: PathBuf,

@@ -126,7 +126,7 @@ fn defaults_are_those_of_redis() {
 
 /// Loads a text over the defaults, as `POST /v1/config/check` would.
 fn checked(text: &[u8]) -> Result<Config, Vec<Problem>> {
-    let nothing = &mut |_: &Path| Err(std::io::Error::other("nothing is included"));
+    let nothing = &mut |_: &Path| vec![Err(std::io::Error::other("nothing is included"))];
     check(&SourceName::File("redis.conf".into()), text, &Config::default(), nothing)
 }
 

@@ -70,7 +70,7 @@ fn lines_that_still_hold_stay_byte_for_byte() {
 
 #[test]
 fn included_files_stay_and_what_they_say_is_overridden() {
-    let mut read = |_: &Path| Ok(vec![(PathBuf::from("a"), b"hz 7\nsave 1 1\nsave 2 2".to_vec())]);
+    let mut read = |_: &Path| vec![Ok((PathBuf::from("a"), b"hz 7\nsave 1 1\nsave 2 2".to_vec()))];
     let source = SourceName::File(PathBuf::from("f"));
     let file = b"hz 5\ninclude a\ntimeout 3\n";
     let mut config = check(&source, file, &Config::default(), &mut read).unwrap();

@@ -48,14 +48,12 @@ impl Recovery<'_> {
 
     pub(super) fn find_snapshot(&self) -> Result<Option<SnapshotAux>, RecoverError> {
         let path = self.options.dir.join(&self.options.snapshot_name);
-        if !self
-            .list(&self.options.dir)?
-            .iter()
-            .any(|entry| entry.name == self.options.snapshot_name && !entry.is_directory)
-        {
-            return Ok(None);
+        let present = self.list(&self.options.dir)?;
+        match present.iter().find(|entry| entry.name == self.options.snapshot_name) {
+            None => Ok(None),
+            Some(entry) if entry.is_directory => Err(RecoverError::SnapshotIsDirectory { path }),
+            Some(_) => self.peek(&path).map(|peek| Some(peek.aux)),
         }
-        self.peek(&path).map(|peek| Some(peek.aux))
     }
 
     /// The auxiliary fields of an RDB, and whether there is anything in it.

@@ -75,6 +75,15 @@ pub enum RecoverError {
         /// The file.
         path: PathBuf,
     },
+    /// A directory has the name of the snapshot, which could be neither loaded nor replaced.
+    #[error(
+        "{path:?} is a directory, and the snapshot has this name: nothing was loaded or changed. Move the directory away, \
+         or set dbfilename to another name"
+    )]
+    SnapshotIsDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The snapshot or base is damaged.
     #[error(
         "snapshot file {path:?} cannot be loaded; nothing was changed. Keep a copy of the directory and restore a backup"
