@@ -1,7 +1,7 @@
 # The one door. What each phase does is in scripts/phases.sh; CONTRIBUTING.md has the time each target takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint deps gen check cluster images test e2e ci demo demo-down bench conformance fuzz valgrind clean
+.PHONY: help setup fmt lint deps gen check cluster images test e2e e2e-full ci demo demo-down bench bench-operator conformance fuzz valgrind clean
 
 # "@": beside the following ones.
 CLUSTER := setup cluster@
@@ -9,7 +9,7 @@ ALL := setup tools@ cluster@
 TESTS := unit generated binaries suite images e2e
 
 help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install and build what building and testing needs, as far as it is missing
 	@scripts/run setup tools
@@ -41,6 +41,9 @@ test: ## Everything: sets everything up, then runs every test, the cluster's inc
 e2e: ## Only the tests on the cluster, which is made for them and kept
 	@scripts/run $(CLUSTER) binaries images e2e
 
+e2e-full: ## The same with the behaviours that take minutes each: a fleet, a node that dies
+	@HOLDFAST_E2E_FULL=1 scripts/run $(CLUSTER) binaries images e2e
+
 ci: ## What .ci/run calls: lint, dependency policy, then every test, the cluster's included
 	@scripts/run --minutes 85 $(ALL) fmt shell docs clippy dependencies $(TESTS)
 
@@ -53,6 +56,9 @@ demo-down: ## Remove the cluster with all that is in it; what was slow to build 
 
 bench: ## Speed, memory and latency beside Valkey, Redis and f00b60a, judged by gates; BENCH_PAGE=1 writes the figures' page
 	@scripts/run setup binaries bench
+
+bench-operator: ## A thousand Stores and ten thousand StoreBackups: requests, memory, latency of the operator; BENCH_PAGE=1 writes the page
+	@scripts/run setup tools binaries fleet
 
 conformance: ## Redis 7.0.15's own test suite against ours and against redis-server; results in target/conformance/
 	@scripts/run setup binaries conformance

@@ -12,7 +12,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
-  [docs]=2 [cluster]=60 [binaries]=30 [images]=10 [e2e]=40 [bench]=180
+  [docs]=2 [cluster]=60 [binaries]=30 [images]=10 [e2e]=60 [bench]=180 [fleet]=60
   [suite]=10 [conformance]=60 [valgrind]=60
   [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
 )
@@ -32,6 +32,7 @@ declare -A WHAT=(
   [images]='images of server and operator, into the cluster'
   [e2e]='behaviours on the cluster'
   [bench]='speed, memory and latency beside other servers'
+  [fleet]='the operator with a thousand Stores'
   [suite]='the quick part of the test suite of Redis'
   [conformance]='the test suite of Redis'
   [fuzz]='fuzz targets, led by coverage'
@@ -39,7 +40,7 @@ declare -A WHAT=(
 )
 # Phases that must have ended before.
 declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images'
-  [bench]=binaries [suite]=binaries [conformance]=binaries)
+  [bench]=binaries [fleet]='tools binaries' [suite]=binaries [conformance]=binaries)
 
 phase_setup() { scripts/setup; }
 phase_tools() { scripts/tools; }
@@ -162,7 +163,11 @@ phase_images() {
 
 # A thread for each behaviour: they wait for their turn, which the harness gives, and then for the cluster.
 phase_e2e() {
-  cargo test --locked --workspace --no-fail-fast --features holdfast-e2e/cluster --test e2e -- --test-threads 99
+  local all=()
+  if [ -n "${HOLDFAST_E2E_FULL:-}" ]; then all=(--include-ignored)
+  else echo "NOTE: behaviours that take minutes each are ignored here; \`make e2e-full\` runs them"
+  fi
+  cargo test --locked --workspace --no-fail-fast --features holdfast-e2e/cluster --test e2e -- --test-threads 99 "${all[@]}"
 }
 
 # --- figures -----------------------------------------------------------------
@@ -172,6 +177,19 @@ phase_bench() {
   local options=()
   [ -z "${BENCH_PAGE:-}" ] || options+=(--page crates/server/docs/performance.md)
   bench/compare --server "$BINARIES/holdfast-server" --out "$TARGET/bench" "${options[@]}"
+}
+
+# The limits count, with a page to write or one that is thrown away.
+phase_fleet() {
+  local page=crates/operator/docs/scale.md
+  if [ -z "${BENCH_PAGE:-}" ]; then
+    cp "$page" "$TARGET/scale.md"
+    page=$TARGET/scale.md
+  fi
+  HOLDFAST_SCALE_STORES=${HOLDFAST_SCALE_STORES:-1000} HOLDFAST_SCALE_BACKUPS=${HOLDFAST_SCALE_BACKUPS:-10} \
+    HOLDFAST_SCALE_IDLE_SECONDS=${HOLDFAST_SCALE_IDLE_SECONDS:-600} HOLDFAST_SCALE_CHANGES=${HOLDFAST_SCALE_CHANGES:-200} \
+    HOLDFAST_OPERATOR=$PWD/$BINARIES/holdfast-operator HOLDFAST_SCALE_PAGE=$PWD/$page \
+    cargo test --locked --workspace --test scale -- --nocapture
 }
 
 # --- fuzzing -----------------------------------------------------------------

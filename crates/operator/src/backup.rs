@@ -24,6 +24,7 @@ use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{
     BackupLocation, BackupMethod, BackupPlace, Store, StoreBackup, StoreBackupStatus, Strategy,
 };
+use crate::caches::{self, Caches};
 use crate::context::{Context, ReconcileError};
 use crate::events::Note;
 use crate::names;
@@ -65,6 +66,13 @@ struct Target {
 /// # Errors
 /// The API did not answer, refused, or another writer was faster. Nothing has to be undone.
 pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Action, ReconcileError> {
+    if let Some(caches) = &ctx.caches
+        && caches.are_filled().await
+        && let Some(backup) = caches::get(&caches.backups, namespace, name)
+        && is_settled(caches, &backup)
+    {
+        return Ok(Action::await_change());
+    }
     let api: Api<StoreBackup> = Api::namespaced(ctx.client.clone(), namespace);
     let live = api.get_opt(name).await.map_err(ReconcileError::call("read", "StoreBackup", name))?;
     let Some(backup) = live else { return Ok(Action::await_change()) };
@@ -83,7 +91,11 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
             set_finalizer(ctx, &backup, false).await?;
             return Ok(Action::requeue(Duration::ZERO));
         }
-        if let Some(verdict) = usable_now(ctx, &backup, &status).await? {
+        if let Some(kept) = Kept::of(&status) {
+            let locations: Api<BackupLocation> = Api::namespaced(ctx.client.clone(), namespace);
+            let location = locations.get_opt(kept.location).await;
+            let location = location.map_err(ReconcileError::call("read", "BackupLocation", kept.location))?;
+            let verdict = kept.usable_now(location.as_ref());
             write(ctx, &backup, status, vec![verdict], now).await?;
         }
         return Ok(Action::await_change());
@@ -194,35 +206,56 @@ async fn last_look(
     }
 }
 
-/// Whether a backup in a bucket can be restored from by the location as it is now; absent when that has not changed.
-async fn usable_now(
-    ctx: &Context,
-    backup: &StoreBackup,
-    status: &StoreBackupStatus,
-) -> Result<Option<Verdict>, ReconcileError> {
-    let (Some(place), Some(name)) = (&status.place, &status.location) else { return Ok(None) };
-    if !conditions::is_true(&status.conditions, kind::SUCCEEDED) {
-        return Ok(None);
+/// Whether an ended backup needs nothing, as far as the caches know. What does is read again before it is written.
+fn is_settled(caches: &Caches, backup: &StoreBackup) -> bool {
+    let Some(status) = &backup.status else { return false };
+    if status.completion_time.is_none()
+        || backup.metadata.deletion_timestamp.is_some()
+        || has_finalizer(backup)
+    {
+        return false;
     }
-    let locations: Api<BackupLocation> =
-        Api::namespaced(ctx.client.clone(), &backup.namespace().unwrap_or_default());
-    let location =
-        locations.get_opt(name).await.map_err(ReconcileError::call("read", "BackupLocation", name))?;
-    Ok(Some(match location.as_ref().map(|location| place.differs_from(location)) {
-        Some(None) => Verdict::yes(kind::READY_TO_USE, reason::COMPLETED, ""),
-        Some(Some(moved)) => Verdict::no(
-            kind::READY_TO_USE,
-            reason::LOCATION_CHANGED,
-            format!(
-                "the backup lies in {moved}, but BackupLocation {name:?} names another place now; set it back, or create a location for the former place"
+    Kept::of(status).is_none_or(|kept| {
+        let namespace = backup.namespace().unwrap_or_default();
+        let location = caches::get(&caches.locations, &namespace, kept.location);
+        let verdict = kept.usable_now(location.as_deref());
+        with_verdicts(backup, status.clone(), vec![verdict], Timestamp::now()) == *status
+    })
+}
+
+/// A backup that is kept in a bucket.
+struct Kept<'a> {
+    place: &'a BackupPlace,
+    location: &'a str,
+}
+
+impl<'a> Kept<'a> {
+    /// The backup of this status; absent when it did not succeed, or is no object in a bucket.
+    fn of(status: &'a StoreBackupStatus) -> Option<Self> {
+        let succeeded = conditions::is_true(&status.conditions, kind::SUCCEEDED);
+        let (place, location) = (status.place.as_ref()?, status.location.as_deref()?);
+        succeeded.then_some(Self { place, location })
+    }
+
+    /// Whether it can be restored from by its location as that is now.
+    fn usable_now(&self, location: Option<&BackupLocation>) -> Verdict {
+        let Self { place, location: name } = self;
+        match location.map(|location| place.differs_from(location)) {
+            Some(None) => Verdict::yes(kind::READY_TO_USE, reason::COMPLETED, ""),
+            Some(Some(moved)) => Verdict::no(
+                kind::READY_TO_USE,
+                reason::LOCATION_CHANGED,
+                format!(
+                    "the backup lies in {moved}, but BackupLocation {name:?} names another place now; set it back, or create a location for the former place"
+                ),
             ),
-        ),
-        None => Verdict::no(
-            kind::READY_TO_USE,
-            reason::LOCATION_NOT_FOUND,
-            format!("BackupLocation {name:?} is not in this namespace; create it again"),
-        ),
-    }))
+            None => Verdict::no(
+                kind::READY_TO_USE,
+                reason::LOCATION_NOT_FOUND,
+                format!("BackupLocation {name:?} is not in this namespace; create it again"),
+            ),
+        }
+    }
 }
 
 /// Why a backup does not go on for now: reason and message.
@@ -614,16 +647,27 @@ async fn set_finalizer(ctx: &Context, backup: &StoreBackup, wanted: bool) -> Res
     Ok(())
 }
 
-/// Writes `status` with `verdicts` merged in, if that changes anything.
-async fn write(
-    ctx: &Context,
+/// `status` with `verdicts` merged in.
+fn with_verdicts(
     backup: &StoreBackup,
     mut status: StoreBackupStatus,
     verdicts: Vec<Verdict>,
     now: Timestamp,
-) -> Result<(), ReconcileError> {
+) -> StoreBackupStatus {
     status.observed_generation = backup.metadata.generation;
     status.conditions = conditions::merge(&status.conditions, verdicts, backup.metadata.generation, now);
+    status
+}
+
+/// Writes `status` with `verdicts` merged in, if that changes anything.
+async fn write(
+    ctx: &Context,
+    backup: &StoreBackup,
+    status: StoreBackupStatus,
+    verdicts: Vec<Verdict>,
+    now: Timestamp,
+) -> Result<(), ReconcileError> {
+    let status = with_verdicts(backup, status, verdicts, now);
     if backup.status.as_ref() == Some(&status) {
         return Ok(());
     }

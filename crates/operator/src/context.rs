@@ -9,6 +9,7 @@ use kube::{Client, Error as KubeError};
 
 use crate::api::conditions::reason;
 use crate::bucket_client::{BucketClient, SecretData};
+use crate::caches::Caches;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::reconcile::build::claim::SNAPSHOT_GROUP;
@@ -17,7 +18,7 @@ use crate::reconcile::validate::Defaults;
 use crate::restart_gate::RestartGate;
 use crate::server_client::ServerClient;
 
-/// What every reconcile is given. Holds no knowledge of any object.
+/// What every reconcile is given.
 #[derive(Clone)]
 pub struct Context {
     /// The API.
@@ -34,6 +35,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// How many Stores restart at a time.
     pub restarts: RestartGate,
+    /// What the watches of a controller have brought; absent: everything is read live.
+    pub caches: Option<Arc<Caches>>,
 }
 
 /// Why a reconcile ended early. It is repeated; nothing that was done has to be undone.

@@ -1,7 +1,7 @@
 //! Watches, owned kinds, concurrency, and what happens after an error.
 //!
-//! A watch only says that it is time to look; what is decided upon is read anew ([`crate::reconcile::observe`]). So a
-//! missed or repeated event costs time, never data.
+//! A watch says that it is time to look, and its cache may say that nothing is to do ([`crate::caches`]); what is acted upon
+//! is read anew. So a missed, late or repeated event costs time, never data.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
 use crate::api::v1alpha1::{BackupLocation, BackupMethod, Store, StoreBackup};
+use crate::caches::{Caches, Writers, watch};
 use crate::context::{Context, ReconcileError};
 use crate::metrics::Outcome;
 use crate::names;
@@ -84,6 +84,21 @@ pub fn controllers(
     concurrency: u16,
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> Vec<BoxFuture<'static, ()>> {
+    let (caches, writers) = Caches::new();
+    let (all_stores, all_backups) = (caches.stores.clone(), caches.backups.clone());
+    let ctx = &Context { caches: Some(Arc::new(caches)), ..ctx.clone() };
+    let Writers {
+        stores,
+        backups,
+        locations,
+        service_accounts,
+        config_maps,
+        services,
+        pdbs,
+        stateful_sets,
+        claims,
+        pods,
+    } = writers;
     let config = ControllerConfig::default().concurrency(concurrency);
     let ours = || {
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER))
@@ -93,17 +108,19 @@ pub fn controllers(
         Some(ObjectRef::<Store>::new(name).within(&namespace?))
     };
 
-    let (stores, reader) = controller::<Store>(ctx, namespace);
-    let stores = stores
-        .owns(api::<StatefulSet>(ctx, namespace), ours())
-        .owns(api::<ConfigMap>(ctx, namespace), ours())
-        .owns(api::<Service>(ctx, namespace), ours())
-        .owns(api::<ServiceAccount>(ctx, namespace), ours())
-        .owns(api::<PodDisruptionBudget>(ctx, namespace), ours())
-        .watches(api::<Pod>(ctx, namespace), ours(), move |pod: Pod| store_of(pod.labels(), pod.namespace()))
-        .watches(api::<PersistentVolumeClaim>(ctx, namespace), ours(), move |claim: PersistentVolumeClaim| {
-            store_of(claim.labels(), claim.namespace())
+    let stores = controller(ctx, namespace, stores)
+        .owns_stream(watch(api(ctx, namespace), ours(), stateful_sets).touched_objects())
+        .owns_stream(watch(api(ctx, namespace), ours(), config_maps).touched_objects())
+        .owns_stream(watch(api(ctx, namespace), ours(), services).touched_objects())
+        .owns_stream(watch(api(ctx, namespace), ours(), service_accounts).touched_objects())
+        .owns_stream(watch(api(ctx, namespace), ours(), pdbs).touched_objects())
+        .watches_stream(watch(api(ctx, namespace), ours(), pods).touched_objects(), move |pod: Pod| {
+            store_of(pod.labels(), pod.namespace())
         })
+        .watches_stream(
+            watch(api(ctx, namespace), ours(), claims).touched_objects(),
+            move |claim: PersistentVolumeClaim| store_of(claim.labels(), claim.namespace()),
+        )
         .watches(api::<StoreBackup>(ctx, namespace), watcher::Config::default(), |backup: StoreBackup| {
             let namespace = backup.namespace()?;
             Some(ObjectRef::<Store>::new(&backup.spec.store_ref.name).within(&namespace))
@@ -112,7 +129,7 @@ pub fn controllers(
             api::<BackupLocation>(ctx, namespace),
             watcher::Config::default(),
             move |location: BackupLocation| {
-                let users = reader.state().into_iter().filter(move |store| {
+                let users = all_stores.state().into_iter().filter(move |store| {
                     let used = store.spec.backup.as_ref().map(|backup| backup.location_ref.name.clone());
                     store.namespace() == location.namespace() && used == Some(location.name_any())
                 });
@@ -120,14 +137,13 @@ pub fn controllers(
             },
         )
         .with_config(config.clone());
-    let (backups, reader) = controller::<StoreBackup>(ctx, namespace);
-    let backups = backups
+    let backups = controller(ctx, namespace, backups)
         // A location that names another place holds another set of backups.
         .watches(
             api::<BackupLocation>(ctx, namespace),
             watcher::Config::default(),
             move |location: BackupLocation| {
-                let held = reader.state().into_iter().filter(move |backup| {
+                let held = all_backups.state().into_iter().filter(move |backup| {
                     // The cache may be behind: a backup that names no location yet may have one by now.
                     let used = backup.status.as_ref().and_then(|status| status.location.as_deref());
                     backup.spec.method == BackupMethod::Snapshot
@@ -138,8 +154,7 @@ pub fn controllers(
             },
         )
         .with_config(config.clone());
-    let (locations, _) = controller::<BackupLocation>(ctx, namespace);
-    let locations = locations.with_config(config);
+    let locations = controller(ctx, namespace, locations).with_config(config);
 
     vec![
         run(
@@ -161,7 +176,7 @@ pub fn controllers(
 }
 
 /// A controller of `K` that our own status does not wake.
-fn controller<K>(ctx: &Context, namespace: Option<&str>) -> (Controller<K>, reflector::Store<K>)
+fn controller<K>(ctx: &Context, namespace: Option<&str>, writer: Writer<K>) -> Controller<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -171,12 +186,11 @@ where
         + Sync
         + 'static,
 {
-    let (reader, writer) = reflector::store();
-    let objects = watcher(api::<K>(ctx, namespace), watcher::Config::default())
-        .reflect(writer)
+    let reader = writer.as_reader();
+    let objects = watch(api::<K>(ctx, namespace), watcher::Config::default(), writer)
         .applied_objects()
         .predicate_filter(wishes::<K>, PredicateConfig::default());
-    (Controller::for_stream(objects, reader.clone()), reader)
+    Controller::for_stream(objects, reader)
 }
 
 /// What of an object people change: everything but its status.

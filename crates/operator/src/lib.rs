@@ -16,7 +16,8 @@
 //!   decision was made upon as a precondition.
 //! - No claim, VolumeAttachment or finalizer of a pod is removed to make progress; a claim is deleted only with its Store
 //!   and only under `deletionPolicy: DeleteVolumes`. Every delete names the UID of what was looked at.
-//! - Nothing is remembered between two reconciles: a restart at any point is the same as none.
+//! - Nothing that was read is remembered between two reconciles but what may only say that all is well: a restart at any
+//!   point is the same as none.
 //! - When all is well nothing is written.
 //!
 //! Decisions are pure functions over plain data (`reconcile::validate`, `build`, `plan`, `status`); calls to the API, to
@@ -29,6 +30,7 @@ pub mod api;
 pub mod api_deadline;
 pub mod backup;
 pub mod bucket_client;
+mod caches;
 pub mod config;
 pub mod context;
 pub mod controller;

@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 
 use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{BackupLocation, BackupLocationStatus};
+use crate::caches;
 use crate::context::{Context, ReconcileError};
 use crate::events::Note;
 use crate::reconcile::apply::post_params;
@@ -26,8 +27,13 @@ const WHILE_UNAVAILABLE: Duration = Duration::from_secs(15);
 /// The API did not answer, refused, or another writer was faster. A bucket that does not answer is a condition.
 pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Action, ReconcileError> {
     let api: Api<BackupLocation> = Api::namespaced(ctx.client.clone(), namespace);
-    let live = api.get_opt(name).await.map_err(ReconcileError::call("read", "BackupLocation", name))?;
-    let Some(location) = live.filter(|location| location.metadata.deletion_timestamp.is_none()) else {
+    // A location that is behind is no harm: what is written carries its version.
+    let known = ctx.caches.as_ref().and_then(|caches| caches::get(&caches.locations, namespace, name));
+    let location = match known {
+        Some(known) => Some(BackupLocation::clone(&known)),
+        None => api.get_opt(name).await.map_err(ReconcileError::call("read", "BackupLocation", name))?,
+    };
+    let Some(location) = location.filter(|location| location.metadata.deletion_timestamp.is_none()) else {
         return Ok(Action::await_change());
     };
     let secret = &location.spec.credentials_secret_ref.name;

@@ -174,6 +174,7 @@ async fn work(
         defaults: config.defaults.clone(),
         metrics: metrics.clone(),
         restarts: RestartGate::new(config.max_concurrent_restarts),
+        caches: None,
     };
     let namespaces: Vec<Option<&str>> = if config.watch_namespaces.is_empty() {
         vec![None]

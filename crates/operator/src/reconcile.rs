@@ -6,6 +6,10 @@
 //! ```
 //!
 //! A reconcile never asks why it was called and remembers nothing. It does at most one step and is called again at once.
+//!
+//! Most looks find nothing to do. So the same decisions are made first upon what the watches have brought: when these come to
+//! no step and to the status that is there, that was it, and the API is not asked. Anything else is decided again upon live
+//! reads; nothing is written upon a cache.
 
 pub mod apply;
 pub mod build;
@@ -31,10 +35,12 @@ use kube::runtime::controller::Action;
 
 use crate::api::conditions::{self, kind, reason};
 use crate::api::v1alpha1::{Store, StoreStatus};
+use crate::caches::{self, Caches};
 use crate::context::{Context, ReconcileError};
 use crate::events::Note;
+use crate::names;
 use crate::spread::spread;
-use apply::Work;
+use apply::{Applied, Work};
 use build::{Desired, Inputs, MountedLocation, build, stateful_set::mounted_locations};
 use facts::Facts;
 use ownership::{foreign_pod, verify_children};
@@ -60,6 +66,12 @@ const WHEN_SETTLED: Duration = Duration::from_secs(30);
 /// # Errors
 /// The API did not answer, refused, or another writer was faster. Nothing has to be undone.
 pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Action, ReconcileError> {
+    if let Some(caches) = &ctx.caches {
+        if let Some(action) = Box::pin(look(ctx, caches, namespace, name)).await {
+            return Ok(action);
+        }
+        caches.forget_secret(namespace, &names::auth_secret(name));
+    }
     let stores: Api<Store> = Api::namespaced(ctx.client.clone(), namespace);
     let live = stores.get_opt(name).await.map_err(ReconcileError::call("read", "Store", name))?;
     let Some(store) = live else {
@@ -114,6 +126,35 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
         report(ctx, &store, new).await?;
     }
     Ok(Action::requeue(spread(delay(plan, &facts, &store, now))))
+}
+
+/// The pause until the next look at a Store with which all is as it was, as far as the caches know; absent otherwise.
+async fn look(ctx: &Context, caches: &Caches, namespace: &str, name: &str) -> Option<Action> {
+    if !caches.are_filled().await {
+        return None;
+    }
+    let store = caches::get(&caches.stores, namespace, name)?;
+    let now = Timestamp::now();
+    let valid = validate(&store, &ctx.defaults, now).ok()?;
+    if store.metadata.deletion_timestamp.is_some() || valid.held_update.is_some() {
+        return None;
+    }
+    let facts = observe::observe_settled(ctx, caches, &store, &valid).await?;
+    let Decision { mut plan, known: _, desired: _ } = decide(&store, &valid, &facts, now, &Vec::new());
+    if let Some(step) = plan.step.take() {
+        // Many wait for a turn at the same time; only who has it goes on.
+        plan.holds.insert(0, apply::held_by_gate(ctx, &valid, &facts, &step)?);
+    }
+    let applied = Applied::nothing(plan)?;
+    let status = status::status(&store, Some(&valid), &facts, &applied, now);
+    if store.status.as_ref() != Some(&status) {
+        return None;
+    }
+    report_metrics(ctx, &store, &status);
+    if conditions::is_true(&status.conditions, kind::READY) {
+        ctx.restarts.leave(namespace, name);
+    }
+    Some(Action::requeue(spread(delay(applied.plan(), &facts, &store, now))))
 }
 
 /// The image that was taken back from the Store.
@@ -242,16 +283,20 @@ fn while_not_ready(since: Option<Timestamp>, now: Timestamp) -> Duration {
     Duration::from_secs(u64::try_from(lasted).unwrap_or(0) / 4).clamp(WHILE_WAITING, WHILE_STALLED)
 }
 
-/// Writes the status if it has changed, and says so in events and metrics.
-async fn report(ctx: &Context, store: &Store, new: StoreStatus) -> Result<(), ReconcileError> {
-    let old = store.status.clone().unwrap_or_default();
+fn report_metrics(ctx: &Context, store: &Store, status: &StoreStatus) {
     ctx.metrics.set_store(
         &store.namespace().unwrap_or_default(),
         &store.name_any(),
-        conditions::is_true(&new.conditions, kind::READY),
-        conditions::is_true(&new.conditions, kind::STALLED),
-        new.backup.as_ref().and_then(|backup| Some(backup.last_success_time.as_ref()?.0.as_second())),
+        conditions::is_true(&status.conditions, kind::READY),
+        conditions::is_true(&status.conditions, kind::STALLED),
+        status.backup.as_ref().and_then(|backup| Some(backup.last_success_time.as_ref()?.0.as_second())),
     );
+}
+
+/// Writes the status if it has changed, and says so in events and metrics.
+async fn report(ctx: &Context, store: &Store, new: StoreStatus) -> Result<(), ReconcileError> {
+    let old = store.status.clone().unwrap_or_default();
+    report_metrics(ctx, store, &new);
     if new == old {
         return Ok(());
     }

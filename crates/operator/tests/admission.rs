@@ -59,7 +59,7 @@ impl Admission {
 
 #[tokio::test]
 async fn manifests_are_refused_with_a_sentence_that_helps() {
-    let api = ApiServer::start().await;
+    let api = ApiServer::start(&[]).await;
     let admission = Admission { client: api.admin() };
     new_stores(&admission).await;
     changes_of_stores(&admission).await;

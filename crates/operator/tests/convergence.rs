@@ -83,6 +83,7 @@ impl World {
             buckets: Arc::new(model.clone()),
             defaults: defaults::defaults(),
             metrics: Metrics::default(),
+            caches: None,
             restarts: RestartGate::new(1),
         };
         let world = Self { ctx, model, faults, namespace: namespace.to_owned(), epoch: 0 };
@@ -279,7 +280,7 @@ async fn live(world: &mut World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operator_converges_and_never_drops_the_last_good_copy() {
-    let api = ApiServer::start().await;
+    let api = ApiServer::start(&[]).await;
 
     let mut world = World::new(&api, "calm", Mode::Off, 0).await;
     Box::pin(live(&mut world)).await;

@@ -54,6 +54,11 @@ impl Applied {
         &self.unchanged
     }
 
+    /// A plan without a step, which needs nothing done; absent when there is one.
+    pub(super) fn nothing(plan: Plan) -> Option<Self> {
+        plan.step.is_none().then(|| Self { plan, unchanged: Vec::new() })
+    }
+
     /// As if `plan` had been carried out: for golden files, which show what would be said then.
     #[must_use]
     pub fn preview(plan: Plan) -> Self {
@@ -125,25 +130,39 @@ async fn take(
         Step::CreateClaim { data_source } => create_claim(ctx, work, valid, data_source.as_deref()).await?,
         Step::SendRecord(record) => send_record(ctx, work, record).await,
         Step::SaveSnapshot => save_snapshot(ctx, work).await,
-        Step::RestartPod { uid, resource_version, grace_seconds, why, new_image } => {
-            // A server that serves nobody has nothing to lose, and the restart may be what mends it.
-            let serves = work.facts.pod.as_ref().is_some_and(pod_is_ready);
-            if serves
-                && let Err(wait) = ctx.restarts.enter(
-                    &valid.namespace,
-                    &valid.name,
-                    new_image.as_deref(),
-                    Duration::from_secs(valid.ready_timeout_seconds.into()),
-                    Instant::now(),
-                )
-            {
-                tracing::debug!(?wait, "restart waits for another Store");
-                return Ok(Outcome::Held(waits_for_others(why, &wait)));
+        Step::RestartPod { uid, resource_version, grace_seconds, why, new_image: _ } => {
+            if let Some(hold) = held_by_gate(ctx, valid, work.facts, step) {
+                return Ok(Outcome::Held(hold));
             }
             restart_pod(ctx, work, valid, uid, resource_version, *grace_seconds, why).await?;
         }
     }
     Ok(Outcome::Changed)
+}
+
+/// What a step waits for, if it is a restart and others restart now. Whose turn it is, has it from then on.
+pub(super) fn held_by_gate(
+    ctx: &Context,
+    valid: &ValidatedStore,
+    facts: &Facts,
+    step: &Step,
+) -> Option<Hold> {
+    let Step::RestartPod { why, new_image, .. } = step else { return None };
+    // A server that serves nobody has nothing to lose, and the restart may be what mends it.
+    if !facts.pod.as_ref().is_some_and(pod_is_ready) {
+        return None;
+    }
+    let ready_timeout = Duration::from_secs(valid.ready_timeout_seconds.into());
+    let entered = ctx.restarts.enter(
+        &valid.namespace,
+        &valid.name,
+        new_image.as_deref(),
+        ready_timeout,
+        Instant::now(),
+    );
+    let wait = entered.err()?;
+    tracing::debug!(?wait, "restart waits for another Store");
+    Some(waits_for_others(why, &wait))
 }
 
 /// The hold of a Store that must not restart yet. It does not name the one that restarts now: that would change the status

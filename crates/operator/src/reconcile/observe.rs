@@ -1,14 +1,15 @@
-//! Reads everything that one reconcile of a Store decides upon, straight from the API and from the server: no cache, so
-//! no decision is ever made upon a view that is older than our own last write.
+//! Reads everything that one reconcile of a Store decides upon, straight from the API and from the server, so that nothing
+//! is ever written upon a view that is older than our own last write. Only whether there is anything to do at all is also
+//! judged by what the watches have brought ([`observe_settled`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
-use holdfast_contract::control::{ConfigCheck, ConfigCheckRequest};
+use holdfast_contract::control::{ConfigCheck, ConfigCheckRequest, ServerState};
 use holdfast_contract::ports;
 use holdfast_contract::record::{Origin, reason as held};
-use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Secret};
 use kube::api::{Api, ListParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt as _};
@@ -22,6 +23,7 @@ use super::status::pod_is_ready;
 use super::validate::{Source, ValidatedStore};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{BackupLocation, BackupMethod, OnVolumeLoss, Store, StoreBackup};
+use crate::caches::{self, Cache, Caches};
 use crate::context::{Context, ReconcileError, code};
 use crate::names;
 use crate::server_client::{Endpoint, ServerError};
@@ -56,6 +58,76 @@ pub async fn observe(
     }
     read_warnings(ctx, &namespace, &mut facts).await?;
     Ok(facts)
+}
+
+/// The facts about `store` as the watches have brought them; absent when that is not enough to say that nothing is to do.
+pub(super) async fn observe_settled(
+    ctx: &Context,
+    caches: &Caches,
+    store: &Store,
+    valid: &ValidatedStore,
+) -> Option<Facts> {
+    let (namespace, name) = (valid.namespace.as_str(), valid.name.as_str());
+    let children = Children {
+        service_account: cached(&caches.service_accounts, namespace, &names::service_account(name)),
+        record: cached(&caches.config_maps, namespace, &names::record(name)),
+        config: cached(&caches.config_maps, namespace, &names::config(name)),
+        auth: recent_secret(ctx, caches, namespace, &names::auth_secret(name)).await?,
+        service: cached(&caches.services, namespace, &names::stateful_set(name)),
+        headless_service: cached(&caches.services, namespace, &names::headless_service(name)),
+        pdb: cached(&caches.pdbs, namespace, &names::stateful_set(name)),
+        stateful_set: cached(&caches.stateful_sets, namespace, &names::stateful_set(name)),
+    };
+    let claim = cached(&caches.claims, namespace, &names::claim(name));
+    let pod = cached(&caches.pods, namespace, &names::pod(name));
+    let server = ask_server(ctx, &children, pod.as_ref()).await;
+    let mut facts = Facts { children, claim, pod, server, ..Facts::default() };
+    if !is_settled(store, valid, &facts) {
+        return None;
+    }
+    facts.backups = caches.backups_of(namespace, name);
+    let locations = locations_wanted(store, valid, &facts).into_iter();
+    facts.locations =
+        locations.map(|name| (name.clone(), cached(&caches.locations, namespace, &name))).collect();
+    Some(facts)
+}
+
+/// Whether the facts that are always read say enough: what else [`observe`] reads is for Stores that are on their way.
+fn is_settled(store: &Store, valid: &ValidatedStore, facts: &Facts) -> bool {
+    let is_identified =
+        valid.storage.is_none() || store.status.as_ref().is_some_and(|status| status.epoch.is_some());
+    let is_served = facts.pod.as_ref().is_some_and(pod_is_ready)
+        && facts.server.status().is_some_and(|server| {
+            let config = server_config::render(valid.in_force());
+            server.state != ServerState::Holding && server.config_sha256 == sha256_hex(config.as_bytes())
+        });
+    is_identified && is_served && (valid.storage.is_none() || facts.claim.as_ref().is_some_and(is_bound))
+}
+
+fn is_bound(claim: &PersistentVolumeClaim) -> bool {
+    claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
+}
+
+fn cached<K>(cache: &Cache<K>, namespace: &str, name: &str) -> Option<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    caches::get(cache, namespace, name).map(|object| K::clone(&object))
+}
+
+/// A Secret that was read not long ago, or now. The outer absence: the API does not tell.
+async fn recent_secret(
+    ctx: &Context,
+    caches: &Caches,
+    namespace: &str,
+    name: &str,
+) -> Option<Option<Secret>> {
+    if let Some(known) = caches.secret(namespace, name) {
+        return Some(known);
+    }
+    let secret = read::<Secret>(ctx, namespace, name.to_owned()).await.ok()?;
+    caches.note_secret(namespace, name, secret.clone());
+    Some(secret)
 }
 
 /// Reads the owned objects of the Store `name`.
@@ -149,7 +221,7 @@ macro_rules! named_kinds {
 named_kinds! {
     k8s_openapi::api::core::v1::ServiceAccount => "ServiceAccount",
     k8s_openapi::api::core::v1::ConfigMap => "ConfigMap",
-    k8s_openapi::api::core::v1::Secret => "Secret",
+    Secret => "Secret",
     k8s_openapi::api::core::v1::Service => "Service",
     PersistentVolumeClaim => "PersistentVolumeClaim",
     Pod => "Pod",
@@ -224,12 +296,7 @@ async fn read_snapshot(ctx: &Context, namespace: &str, name: &str) -> Result<Sou
 }
 
 /// Every location that the spec, the status or the record name.
-async fn read_locations(
-    ctx: &Context,
-    store: &Store,
-    valid: &ValidatedStore,
-    facts: &Facts,
-) -> Result<BTreeMap<String, Option<BackupLocation>>, ReconcileError> {
+fn locations_wanted(store: &Store, valid: &ValidatedStore, facts: &Facts) -> BTreeSet<String> {
     let mut wanted: BTreeSet<String> = valid.backup_location.iter().cloned().collect();
     wanted.extend(
         store
@@ -246,8 +313,17 @@ async fn read_locations(
     {
         wanted.extend(location_of_dir(&plan.credentials_dir).map(str::to_owned));
     }
+    wanted
+}
+
+async fn read_locations(
+    ctx: &Context,
+    store: &Store,
+    valid: &ValidatedStore,
+    facts: &Facts,
+) -> Result<BTreeMap<String, Option<BackupLocation>>, ReconcileError> {
     let mut locations = BTreeMap::new();
-    for name in wanted {
+    for name in locations_wanted(store, valid, facts) {
         let location = read(ctx, &valid.namespace, name.clone()).await?;
         locations.insert(name, location);
     }
@@ -320,7 +396,7 @@ async fn read_latest_backup(
 /// report nowhere else.
 async fn read_warnings(ctx: &Context, namespace: &str, facts: &mut Facts) -> Result<(), ReconcileError> {
     if let Some(claim) = &facts.claim
-        && claim.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Bound")
+        && !is_bound(claim)
     {
         facts.claim_warning = newest_warning(ctx, namespace, claim.uid()).await?;
     }

@@ -29,7 +29,7 @@ const ADMIN_TOKEN: &str = "admin-token";
 /// Token of the account that has the operator's rights.
 pub(crate) const OPERATOR_TOKEN: &str = "operator-token";
 /// The account that `deploy/holdfast.yaml` binds the operator's rights to.
-const OPERATOR_USER: &str = "system:serviceaccount:holdfast-system:holdfast";
+pub(crate) const OPERATOR_USER: &str = "system:serviceaccount:holdfast-system:holdfast";
 /// Longest time until the API answers; a few seconds on a quiet machine.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -93,8 +93,8 @@ fn write_pem(path: &Path, label: &str, der: &[u8]) {
 }
 
 impl ApiServer {
-    /// Starts both and installs definitions and rights.
-    pub(crate) async fn start() -> Self {
+    /// Starts both, the API server with further `arguments`, and installs definitions and rights.
+    pub(crate) async fn start(arguments: &[String]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name);
         // A key for account tokens, which the API server insists on and nothing here uses.
@@ -125,6 +125,7 @@ impl ApiServer {
             .spawn()
             .expect("start etcd");
         let apiserver = Command::new(binary("kube-apiserver"))
+            .args(arguments)
             .args(["--etcd-servers", &client_url, "--bind-address", "127.0.0.1"])
             .args(["--secure-port", &port.to_string(), "--service-cluster-ip-range", "10.0.0.0/16"])
             .args(["--service-account-issuer", "https://holdfast.test", "--authorization-mode", "RBAC"])

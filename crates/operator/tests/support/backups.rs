@@ -9,7 +9,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_backup_says_what_the_bucket_holds() {
-    let api = ApiServer::start().await;
+    let api = ApiServer::start(&[]).await;
     tokio::join!(
         what_ended_well_while_nobody_looked_counts_after_its_deadline(&api, "Snapshot"),
         what_ended_well_while_nobody_looked_counts_after_its_deadline(&api, "VolumeSnapshot"),

@@ -91,7 +91,7 @@ async fn quiet(world: &World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_hands_never_make_the_operator_harm_a_store() {
-    let api = ApiServer::start().await;
+    let api = ApiServer::start(&[]).await;
     tokio::join!(
         a_port_of_another_manager_causes_no_restart_but_the_one_that_is_due(&api),
         a_claim_that_is_being_deleted_keeps_its_pod(&api),

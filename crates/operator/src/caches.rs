@@ -1,0 +1,218 @@
+//! What the watches have brought of everything that a look at a settled object needs. Trimmed, and perhaps behind.
+//!
+//! So a cache may only ever say that nothing is to be done: whatever would be written is decided again upon live reads
+//! ([`crate::reconcile::observe`]). How far a cache is behind then costs time, never data, and nothing has to be known of
+//! our own last write.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::Stream;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::Resource;
+use kube::api::Api;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::reflector::store::{Writer, WriterDropped};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+use tokio::time::timeout_at;
+
+use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
+use crate::names;
+
+/// Time for the first lists. Whoever comes later, and finds a cache that is not filled, reads live.
+const FILLED_WITHIN: Duration = Duration::from_secs(60);
+/// How long a Secret that was read is taken for what it is: no watch tells of a change, for watching one needs the right to
+/// list all.
+const SECRET_AGE_MAX: Duration = Duration::from_secs(120);
+/// What `kubectl apply` notes, a second copy of the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The objects of one kind.
+pub(crate) type Cache<K> = reflector::Store<K>;
+
+macro_rules! caches {
+    ($($field:ident: $kind:ty),* $(,)?) => {
+        /// The caches of one namespace, or of all.
+        pub struct Caches {
+            $(pub(crate) $field: Cache<$kind>,)*
+            secrets: Mutex<HashMap<(String, String), (Instant, Option<Secret>)>>,
+            filled: OnceCell<()>,
+            made: Instant,
+        }
+
+        /// The other ends of [`Caches`]: what the watches fill.
+        pub(crate) struct Writers {
+            $(pub(crate) $field: Writer<$kind>,)*
+        }
+
+        impl Caches {
+            /// Empty caches, and what fills them.
+            pub(crate) fn new() -> (Self, Writers) {
+                $(let $field = Writer::default();)*
+                let caches = Self {
+                    $($field: $field.as_reader(),)*
+                    secrets: Mutex::default(),
+                    filled: OnceCell::new(),
+                    made: Instant::now(),
+                };
+                (caches, Writers { $($field,)* })
+            }
+
+            async fn wait_until_filled(&self) -> Result<(), WriterDropped> {
+                tokio::try_join!($(self.$field.wait_until_ready()),*)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+caches! {
+    stores: Store,
+    backups: StoreBackup,
+    locations: BackupLocation,
+    service_accounts: ServiceAccount,
+    config_maps: ConfigMap,
+    services: Service,
+    pdbs: PodDisruptionBudget,
+    stateful_sets: StatefulSet,
+    claims: PersistentVolumeClaim,
+    pods: Pod,
+}
+
+impl Caches {
+    /// Waits for the first lists, as long as that makes sense. False: one of them is not there, so nothing is known.
+    pub(crate) async fn are_filled(&self) -> bool {
+        let until = self.made + FILLED_WITHIN;
+        let filled = self.filled.get_or_try_init(|| self.wait_until_filled());
+        matches!(timeout_at(until.into(), filled).await, Ok(Ok(_)))
+    }
+
+    /// The Secret as it was read not long ago.
+    pub(crate) fn secret(&self, namespace: &str, name: &str) -> Option<Option<Secret>> {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read, secret) = secrets.get(&key(namespace, name))?;
+        (read.elapsed() < SECRET_AGE_MAX).then(|| secret.clone())
+    }
+
+    /// Notes a Secret that was just read.
+    pub(crate) fn note_secret(&self, namespace: &str, name: &str, secret: Option<Secret>) {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.insert(key(namespace, name), (Instant::now(), secret));
+    }
+
+    /// Forgets a Secret: it may be another one by now.
+    pub(crate) fn forget_secret(&self, namespace: &str, name: &str) {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(namespace, name));
+    }
+
+    /// The StoreBackups of a Store, by name.
+    pub(crate) fn backups_of(&self, namespace: &str, store: &str) -> Vec<StoreBackup> {
+        let is_of = |backup: &StoreBackup| {
+            backup.spec.store_ref.name == store && backup.metadata.namespace.as_deref() == Some(namespace)
+        };
+        let mut found: Vec<_> =
+            self.backups.state_filter(is_of).iter().map(|backup| StoreBackup::clone(backup)).collect();
+        // The order of a list of the API.
+        found.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        found
+    }
+}
+
+fn key(namespace: &str, name: &str) -> (String, String) {
+    (namespace.to_owned(), name.to_owned())
+}
+
+/// The object `namespace/name` of a cache.
+pub(crate) fn get<K>(cache: &Cache<K>, namespace: &str, name: &str) -> Option<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    cache.get(&ObjectRef::new(name).within(namespace))
+}
+
+/// Everything that happens to the objects of a kind, which go trimmed into the cache before.
+pub(crate) fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    writer: Writer<K>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+    K::DynamicType: Eq + Hash,
+{
+    watcher(api, config).modify(trim).reflect(writer)
+}
+
+/// Takes away what no decision looks at: who else owns fields of the object, and copies of it.
+fn trim<K: Resource>(object: &mut K) {
+    let metadata = object.meta_mut();
+    if let Some(entries) = &mut metadata.managed_fields {
+        entries.retain(|entry| {
+            entry.manager.as_deref() == Some(names::FIELD_MANAGER)
+                && entry.operation.as_deref() == Some("Apply")
+        });
+    }
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_ours_stays_and_copies_go() {
+        let mut service: Service = serde_json::from_value(json!({"metadata": {
+            "name": "a",
+            "annotations": {LAST_APPLIED: "{}", "theirs": "x"},
+            "managedFields": [
+                {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {}}},
+                {"manager": names::FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:status": {}}},
+                {"manager": names::FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:metadata": {}}},
+            ],
+        }}))
+        .expect("a Service");
+        trim(&mut service);
+        let annotations: Vec<_> = service.metadata.annotations.iter().flatten().collect();
+        assert_eq!(annotations, [(&"theirs".to_owned(), &"x".to_owned())]);
+        let entries = service.metadata.managed_fields.expect("entries");
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].fields_v1.as_ref().expect("fields").0, json!({"f:metadata": {}}));
+    }
+
+    #[tokio::test]
+    async fn caches_that_nothing_fills_are_no_reason_to_wait_for_ever() {
+        let (mut caches, writers) = Caches::new();
+        caches.made = Instant::now().checked_sub(FILLED_WITHIN).expect("the machine runs for longer");
+        assert!(!caches.are_filled().await);
+        drop(writers);
+        assert!(!caches.are_filled().await);
+    }
+
+    #[test]
+    fn a_secret_is_known_until_it_is_forgotten() {
+        let (caches, _writers) = Caches::new();
+        assert!(caches.secret("a", "b").is_none());
+        caches.note_secret("a", "b", None);
+        assert_eq!(caches.secret("a", "b"), Some(None));
+        assert!(caches.secret("b", "a").is_none());
+        caches.forget_secret("a", "b");
+        assert!(caches.secret("a", "b").is_none());
+    }
+}
