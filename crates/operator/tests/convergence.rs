@@ -19,6 +19,8 @@ mod disturbances;
 mod faults;
 #[path = "support/model.rs"]
 mod model;
+#[path = "support/mutations.rs"]
+mod mutations;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -355,8 +355,12 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
             if disabled { "has no effect with persistence.strategy Disabled; remove it" } else { "is required: a Store keeps its data on a volume; only persistence.strategy Disabled goes without" },
         ));
     }
-    let backup_location = backup.as_ref().map(|backup| backup.location_ref.name.clone());
-    if disabled && backup_location.is_some() {
+    let named_location = backup.as_ref().map(|backup| &backup.location_ref.name);
+    let backup_location = named_location.filter(|name| is_object_name(name)).cloned();
+    if let (Some(name), None) = (named_location, &backup_location) {
+        refused.push(Refusal::new("spec.backup.locationRef.name", no_object_name(name)));
+    }
+    if disabled && named_location.is_some() {
         concerns.push(Refusal::new(
             "spec.backup",
             "has no effect with persistence.strategy Disabled: there is nothing to back up; remove it",
@@ -368,7 +372,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
             "DeleteVolumes has no effect with persistence.strategy Disabled: there is no volume; remove it",
         ));
     }
-    if recovery.on_volume_loss == OnVolumeLoss::RestoreLatestBackup && backup_location.is_none() {
+    if recovery.on_volume_loss == OnVolumeLoss::RestoreLatestBackup && named_location.is_none() {
         refused.push(Refusal::new(
             "spec.recovery.onVolumeLoss",
             "RestoreLatestBackup needs spec.backup.locationRef",
@@ -452,12 +456,30 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
     })
 }
 
+/// Whether the API may have an object of this name (RFC 1123, a subdomain).
+fn is_object_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(is_plain) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+fn no_object_name(name: &str) -> String {
+    format!(
+        "{name:?} is not the name of an object; names have lower-case letters, digits, '-' and '.' between them"
+    )
+}
+
 fn source(bootstrap: Option<&Bootstrap>) -> Result<Source, String> {
     let Some(bootstrap) = bootstrap else { return Ok(Source::Empty) };
     match (&bootstrap.empty, &bootstrap.restore, &bootstrap.adopt) {
         (Some(_), None, None) => Ok(Source::Empty),
         (None, None, Some(adopt)) => Ok(Source::Adopt(adopt.store_id.clone())),
         (None, Some(restore), None) => match (&restore.backup_ref, &restore.volume_snapshot_ref) {
+            (Some(named), None) | (None, Some(named)) if !is_object_name(&named.name) => {
+                Err(format!("restore: {}", no_object_name(&named.name)))
+            }
             (Some(backup), None) => Ok(Source::Backup(backup.name.clone())),
             (None, Some(snapshot)) => Ok(Source::VolumeSnapshot(snapshot.name.clone())),
             _ => Err("restore names exactly one of backupRef and volumeSnapshotRef".into()),
@@ -611,6 +633,24 @@ mod tests {
         for image in ["", "a b", "a:", "Server:1", "a//b", "a/", "http://a/b:1?x"] {
             assert!(!is_image(image), "{image:?}");
         }
+    }
+
+    /// The definition refuses them, but not in objects that are older than it.
+    #[test]
+    fn what_no_object_can_be_called_is_refused_before_the_api_is_asked_for_it() {
+        for name in ["a", "offsite-2", "a.b", "0"] {
+            assert!(is_object_name(name), "{name:?}");
+        }
+        for name in ["", "käse 🧀", "A", "a/b", "-a", "a-", "a..b", "..", "a b", &"a".repeat(254)] {
+            assert!(!is_object_name(name), "{name:?}");
+        }
+        let valid = valid("{STORAGE, backup: {locationRef: {name: 'käse'}}}");
+        assert_eq!(valid.backup_location, None);
+        assert!(valid.refused.iter().any(|refusal| refusal.field == "spec.backup.locationRef.name"));
+        check_refused(
+            "{STORAGE, bootstrap: {restore: {backupRef: {name: '../x'}}}}",
+            &["spec.bootstrap: restore: \"../x\" is not the name of an object"],
+        );
     }
 
     #[test]
