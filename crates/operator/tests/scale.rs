@@ -5,7 +5,7 @@
 //! settled, and that the number of reads does not grow with the looks. `make bench-operator` runs a thousand Stores with
 //! the release build and asserts the figures too:
 //!
-//! `HOLDFAST_SCALE_STORES` (30), `HOLDFAST_SCALE_BACKUPS` for each of them (5), `HOLDFAST_SCALE_IDLE_SECONDS` (60),
+//! `HOLDFAST_SCALE_STORES` (20), `HOLDFAST_SCALE_BACKUPS` for each of them (5), `HOLDFAST_SCALE_IDLE_SECONDS` (40),
 //! `HOLDFAST_SCALE_CHANGES` (10); `HOLDFAST_OPERATOR` the binary, by default that of this build; `HOLDFAST_SCALE_PAGE` a
 //! Markdown page whose figures are written anew, which also makes the limits count.
 
@@ -331,9 +331,9 @@ async fn each(count: usize, act: impl AsyncFn(usize)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_settled_fleet_costs_next_to_nothing() {
-    let stores = setting("HOLDFAST_SCALE_STORES", 30);
+    let stores = setting("HOLDFAST_SCALE_STORES", 20);
     let backups = setting("HOLDFAST_SCALE_BACKUPS", 5);
-    let idle = Duration::from_secs(setting("HOLDFAST_SCALE_IDLE_SECONDS", 60) as u64);
+    let idle = Duration::from_secs(setting("HOLDFAST_SCALE_IDLE_SECONDS", 40) as u64);
     let changes = setting("HOLDFAST_SCALE_CHANGES", 10);
     let page = std::env::var_os("HOLDFAST_SCALE_PAGE").map(PathBuf::from);
 

@@ -521,7 +521,7 @@ fn is_image(text: &str) -> bool {
     let repository = path.split_once(':').map_or(path, |(repository, _)| repository);
     text.bytes().all(is_plain)
         && !repository.is_empty()
-        && !text.contains("//")
+        && name.split('/').all(|part| part.starts_with(|first: char| first.is_ascii_alphanumeric()))
         && !repository.bytes().any(|byte| byte.is_ascii_uppercase())
         && !text.ends_with([':', '@', '/'])
 }
@@ -630,7 +630,7 @@ mod tests {
         for image in ["a", "localhost/holdfast-server:1", "r.test:5000/a/b:tag", "a/b@sha256:00ff"] {
             assert!(is_image(image), "{image:?}");
         }
-        for image in ["", "a b", "a:", "Server:1", "a//b", "a/", "http://a/b:1?x"] {
+        for image in ["", "a b", "a:", "Server:1", "a//b", "a/", "-1", "a/.b", "http://a/b:1?x"] {
             assert!(!is_image(image), "{image:?}");
         }
     }
