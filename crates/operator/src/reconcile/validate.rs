@@ -334,6 +334,23 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
             format!("{image:?} is not the name of an image; write for example registry.example/team/holdfast-server:1.2"),
         ));
     }
+    // The API takes no pod template with two entries of one key.
+    let spread = pod_template.iter().flat_map(|pod| &pod.topology_spread_constraints);
+    if let Some((key, _)) = doubled(spread.map(|entry| (&entry.topology_key, &entry.when_unsatisfiable))) {
+        refused.push(Refusal::new(
+            "spec.podTemplate.topologySpreadConstraints",
+            format!(
+                "two entries have topologyKey {key:?} and the same whenUnsatisfiable; remove one of them"
+            ),
+        ));
+    }
+    let secrets = pod_template.iter().flat_map(|pod| &pod.image_pull_secrets);
+    if let Some(name) = doubled(secrets.map(|secret| &secret.name)) {
+        refused.push(Refusal::new(
+            "spec.podTemplate.imagePullSecrets",
+            format!("{name:?} is named twice; remove one of the entries"),
+        ));
+    }
     let size_field = "spec.storage.volumeClaimTemplate.spec.resources.requests.storage";
     let has_data = store.status.as_ref().is_some_and(|status| status.epoch.is_some());
     match claim.map(|claim| claim.resources.requests.storage.bytes()) {
@@ -454,6 +471,12 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         windows,
         held_update: None,
     })
+}
+
+/// The first item that comes again.
+fn doubled<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Option<T> {
+    let mut seen = std::collections::BTreeSet::new();
+    items.into_iter().find(|item| !seen.insert(*item))
 }
 
 /// Whether the API may have an object of this name (RFC 1123, a subdomain).
@@ -633,6 +656,19 @@ mod tests {
         for image in ["", "a b", "a:", "Server:1", "a//b", "a/", "-1", "a/.b", "http://a/b:1?x"] {
             assert!(!is_image(image), "{image:?}");
         }
+    }
+
+    #[test]
+    fn entries_that_a_pod_cannot_have_twice_are_named() {
+        let spread = "{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}";
+        check_refused(
+            &format!("{{STORAGE, podTemplate: {{topologySpreadConstraints: [{spread}, {spread}]}}}}"),
+            &["spec.podTemplate.topologySpreadConstraints: two entries have topologyKey \"zone\""],
+        );
+        check_refused(
+            "{STORAGE, podTemplate: {imagePullSecrets: [{name: a}, {name: b}, {name: a}]}}",
+            &["spec.podTemplate.imagePullSecrets: \"a\" is named twice"],
+        );
     }
 
     /// The definition refuses them, but not in objects that are older than it.

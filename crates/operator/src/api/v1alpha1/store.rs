@@ -518,7 +518,7 @@ pub struct PodTemplate {
     pub tolerations: Vec<Toleration>,
     /// How pods spread over the topology.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["topologyKey", "whenUnsatisfiable"]))]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// Priority class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -526,7 +526,7 @@ pub struct PodTemplate {
     pub priority_class_name: Option<String>,
     /// Secrets with credentials of the image's registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub image_pull_secrets: Vec<ObjectRef>,
 }
 
