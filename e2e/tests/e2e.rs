@@ -7,8 +7,11 @@ mod behaviours {
     mod backup_and_restore;
     mod bad_references;
     mod deletion;
+    mod documented;
+    mod fleet;
     mod install;
     mod invalid_specs;
+    mod node_death;
     mod node_drain;
     mod operator_away;
     mod operator_killed;

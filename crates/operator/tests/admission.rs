@@ -6,6 +6,8 @@ mod apiserver;
 #[path = "support/defaults.rs"]
 mod defaults;
 
+use std::path::Path;
+
 use holdfast_contract::record::{Origin, StoreRecord};
 use holdfast_operator::api::schema::crds;
 use holdfast_operator::api::v1alpha1::{BackupLocation, Store, StoreBackup, StoreStatus};
@@ -15,7 +17,10 @@ use holdfast_operator::reconcile::validate::{Defaults, PodUser, validate};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams, ValidationDirective,
+};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::apiserver::ApiServer;
@@ -66,6 +71,45 @@ async fn manifests_are_refused_with_a_sentence_that_helps() {
     other_kinds(&admission).await;
     older_objects(&admission).await;
     pods_in_restricted_namespaces(&admission).await;
+    examples(&admission).await;
+}
+
+/// What people copy is taken as it is, without a field that nobody reads, and says nothing that the operator refuses.
+async fn examples(admission: &Admission) {
+    let namespace: Namespace =
+        serde_json::from_value(json!({"metadata": {"name": "examples"}})).expect("a namespace");
+    let namespaces: Api<Namespace> = Api::all(admission.client.clone());
+    namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let files = std::fs::read_dir(&directory).expect("examples").map(|entry| entry.expect("an entry").path());
+    let manifests: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    assert!(manifests.len() >= 8, "{manifests:?}");
+    for path in manifests {
+        let text = std::fs::read_to_string(&path).expect("an example");
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let object = Value::deserialize(document).expect("YAML");
+            let kind = object["kind"].as_str().expect("kind");
+            let version = object["apiVersion"].as_str().expect("apiVersion");
+            let (group, version) = version.split_once('/').unwrap_or(("", version));
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(admission.client.clone(), "examples", &resource);
+            let params = PatchParams {
+                field_validation: Some(ValidationDirective::Strict),
+                ..PatchParams::apply("test")
+            };
+            let name = object["metadata"]["name"].as_str().expect("name");
+            let applied = api.patch(name, &params.force(), &Patch::Apply(&object)).await;
+            let applied = applied.unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            if kind == "Store" {
+                let store: Store = applied.try_parse().expect("a Store");
+                let valid = validate(&store, &defaults::defaults(), Timestamp::UNIX_EPOCH);
+                let valid = valid.unwrap_or_else(|refusals| panic!("{path:?}: {refusals:?}"));
+                assert!(valid.refused.is_empty(), "{path:?}: {:?}", valid.refused);
+                assert!(valid.concerns.is_empty(), "{path:?}: {:?}", valid.concerns);
+            }
+        }
+    }
 }
 
 /// The strictest of Kubernetes's own standards takes the pods as they are built, whoever chooses their user.
