@@ -165,7 +165,7 @@ phase_images() {
 phase_e2e() {
   local all=()
   if [ -n "${HOLDFAST_E2E_FULL:-}" ]; then all=(--include-ignored)
-  else echo "NOTE: behaviours that take minutes each are ignored here; \`make e2e-full\` runs them"
+  else echo "NOTE: behaviours that take minutes each (four) are ignored here; \`make e2e-full\` runs them"
   fi
   cargo test --locked --workspace --no-fail-fast --features holdfast-e2e/cluster --test e2e -- --test-threads 99 "${all[@]}"
 }

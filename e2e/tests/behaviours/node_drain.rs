@@ -5,6 +5,7 @@ use holdfast_e2e::dataset;
 use holdfast_e2e::scenario::{Reach, run};
 
 #[tokio::test]
+#[ignore = "takes a minute and a half alone: make e2e-full"]
 async fn a_drained_node_gives_its_stores_to_another_with_their_data() -> Result<()> {
     run("node-drain", Reach::WholeCluster, async |s| {
         s.ready_store("orders", "{}").await?;
