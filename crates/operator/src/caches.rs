@@ -10,18 +10,18 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::Stream;
+use futures::{Stream, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Resource;
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
-use kube::runtime::reflector::store::{Writer, WriterDropped};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde::de::DeserializeOwned;
-use tokio::sync::OnceCell;
+use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
@@ -35,6 +35,13 @@ const SECRET_AGE_MAX: Duration = Duration::from_secs(120);
 /// What `kubectl apply` notes, a second copy of the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// The other end of one cache.
+pub(crate) struct Feed<K: Resource<DynamicType = ()> + Clone + 'static> {
+    pub(crate) writer: Writer<K>,
+    /// Caches whose first list is complete.
+    filled: Arc<watch::Sender<usize>>,
+}
+
 /// The objects of one kind.
 pub(crate) type Cache<K> = reflector::Store<K>;
 
@@ -44,31 +51,31 @@ macro_rules! caches {
         pub struct Caches {
             $(pub(crate) $field: Cache<$kind>,)*
             secrets: Mutex<HashMap<(String, String), (Instant, Option<Secret>)>>,
-            filled: OnceCell<()>,
+            filled: watch::Receiver<usize>,
             made: Instant,
         }
 
         /// The other ends of [`Caches`]: what the watches fill.
-        pub(crate) struct Writers {
-            $(pub(crate) $field: Writer<$kind>,)*
+        pub(crate) struct Feeds {
+            $(pub(crate) $field: Feed<$kind>,)*
         }
+
+        /// How many caches there are.
+        const COUNT: usize = [$(stringify!($field)),*].len();
 
         impl Caches {
             /// Empty caches, and what fills them.
-            pub(crate) fn new() -> (Self, Writers) {
-                $(let $field = Writer::default();)*
+            pub(crate) fn new() -> (Self, Feeds) {
+                let (sender, filled) = watch::channel(0);
+                let sender = Arc::new(sender);
+                $(let $field = Feed { writer: Writer::default(), filled: Arc::clone(&sender) };)*
                 let caches = Self {
-                    $($field: $field.as_reader(),)*
+                    $($field: $field.writer.as_reader(),)*
                     secrets: Mutex::default(),
-                    filled: OnceCell::new(),
+                    filled,
                     made: Instant::now(),
                 };
-                (caches, Writers { $($field,)* })
-            }
-
-            async fn wait_until_filled(&self) -> Result<(), WriterDropped> {
-                tokio::try_join!($(self.$field.wait_until_ready()),*)?;
-                Ok(())
+                (caches, Feeds { $($field,)* })
             }
         }
     };
@@ -91,8 +98,10 @@ impl Caches {
     /// Waits for the first lists, as long as that makes sense. False: one of them is not there, so nothing is known.
     pub(crate) async fn are_filled(&self) -> bool {
         let until = self.made + FILLED_WITHIN;
-        let filled = self.filled.get_or_try_init(|| self.wait_until_filled());
-        matches!(timeout_at(until.into(), filled).await, Ok(Ok(_)))
+        let mut filled = self.filled.clone();
+        // Not the caches' own word for it, which wakes only one of several who wait.
+        let all = filled.wait_for(|count| *count >= COUNT);
+        matches!(timeout_at(until.into(), all).await, Ok(Ok(_)))
     }
 
     /// The Secret as it was read not long ago.
@@ -139,10 +148,10 @@ where
 }
 
 /// Everything that happens to the objects of a kind, which go trimmed into the cache before.
-pub(crate) fn watch<K>(
+pub(crate) fn watch_into<K>(
     api: Api<K>,
     config: watcher::Config,
-    writer: Writer<K>,
+    feed: Feed<K>,
 ) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
@@ -154,7 +163,15 @@ where
         + 'static,
     K::DynamicType: Eq + Hash,
 {
-    watcher(api, config).modify(trim).reflect(writer)
+    let Feed { writer, filled } = feed;
+    let mut is_filled = false;
+    watcher(api, config).modify(trim).reflect(writer).inspect_ok(move |event| {
+        // A watch that is interrupted lists again; the cache keeps what it has meanwhile.
+        if matches!(event, watcher::Event::InitDone) && !is_filled {
+            is_filled = true;
+            filled.send_modify(|count| *count += 1);
+        }
+    })
 }
 
 /// Takes away what no decision looks at: who else owns fields of the object, and copies of it.
@@ -198,16 +215,16 @@ mod tests {
 
     #[tokio::test]
     async fn caches_that_nothing_fills_are_no_reason_to_wait_for_ever() {
-        let (mut caches, writers) = Caches::new();
+        let (mut caches, feeds) = Caches::new();
         caches.made = Instant::now().checked_sub(FILLED_WITHIN).expect("the machine runs for longer");
         assert!(!caches.are_filled().await);
-        drop(writers);
+        drop(feeds);
         assert!(!caches.are_filled().await);
     }
 
     #[test]
     fn a_secret_is_known_until_it_is_forgotten() {
-        let (caches, _writers) = Caches::new();
+        let (caches, _feeds) = Caches::new();
         assert!(caches.secret("a", "b").is_none());
         caches.note_secret("a", "b", None);
         assert_eq!(caches.secret("a", "b"), Some(None));

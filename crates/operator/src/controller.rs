@@ -17,14 +17,13 @@ use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
 use crate::api::v1alpha1::{BackupLocation, BackupMethod, Store, StoreBackup};
-use crate::caches::{Caches, Writers, watch};
+use crate::caches::{Caches, Feed, Feeds, watch_into};
 use crate::context::{Context, ReconcileError};
 use crate::metrics::Outcome;
 use crate::names;
@@ -84,10 +83,10 @@ pub fn controllers(
     concurrency: u16,
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> Vec<BoxFuture<'static, ()>> {
-    let (caches, writers) = Caches::new();
+    let (caches, feeds) = Caches::new();
     let (all_stores, all_backups) = (caches.stores.clone(), caches.backups.clone());
     let ctx = &Context { caches: Some(Arc::new(caches)), ..ctx.clone() };
-    let Writers {
+    let Feeds {
         stores,
         backups,
         locations,
@@ -98,7 +97,7 @@ pub fn controllers(
         stateful_sets,
         claims,
         pods,
-    } = writers;
+    } = feeds;
     let config = ControllerConfig::default().concurrency(concurrency);
     let ours = || {
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER))
@@ -109,16 +108,16 @@ pub fn controllers(
     };
 
     let stores = controller(ctx, namespace, stores)
-        .owns_stream(watch(api(ctx, namespace), ours(), stateful_sets).touched_objects())
-        .owns_stream(watch(api(ctx, namespace), ours(), config_maps).touched_objects())
-        .owns_stream(watch(api(ctx, namespace), ours(), services).touched_objects())
-        .owns_stream(watch(api(ctx, namespace), ours(), service_accounts).touched_objects())
-        .owns_stream(watch(api(ctx, namespace), ours(), pdbs).touched_objects())
-        .watches_stream(watch(api(ctx, namespace), ours(), pods).touched_objects(), move |pod: Pod| {
+        .owns_stream(watch_into(api(ctx, namespace), ours(), stateful_sets).touched_objects())
+        .owns_stream(watch_into(api(ctx, namespace), ours(), config_maps).touched_objects())
+        .owns_stream(watch_into(api(ctx, namespace), ours(), services).touched_objects())
+        .owns_stream(watch_into(api(ctx, namespace), ours(), service_accounts).touched_objects())
+        .owns_stream(watch_into(api(ctx, namespace), ours(), pdbs).touched_objects())
+        .watches_stream(watch_into(api(ctx, namespace), ours(), pods).touched_objects(), move |pod: Pod| {
             store_of(pod.labels(), pod.namespace())
         })
         .watches_stream(
-            watch(api(ctx, namespace), ours(), claims).touched_objects(),
+            watch_into(api(ctx, namespace), ours(), claims).touched_objects(),
             move |claim: PersistentVolumeClaim| store_of(claim.labels(), claim.namespace()),
         )
         .watches(api::<StoreBackup>(ctx, namespace), watcher::Config::default(), |backup: StoreBackup| {
@@ -176,7 +175,7 @@ pub fn controllers(
 }
 
 /// A controller of `K` that our own status does not wake.
-fn controller<K>(ctx: &Context, namespace: Option<&str>, writer: Writer<K>) -> Controller<K>
+fn controller<K>(ctx: &Context, namespace: Option<&str>, feed: Feed<K>) -> Controller<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -186,8 +185,8 @@ where
         + Sync
         + 'static,
 {
-    let reader = writer.as_reader();
-    let objects = watch(api::<K>(ctx, namespace), watcher::Config::default(), writer)
+    let reader = feed.writer.as_reader();
+    let objects = watch_into(api::<K>(ctx, namespace), watcher::Config::default(), feed)
         .applied_objects()
         .predicate_filter(wishes::<K>, PredicateConfig::default());
     Controller::for_stream(objects, reader)
