@@ -1,7 +1,7 @@
 //! Watches, owned kinds, concurrency, and what happens after an error.
 //!
 //! A watch says that it is time to look, and its cache may say that nothing is to do ([`crate::caches`]); what is acted upon
-//! is read anew. So a missed, late or repeated event costs time, never data.
+//! is read again. So a missed, late or repeated event costs time, never data.
 
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -7,7 +7,7 @@
 //!
 //! `HOLDFAST_SCALE_STORES` (20), `HOLDFAST_SCALE_BACKUPS` for each of them (5), `HOLDFAST_SCALE_IDLE_SECONDS` (40),
 //! `HOLDFAST_SCALE_CHANGES` (10); `HOLDFAST_OPERATOR` the binary, by default that of this build; `HOLDFAST_SCALE_PAGE` a
-//! Markdown page whose figures are written anew, which also makes the limits count.
+//! Markdown page whose figures are written again, which also makes the limits count.
 
 #[path = "support/apiserver.rs"]
 mod apiserver;
