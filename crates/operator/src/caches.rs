@@ -222,6 +222,18 @@ mod tests {
         assert!(!caches.are_filled().await);
     }
 
+    #[tokio::test]
+    async fn everybody_who_waits_is_woken_when_the_last_cache_is_filled() {
+        let (caches, feeds) = Caches::new();
+        let (first, second, ()) = tokio::join!(caches.are_filled(), caches.are_filled(), async {
+            feeds.pods.filled.send_modify(|count| *count += COUNT - 1);
+            tokio::task::yield_now().await;
+            assert!(!caches.filled.borrow().eq(&COUNT), "one is not filled yet");
+            feeds.stores.filled.send_modify(|count| *count += 1);
+        });
+        assert!(first && second);
+    }
+
     #[test]
     fn a_secret_is_known_until_it_is_forgotten() {
         let (caches, _feeds) = Caches::new();

@@ -67,6 +67,9 @@ impl Worker {
         if self.kind == "Store" {
             self.ctx.metrics.forget_store(namespace, name);
             self.ctx.restarts.leave(namespace, name);
+            if let Some(caches) = &self.ctx.caches {
+                caches.forget_secret(namespace, &names::auth_secret(name));
+            }
         }
     }
 

@@ -308,4 +308,31 @@ mod tests {
         assert_eq!(truncate("aé".into(), 2), "a");
         assert_eq!(truncate("aé".into(), 3), "aé");
     }
+
+    /// A reason in a table of a page is one that a condition can have, or a value of the spec.
+    #[test]
+    fn the_pages_on_operations_name_reasons_that_exist() {
+        const SOURCES: [&str; 3] = [
+            include_str!("conditions.rs"),
+            include_str!("v1alpha1/store.rs"),
+            include_str!("../../../contract/src/record.rs"),
+        ];
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations");
+        let mut count = 0;
+        for entry in std::fs::read_dir(directory).expect("pages") {
+            let path = entry.expect("a page").path();
+            let text = std::fs::read_to_string(&path).expect("a page");
+            for row in text.lines().filter(|line| line.starts_with('|')) {
+                let words = row.split('`').skip(1).step_by(2);
+                for word in words.filter(|word| word.bytes().all(|byte| byte.is_ascii_alphabetic())) {
+                    let is_name = |source: &&str| {
+                        source.contains(&format!("\"{word}\"")) || source.contains(&format!("    {word},"))
+                    };
+                    assert!(SOURCES.iter().any(is_name), "{path:?}: no reason {word}");
+                    count += 1;
+                }
+            }
+        }
+        assert!(count >= 8, "{count} reasons found");
+    }
 }
