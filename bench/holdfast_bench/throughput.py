@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import fnmatch
 import subprocess
+import time
 
 from .run import attempt, quartiles
 from .server import Failed
@@ -17,6 +18,9 @@ COMMANDS = ("get", "set", "mset")
 PIPELINES = {"get": (1, 16, 64), "set": (1, 16, 64), "mset": (1, 16)}
 SIZES = (32, 3, 512)
 WARM_UP_SECONDS = 0.3
+# Servers that were filled are left alone until nothing has moved for so long, or for the longer time.
+SETTLE_SECONDS = 3
+SETTLE_SECONDS_MAX = 60
 # Where the scheduler places threads, a server beside itself differs by a tenth from round to round.
 ROUNDS_UNPINNED = 3
 LOG_MODES = ("everysec", "always")
@@ -82,8 +86,7 @@ def measure_group(run, group, size, cells):
         yield from measure_threads(run, placement, size, cells)
         return
     with run.servers(names, placement, log) as servers:
-        for server in servers.values():
-            server.fill(run.keys, size)
+        fill_all(run, servers, size)
         for cell in cells:
             found = attempt(cell.name, lambda cell=cell: measure_cell(run, cell, servers))
             if found:
@@ -97,12 +100,23 @@ def measure_threads(run, placement, size, cells):
         run.servers(["holdfast"], placement, directives={"holdfast": ["--io-threads", "2"]}) as two,
     ):
         servers = {"one thread": one["holdfast"], "two threads": two["holdfast"]}
-        for server in servers.values():
-            server.fill(run.keys, size)
+        fill_all(run, servers, size)
         for cell in cells:
             found = attempt(cell.name, lambda cell=cell: measure_cell(run, cell, servers))
             if found:
                 yield cell, found
+
+
+def fill_all(run, servers, size):
+    """The same keys for all, and time for what goes on behind them: ours moves full memory into huge pages."""
+    for server in servers.values():
+        server.fill(run.keys, size)
+    moved, quiet_since, deadline = None, time.monotonic(), time.monotonic() + SETTLE_SECONDS_MAX
+    while time.monotonic() < min(quiet_since + SETTLE_SECONDS, deadline):
+        now = [server.info().get("huge_pages_moved") for server in servers.values()]
+        if now != moved:
+            moved, quiet_since = now, time.monotonic()
+        time.sleep(0.5)
 
 
 def measure_cell(run, cell, servers):

@@ -7,6 +7,8 @@
 //!
 //! All functions but those of [`Jemalloc`] do nothing, or return zeros, in a program that has another global allocator.
 
+pub mod huge_pages;
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;

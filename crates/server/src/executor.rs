@@ -27,6 +27,7 @@ mod compaction;
 mod events;
 mod freer;
 mod host;
+mod huge_pages;
 pub mod inbox;
 mod info;
 mod jobs;
@@ -62,6 +63,7 @@ use batch::Batch;
 use client::{Client, Clients, Origin};
 use compaction::Compaction;
 use freer::Freer;
+use huge_pages::Mover;
 use inbox::InboxSender;
 use journal::{JobRequest, Journal, JournalError};
 use outbox::Outbox;
@@ -219,6 +221,7 @@ struct Core {
     /// Threads that serve sockets, the executor's own included.
     io_threads: usize,
     compaction: Compaction,
+    huge_pages: Mover,
     write_block: Option<&'static str>,
     password: Option<Secret>,
     metrics: Arc<Metrics>,
@@ -284,6 +287,7 @@ impl Executor {
         let engine = Engine::new(engine_options(&config));
         let points = Points::new(&config);
         let senders = Senders::start(io_threads(config.io_threads) - 1, wake);
+        let huge_pages = Mover::start(config.huge_pages);
         let core = Core {
             config,
             phase: Phase::Loading,
@@ -306,6 +310,7 @@ impl Executor {
             waiters: Waiters::default(),
             io_threads: senders.threads() + 1,
             compaction: Compaction::new(now),
+            huge_pages,
             write_block: None,
             password,
             metrics,

@@ -253,7 +253,7 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("dynamic-hz", Some("yes"), Note, "has no effect, periodic tasks run hz times a second"),
     ("oom-score-adj", Some("no"), Note, PROCESS),
     ("oom-score-adj-values", Some("0 200 800"), Note, FORK),
-    ("disable-thp", Some("yes"), Note, FORK),
+    ("disable-thp", Some("yes"), Note, "has no effect, nothing forks: see huge-pages"),
     ("set-proc-title", Some("yes"), Note, PROCESS),
     ("proc-title-template", Some("{title} {listen-addr} {server-mode}"), Note, PROCESS),
     ("locale-collate", Some(""), Note, STRINGS),

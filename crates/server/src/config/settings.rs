@@ -40,6 +40,8 @@ pub struct Config {
     pub maxclients: u32,
     /// Threads that serve sockets, the one that executes commands included; 0: half of the processors of the process.
     pub io_threads: u32,
+    /// Memory that is full is moved into huge pages, where the machine has them.
+    pub huge_pages: bool,
     /// How much output of a client may wait.
     pub client_output_buffer_limit: OutputLimits,
     /// Most bytes of a request, and of a queued transaction, that are not executed yet.
@@ -147,6 +149,7 @@ impl Default for Config {
             requirepass_file: None,
             maxclients: 10_000,
             io_threads: 0,
+            huge_pages: true,
             client_output_buffer_limit: OutputLimits::default(),
             client_query_buffer_limit: 1024 * MIB,
             notify_keyspace_events: 0,

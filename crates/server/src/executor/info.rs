@@ -121,6 +121,8 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "mem_allocator", if holdfast_allocator::is_active() { "jemalloc-5.3.1" } else { "libc" });
     line(out, "active_defrag_running", u8::from(core.compaction.is_running()));
     line(out, "active_defrag_passes", core.compaction.passes());
+    line(out, "huge_pages", core.huge_pages.state().word());
+    line(out, "huge_pages_moved", core.huge_pages.moved());
     let growth = engine.growth();
     line(out, "table_rebuilds", growth.rebuilds);
     line(out, "table_rebuild_longest_usec", growth.longest.as_micros());

@@ -54,6 +54,7 @@ impl Executor {
             self.publish();
         }
         self.core.compaction.drive(&mut self.engine, started);
+        self.core.huge_pages.rest(self.core.compaction.is_running());
         self.finish_turn()?;
         if self.core.stopping {
             return Ok(Some(self.ended()));

@@ -277,6 +277,7 @@ pub(super) fn build() -> Vec<Directive> {
         },
         fixed("requirepass-file", optional_path!(requirepass_file)),
         fixed("io-threads", number!(io_threads, 0, 128)),
+        fixed("huge-pages", yes_no!(huge_pages)),
         live("maxclients", number!(maxclients, 1, U32_MAX)),
         live(
             "client-output-buffer-limit",
