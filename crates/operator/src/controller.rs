@@ -66,7 +66,7 @@ impl Worker {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         if self.kind == "Store" {
             self.ctx.metrics.forget_store(namespace, name);
-            self.ctx.restarts.leave(namespace, name);
+            self.ctx.restarts.forget(namespace, name);
             if let Some(caches) = &self.ctx.caches {
                 caches.forget_secret(namespace, &names::auth_secret(name));
             }
@@ -325,6 +325,35 @@ fn pause(failures: u32) -> Duration {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    /// A Store without finalizer is gone at once, and no look ever sees that it is being deleted.
+    #[tokio::test]
+    async fn a_store_that_is_gone_stands_in_nobodys_way() {
+        let nowhere = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
+        });
+        let client = Client::new(nowhere, "shop");
+        let ctx = Context {
+            events: crate::events::Events::new(client.clone(), None),
+            client,
+            servers: Arc::new(crate::server_client::HttpServerClient::default()),
+            buckets: Arc::new(crate::bucket_client::S3BucketClient),
+            defaults: reconcile::validate::Defaults {
+                server_image: "server:1".into(),
+                image_pull_policy: None,
+                pod_user: reconcile::validate::PodUser::Fixed,
+            },
+            metrics: crate::metrics::Metrics::default(),
+            restarts: crate::restart_gate::RestartGate::new(1),
+            caches: None,
+        };
+        let (day, now) = (Duration::from_secs(86_400), Instant::now());
+        ctx.restarts.enter("shop", "gone", None, day, now).expect("it restarts");
+        ctx.restarts.note_failed_image("shop", "gone", Some("server:2"));
+        let stores = worker(&ctx, "Store", |ctx, ns, name| reconcile::reconcile(ctx, ns, name).boxed());
+        stores.forget("shop", "gone");
+        assert_eq!(ctx.restarts.enter("shop", "other", Some("server:2"), day, now), Ok(()));
+    }
 
     #[test]
     fn our_own_status_wakes_nobody() {
