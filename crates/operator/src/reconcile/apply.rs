@@ -485,19 +485,21 @@ async fn apply_children(
     for kind in kinds {
         let changed = match kind {
             ChildKind::ServiceAccount => {
-                patch(ctx, namespace, service_account, &live.service_account).await?
+                patch(ctx, namespace, service_account, &live.one(|live| &live.service_account)).await?
             }
             ChildKind::Record => match record {
-                Some(record) => patch(ctx, namespace, record, &live.record).await?,
+                Some(record) => patch(ctx, namespace, record, &live.one(|live| &live.record)).await?,
                 None => false,
             },
-            ChildKind::Config => patch(ctx, namespace, config, &live.config).await?,
-            ChildKind::Service => patch(ctx, namespace, service, &live.service).await?,
+            ChildKind::Config => patch(ctx, namespace, config, &live.one(|live| &live.config)).await?,
+            ChildKind::Service => patch(ctx, namespace, service, &live.one(|live| &live.service)).await?,
             ChildKind::HeadlessService => {
-                patch(ctx, namespace, headless_service, &live.headless_service).await?
+                patch(ctx, namespace, headless_service, &live.one(|live| &live.headless_service)).await?
             }
-            ChildKind::Pdb => patch(ctx, namespace, pdb, &live.pdb).await?,
-            ChildKind::StatefulSet => patch(ctx, namespace, stateful_set, &live.stateful_set).await?,
+            ChildKind::Pdb => patch(ctx, namespace, pdb, &live.one(|live| &live.pdb)).await?,
+            ChildKind::StatefulSet => {
+                patch(ctx, namespace, stateful_set, &live.one(|live| &live.stateful_set)).await?
+            }
         };
         if !changed {
             unchanged.push(*kind);

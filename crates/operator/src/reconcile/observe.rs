@@ -206,8 +206,8 @@ where
     api.get_opt(&name).await.map_err(ReconcileError::call("read", K::KIND_NAME, &name))
 }
 
-/// The kind's name for messages.
-pub(crate) trait NamedKind {
+/// A kind with its name for messages.
+pub(crate) trait NamedKind: Resource {
     /// As in a manifest.
     const KIND_NAME: &'static str;
 }
