@@ -7,7 +7,6 @@ use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Client, Error as KubeError};
 
-use crate::api::conditions::reason;
 use crate::bucket_client::{BucketClient, SecretData};
 use crate::caches::Caches;
 use crate::events::Events;
@@ -151,12 +150,7 @@ impl Context {
             Some(secret) => {
                 Ok(secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
             }
-            None => Err(LocationProblem {
-                reason: reason::CREDENTIALS_MISSING.to_owned(),
-                message: format!(
-                    "Secret {name:?} is not in this namespace; create it with the keys accessKeyID and secretAccessKey"
-                ),
-            }),
+            None => Err(LocationProblem::secret_missing(name)),
         })
     }
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::observe::NamedKind;
+use crate::api::conditions::reason;
 use crate::api::v1alpha1::{BackupLocation, StoreBackup};
 
 /// Everything that one reconcile of a Store has read.
@@ -195,4 +196,17 @@ pub struct LocationProblem {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
+}
+
+impl LocationProblem {
+    /// The Secret with the credentials is not there.
+    #[must_use]
+    pub fn secret_missing(name: &str) -> Self {
+        Self {
+            reason: reason::CREDENTIALS_MISSING.to_owned(),
+            message: format!(
+                "Secret {name:?} is not in this namespace; create it with the keys accessKeyID and secretAccessKey"
+            ),
+        }
+    }
 }

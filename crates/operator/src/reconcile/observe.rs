@@ -207,7 +207,7 @@ where
 }
 
 /// A kind with its name for messages.
-pub(crate) trait NamedKind: Resource {
+pub trait NamedKind: Resource {
     /// As in a manifest.
     const KIND_NAME: &'static str;
 }
