@@ -19,12 +19,13 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::api::Api;
+use kube::api::{Api, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::runtime::controller::Action;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::api::conditions::Verdict;
 use crate::caches::Caches;
@@ -229,5 +230,26 @@ pub(crate) async fn replace_status<K: Kind>(
     changed.meta_mut().managed_fields = None;
     let replaced = api.replace_status(&name, &post_params(), &changed).await;
     replaced.map_err(ReconcileError::call("write the status of", K::KIND_NAME, &name))?;
+    Ok(())
+}
+
+/// Adds `finalizer` to `object`, or takes it away, unless it has changed since it was read.
+pub(crate) async fn set_finalizer<K: Kind>(
+    ctx: &Context,
+    object: &K,
+    finalizer: &str,
+    wanted: bool,
+) -> Result<(), ReconcileError> {
+    let mut finalizers = object.finalizers().to_vec();
+    finalizers.retain(|other| other != finalizer);
+    if wanted {
+        finalizers.push(finalizer.to_owned());
+    }
+    let name = object.name_any();
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
+    // The list is replaced whole, so it must be the one that was read.
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()}});
+    let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map_err(ReconcileError::call("set the finalizers of", K::KIND_NAME, &name))?;
     Ok(())
 }

@@ -136,5 +136,6 @@ fn where_the_cluster_chooses_the_user_the_pod_names_none() {
 #[test]
 fn decisions_in_each_situation() {
     check("plan.txt", &scenarios::describe_all());
+    check("deletion.txt", &scenarios::deletions::deletions());
     check("location.txt", &location_scenes::describe_all());
 }
