@@ -54,14 +54,6 @@ pub enum ReconcileError {
         #[source]
         source: Box<KubeError>,
     },
-    /// An object lacks what every stored object has.
-    #[error("{kind} has no {field}")]
-    Incomplete {
-        /// Kind of the object.
-        kind: &'static str,
-        /// The field.
-        field: &'static str,
-    },
 }
 
 impl ReconcileError {
@@ -80,7 +72,6 @@ impl ReconcileError {
     pub fn code(&self) -> Option<u16> {
         match self {
             ReconcileError::Call { source, .. } => code(source),
-            ReconcileError::Incomplete { .. } => None,
         }
     }
 
@@ -95,7 +86,6 @@ impl ReconcileError {
                 }
                 _ => None,
             },
-            ReconcileError::Incomplete { .. } => None,
         }
     }
 }

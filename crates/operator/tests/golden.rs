@@ -3,6 +3,8 @@
 //! `UPDATE_GOLDEN=1 cargo test -p holdfast-operator --test golden` writes them anew; read the difference before you
 //! commit it.
 
+#[path = "support/backup_scenes.rs"]
+mod backup_scenes;
 #[path = "support/defaults.rs"]
 mod defaults;
 #[path = "support/location_scenes.rs"]
@@ -137,5 +139,6 @@ fn where_the_cluster_chooses_the_user_the_pod_names_none() {
 fn decisions_in_each_situation() {
     check("plan.txt", &scenarios::describe_all());
     check("deletion.txt", &scenarios::deletions::deletions());
+    check("backup.txt", &backup_scenes::describe_all());
     check("location.txt", &location_scenes::describe_all());
 }

@@ -197,7 +197,10 @@ async fn check_config(ctx: &Context, valid: &ValidatedStore, facts: &Facts) -> O
     }
 }
 
-async fn read<K>(ctx: &Context, namespace: &str, name: String) -> Result<Option<K>, ReconcileError>
+/// Reads the object `name`, if there is one.
+/// # Errors
+/// The API did not answer.
+pub(crate) async fn read<K>(ctx: &Context, namespace: &str, name: String) -> Result<Option<K>, ReconcileError>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + NamedKind,
     K::DynamicType: Default,
