@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
@@ -20,7 +20,7 @@ use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use tracing::Instrument as _;
 
-use crate::api::v1alpha1::{BackupLocation, BackupMethod, Store, StoreBackup};
+use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
 use crate::caches::{Caches, Feed, Feeds, watch_into};
 use crate::context::{Context, ReconcileError};
 use crate::failure;
@@ -76,7 +76,7 @@ pub fn controllers(
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> Vec<BoxFuture<'static, ()>> {
     let (caches, feeds) = Caches::new();
-    let (all_stores, all_backups) = (caches.stores.clone(), caches.backups.clone());
+    let all_stores = caches.stores.clone();
     let ctx = &Context { caches: Some(Arc::new(caches)), ..ctx.clone() };
     let Feeds {
         stores,
@@ -99,7 +99,7 @@ pub fn controllers(
         Some(ObjectRef::<Store>::new(name).within(&namespace?))
     };
 
-    let stores = controller(ctx, namespace, stores)
+    let stores = controller(ctx, namespace, stores, || ())
         .owns_stream(watch_into(api(ctx, namespace), ours(), stateful_sets).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), config_maps).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), services).touched_objects())
@@ -128,35 +128,38 @@ pub fn controllers(
             },
         )
         .with_config(config.clone());
-    let backups = controller(ctx, namespace, backups)
-        // A location that names another place holds another set of backups.
-        .watches(
-            api::<BackupLocation>(ctx, namespace),
-            watcher::Config::default(),
-            move |location: BackupLocation| {
-                let held = all_backups.state().into_iter().filter(move |backup| {
-                    // The cache may be behind: a backup that names no location yet may have one by now.
-                    let used = backup.status.as_ref().and_then(|status| status.location.as_deref());
-                    backup.spec.method == BackupMethod::Snapshot
-                        && backup.namespace() == location.namespace()
-                        && used.is_none_or(|used| used == location.name_any())
-                });
-                held.map(|backup| ObjectRef::from_obj(&*backup)).collect::<Vec<_>>()
-            },
-        )
-        .with_config(config.clone());
-    let locations = controller(ctx, namespace, locations).with_config(config);
+    // A location that names another place holds another set of backups. An ended backup is looked at again only for this, and
+    // only in the cache, so the news must come from the watch that fills it: another one may be ahead of it.
+    let (changed, changes) = tokio::sync::watch::channel(());
+    let locations = controller(ctx, namespace, locations, move || changed.send_replace(()));
+    let locations = locations.with_config(config.clone());
+    let backups = controller(ctx, namespace, backups, || ()).reconcile_all_on(news(changes));
+    let backups = backups.with_config(config);
 
     vec![run(stores, ctx, stop.clone()), run(backups, ctx, stop.clone()), run(locations, ctx, stop)]
 }
 
-/// A controller of `K` that our own status does not wake.
-fn controller<K: Kind>(ctx: &Context, namespace: Option<&str>, feed: Feed<K>) -> Controller<K> {
+/// A controller of `K` that our own status does not wake. `changed` is called when the cache has taken in any change.
+fn controller<K: Kind>(
+    ctx: &Context,
+    namespace: Option<&str>,
+    feed: Feed<K>,
+    changed: impl Fn() + Send + 'static,
+) -> Controller<K> {
     let reader = feed.writer.as_reader();
     let objects = watch_into(api::<K>(ctx, namespace), watcher::Config::default(), feed)
+        .inspect_ok(move |_| changed())
         .applied_objects()
         .predicate_filter(wishes::<K>, PredicateConfig::default());
     Controller::for_stream(objects, reader)
+}
+
+/// An item for each change, or for several that came together.
+fn news(changes: tokio::sync::watch::Receiver<()>) -> impl Stream<Item = ()> + Send {
+    futures::stream::unfold(changes, |mut changes| async {
+        changes.changed().await.ok()?;
+        Some(((), changes))
+    })
 }
 
 /// What of an object people change: everything but its status.
