@@ -7,7 +7,6 @@ use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Client, Error as KubeError};
 
-use crate::api::conditions::reason;
 use crate::bucket_client::{BucketClient, SecretData};
 use crate::caches::Caches;
 use crate::events::Events;
@@ -55,14 +54,6 @@ pub enum ReconcileError {
         #[source]
         source: Box<KubeError>,
     },
-    /// An object lacks what every stored object has.
-    #[error("{kind} has no {field}")]
-    Incomplete {
-        /// Kind of the object.
-        kind: &'static str,
-        /// The field.
-        field: &'static str,
-    },
 }
 
 impl ReconcileError {
@@ -81,7 +72,6 @@ impl ReconcileError {
     pub fn code(&self) -> Option<u16> {
         match self {
             ReconcileError::Call { source, .. } => code(source),
-            ReconcileError::Incomplete { .. } => None,
         }
     }
 
@@ -96,7 +86,6 @@ impl ReconcileError {
                 }
                 _ => None,
             },
-            ReconcileError::Incomplete { .. } => None,
         }
     }
 }
@@ -151,12 +140,7 @@ impl Context {
             Some(secret) => {
                 Ok(secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
             }
-            None => Err(LocationProblem {
-                reason: reason::CREDENTIALS_MISSING.to_owned(),
-                message: format!(
-                    "Secret {name:?} is not in this namespace; create it with the keys accessKeyID and secretAccessKey"
-                ),
-            }),
+            None => Err(LocationProblem::secret_missing(name)),
         })
     }
 }

@@ -4,14 +4,13 @@
 //! is read again. So a missed, late or repeated event costs time, never data.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
@@ -19,16 +18,16 @@ use kube::runtime::controller::{Action, Config as ControllerConfig, Error as Con
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
-use crate::api::v1alpha1::{BackupLocation, BackupMethod, Store, StoreBackup};
+use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
 use crate::caches::{Caches, Feed, Feeds, watch_into};
 use crate::context::{Context, ReconcileError};
+use crate::failure;
 use crate::metrics::Outcome;
 use crate::names;
+use crate::pipeline::{self, Kind};
 use crate::spread::spread;
-use crate::{backup, failure, location, reconcile};
 
 /// First pause after an error; it doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -48,29 +47,19 @@ enum RunError {
     TimedOut,
 }
 
-type ReconcileFn = for<'a> fn(&'a Context, &'a str, &'a str) -> BoxFuture<'a, Result<Action, ReconcileError>>;
-
-/// What one controller works with.
+/// What the controller of one kind works with.
 struct Worker {
     ctx: Context,
-    kind: &'static str,
-    reconcile: ReconcileFn,
     /// Errors in a row of each object, for the pause after the next one. Decides nothing else.
     failures: Mutex<HashMap<(String, String), u32>>,
 }
 
 impl Worker {
     /// Forgets an object that is gone.
-    fn forget(&self, namespace: &str, name: &str) {
+    fn forget<K: Kind>(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        if self.kind == "Store" {
-            self.ctx.metrics.forget_store(namespace, name);
-            self.ctx.restarts.leave(namespace, name);
-            if let Some(caches) = &self.ctx.caches {
-                caches.forget_secret(namespace, &names::auth_secret(name));
-            }
-        }
+        K::forget(&self.ctx, namespace, name);
     }
 
     fn failures_of(&self, namespace: &str, name: &str) -> u32 {
@@ -87,7 +76,7 @@ pub fn controllers(
     stop: impl Future<Output = ()> + Clone + Send + Sync + 'static,
 ) -> Vec<BoxFuture<'static, ()>> {
     let (caches, feeds) = Caches::new();
-    let (all_stores, all_backups) = (caches.stores.clone(), caches.backups.clone());
+    let all_stores = caches.stores.clone();
     let ctx = &Context { caches: Some(Arc::new(caches)), ..ctx.clone() };
     let Feeds {
         stores,
@@ -110,7 +99,7 @@ pub fn controllers(
         Some(ObjectRef::<Store>::new(name).within(&namespace?))
     };
 
-    let stores = controller(ctx, namespace, stores)
+    let stores = controller(ctx, namespace, stores, || ())
         .owns_stream(watch_into(api(ctx, namespace), ours(), stateful_sets).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), config_maps).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), services).touched_objects())
@@ -139,60 +128,38 @@ pub fn controllers(
             },
         )
         .with_config(config.clone());
-    let backups = controller(ctx, namespace, backups)
-        // A location that names another place holds another set of backups.
-        .watches(
-            api::<BackupLocation>(ctx, namespace),
-            watcher::Config::default(),
-            move |location: BackupLocation| {
-                let held = all_backups.state().into_iter().filter(move |backup| {
-                    // The cache may be behind: a backup that names no location yet may have one by now.
-                    let used = backup.status.as_ref().and_then(|status| status.location.as_deref());
-                    backup.spec.method == BackupMethod::Snapshot
-                        && backup.namespace() == location.namespace()
-                        && used.is_none_or(|used| used == location.name_any())
-                });
-                held.map(|backup| ObjectRef::from_obj(&*backup)).collect::<Vec<_>>()
-            },
-        )
-        .with_config(config.clone());
-    let locations = controller(ctx, namespace, locations).with_config(config);
+    // A location that names another place holds another set of backups. An ended backup is looked at again only for this, and
+    // only in the cache, so the news must come from the watch that fills it: another one may be ahead of it.
+    let (changed, changes) = tokio::sync::watch::channel(());
+    let locations = controller(ctx, namespace, locations, move || changed.send_replace(()));
+    let locations = locations.with_config(config.clone());
+    let backups = controller(ctx, namespace, backups, || ()).reconcile_all_on(news(changes));
+    let backups = backups.with_config(config);
 
-    vec![
-        run(
-            stores,
-            worker(ctx, "Store", |ctx, ns, name| reconcile::reconcile(ctx, ns, name).boxed()),
-            stop.clone(),
-        ),
-        run(
-            backups,
-            worker(ctx, "StoreBackup", |ctx, ns, name| backup::reconcile(ctx, ns, name).boxed()),
-            stop.clone(),
-        ),
-        run(
-            locations,
-            worker(ctx, "BackupLocation", |ctx, ns, name| location::reconcile(ctx, ns, name).boxed()),
-            stop,
-        ),
-    ]
+    vec![run(stores, ctx, stop.clone()), run(backups, ctx, stop.clone()), run(locations, ctx, stop)]
 }
 
-/// A controller of `K` that our own status does not wake.
-fn controller<K>(ctx: &Context, namespace: Option<&str>, feed: Feed<K>) -> Controller<K>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + Sync
-        + 'static,
-{
+/// A controller of `K` that our own status does not wake. `changed` is called when the cache has taken in any change.
+fn controller<K: Kind>(
+    ctx: &Context,
+    namespace: Option<&str>,
+    feed: Feed<K>,
+    changed: impl Fn() + Send + 'static,
+) -> Controller<K> {
     let reader = feed.writer.as_reader();
     let objects = watch_into(api::<K>(ctx, namespace), watcher::Config::default(), feed)
+        .inspect_ok(move |_| changed())
         .applied_objects()
         .predicate_filter(wishes::<K>, PredicateConfig::default());
     Controller::for_stream(objects, reader)
+}
+
+/// An item for each change, or for several that came together.
+fn news(changes: tokio::sync::watch::Receiver<()>) -> impl Stream<Item = ()> + Send {
+    futures::stream::unfold(changes, |mut changes| async {
+        changes.changed().await.ok()?;
+        Some(((), changes))
+    })
 }
 
 /// What of an object people change: everything but its status.
@@ -219,18 +186,12 @@ where
     }
 }
 
-fn worker(ctx: &Context, kind: &'static str, reconcile: ReconcileFn) -> Arc<Worker> {
-    Arc::new(Worker { ctx: ctx.clone(), kind, reconcile, failures: Mutex::default() })
-}
-
-fn run<K>(
+fn run<K: Kind>(
     controller: Controller<K>,
-    worker: Arc<Worker>,
+    ctx: &Context,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
-) -> BoxFuture<'static, ()>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
+) -> BoxFuture<'static, ()> {
+    let worker = Arc::new(Worker { ctx: ctx.clone(), failures: Mutex::default() });
     let gone = Arc::clone(&worker);
     controller
         .graceful_shutdown_on(stop)
@@ -241,7 +202,7 @@ where
                 Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
                 // One of its children woke it, and it is gone: a reconcile never sees that.
                 Err(ControllerError::ObjectNotFound(object)) => {
-                    gone.forget(&object.namespace.unwrap_or_default(), &object.name);
+                    gone.forget::<K>(&object.namespace.unwrap_or_default(), &object.name);
                 }
                 Err(error) => {
                     tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "watch interrupted");
@@ -252,26 +213,23 @@ where
         .boxed()
 }
 
-async fn reconcile_one<K>(object: Arc<K>, worker: Arc<Worker>) -> Result<Action, RunError>
-where
-    K: Resource<DynamicType = ()>,
-{
+async fn reconcile_one<K: Kind>(object: Arc<K>, worker: Arc<Worker>) -> Result<Action, RunError> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let span = tracing::info_span!("reconcile", kind = worker.kind, namespace, name);
+    let span = tracing::info_span!("reconcile", kind = K::KIND_NAME, namespace, name);
     let started = Instant::now();
-    let reconcile = (worker.reconcile)(&worker.ctx, &namespace, &name).instrument(span);
+    let reconcile = pipeline::reconcile::<K>(&worker.ctx, &namespace, &name).instrument(span);
     let result = match tokio::time::timeout(RECONCILE_TIMEOUT, reconcile).await {
         Ok(result) => result.map_err(RunError::from),
         Err(_) => Err(RunError::TimedOut),
     };
     let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
-    worker.ctx.metrics.observe_reconcile(worker.kind, outcome, started.elapsed());
+    worker.ctx.metrics.observe_reconcile(K::KIND_NAME, outcome, started.elapsed());
     if let Err(error) = &result
         && worker.failures_of(&namespace, &name) + 1 >= FAILURES_TOLD
         && !matches!(error, RunError::Reconcile(error) if error.code() == Some(409))
     {
         let problem = causes(error);
-        let told = failure::report(&worker.ctx, worker.kind, &namespace, &name, &problem);
+        let told = failure::report::<K>(&worker.ctx, &namespace, &name, &problem);
         match tokio::time::timeout(RECONCILE_TIMEOUT, told).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "failure not written into the status"),
@@ -284,7 +242,7 @@ where
     result
 }
 
-fn back_off<K: Resource<DynamicType = ()>>(object: &K, error: &RunError, worker: &Worker) -> Action {
+fn back_off<K: Kind>(object: &K, error: &RunError, worker: &Worker) -> Action {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let failures = {
         let mut failures = worker.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -294,10 +252,10 @@ fn back_off<K: Resource<DynamicType = ()>>(object: &K, error: &RunError, worker:
     };
     // Another writer was faster: look again, that is all.
     if matches!(error, RunError::Reconcile(error) if error.code() == Some(409)) && failures == 1 {
-        tracing::debug!(kind = worker.kind, namespace, name, "changed meanwhile");
+        tracing::debug!(kind = K::KIND_NAME, namespace, name, "changed meanwhile");
         return Action::requeue(Duration::from_millis(100));
     }
-    tracing::warn!(kind = worker.kind, namespace, name, error = causes(error), failures, "reconcile failed");
+    tracing::warn!(kind = K::KIND_NAME, namespace, name, error = causes(error), failures, "reconcile failed");
     Action::requeue(pause(failures))
 }
 
@@ -325,6 +283,34 @@ fn pause(failures: u32) -> Duration {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    /// A Store without finalizer is gone at once, and no look ever sees that it is being deleted.
+    #[tokio::test]
+    async fn a_store_that_is_gone_stands_in_nobodys_way() {
+        let nowhere = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
+        });
+        let client = Client::new(nowhere, "shop");
+        let ctx = Context {
+            events: crate::events::Events::new(client.clone(), None),
+            client,
+            servers: Arc::new(crate::server_client::HttpServerClient::default()),
+            buckets: Arc::new(crate::bucket_client::S3BucketClient),
+            defaults: crate::reconcile::validate::Defaults {
+                server_image: "server:1".into(),
+                image_pull_policy: None,
+                pod_user: crate::reconcile::validate::PodUser::Fixed,
+            },
+            metrics: crate::metrics::Metrics::default(),
+            restarts: crate::restart_gate::RestartGate::new(1),
+            caches: None,
+        };
+        let (day, now) = (Duration::from_secs(86_400), Instant::now());
+        ctx.restarts.enter("shop", "gone", None, day, now).expect("it restarts");
+        ctx.restarts.note_failed_image("shop", "gone", Some("server:2"));
+        Worker { ctx: ctx.clone(), failures: Mutex::default() }.forget::<Store>("shop", "gone");
+        assert_eq!(ctx.restarts.enter("shop", "other", Some("server:2"), day, now), Ok(()));
+    }
 
     #[test]
     fn our_own_status_wakes_nobody() {

@@ -6,26 +6,28 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::api::conditions::{self, Verdict, kind, reason};
+use crate::api::conditions;
 use crate::api::v1alpha1::{GROUP, VERSION};
 use crate::context::{Context, ReconcileError};
+use crate::pipeline::Kind;
 use crate::reconcile::apply::post_params;
 
 /// Writes that looking at the object fails, unless it says so already.
 /// # Errors
 /// The API did not answer or refused.
-pub async fn report(
+pub(crate) async fn report<K: Kind>(
     ctx: &Context,
-    kind_name: &'static str,
     namespace: &str,
     name: &str,
     problem: &str,
 ) -> Result<(), ReconcileError> {
+    let kind_name = K::KIND_NAME;
+    // Not as `K`: that it cannot be read as one may be the problem.
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, VERSION, kind_name));
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &resource);
     let live = api.get_opt(name).await.map_err(ReconcileError::call("read", kind_name, name))?;
     let Some(mut object) = live else { return Ok(()) };
-    let Some(verdict) = verdict(kind_name, problem) else { return Ok(()) };
+    let verdict = K::failed(format!("the operator cannot look at it: {problem}; it tries again"));
     let old: Vec<Condition> =
         serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default();
     let new = conditions::merge(&old, vec![verdict], object.metadata.generation, Timestamp::now());
@@ -43,30 +45,4 @@ pub async fn report(
         name,
     ))?;
     Ok(())
-}
-
-/// The condition of each kind that the next good look sets again.
-fn verdict(kind_name: &str, problem: &str) -> Option<Verdict> {
-    let message = format!("the operator cannot look at it: {problem}; it tries again");
-    let failed = reason::RECONCILE_FAILED;
-    match kind_name {
-        "Store" => Some(Verdict::yes(kind::RECONCILING, failed, message)),
-        "StoreBackup" => Some(Verdict::unknown(kind::SUCCEEDED, failed, message)),
-        "BackupLocation" => Some(Verdict::unknown(kind::AVAILABLE, failed, message)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_has_a_condition_for_it() {
-        for kind_name in ["Store", "StoreBackup", "BackupLocation"] {
-            let verdict = verdict(kind_name, "forbidden").expect("a condition");
-            assert_eq!(verdict.reason, reason::RECONCILE_FAILED);
-            assert!(verdict.message.contains("forbidden"));
-        }
-    }
 }

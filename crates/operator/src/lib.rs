@@ -1,9 +1,10 @@
 //! holdfast-operator: reconciles Stores into running servers, and keeps their data.
 //!
 //! ```text
-//!   kube API ──watch──▶ controller ──▶ reconcile (Store)           observe → decide → one step → status
-//!                                  ├─▶ backup (StoreBackup)        upload by the server, or barrier and VolumeSnapshot
-//!                                  └─▶ location (BackupLocation)   probe
+//!   kube API ──watch──▶ controller ──▶ pipeline: validate → observe → decide → apply → status, the same for
+//!                                        ├─ reconcile (Store)           one step at a time
+//!                                        ├─ backup (StoreBackup)        upload by the server, or barrier and VolumeSnapshot
+//!                                        └─ location (BackupLocation)   probe
 //!   reconcile, backup ──▶ server_client ──▶ control port of each server
 //!   reconcile, location ──▶ bucket_client ──▶ buckets
 //! ```
@@ -20,8 +21,8 @@
 //!   point is the same as none.
 //! - When all is well nothing is written.
 //!
-//! Decisions are pure functions over plain data (`reconcile::validate`, `build`, `plan`, `status`); calls to the API, to
-//! servers and to buckets are at the edge. More: `docs/architecture.md`.
+//! Decisions are pure functions over plain data (`validate`, `build`, `plan`, `status`, and `messages` for the words); calls to
+//! the API, to servers and to buckets are at the edge (`observe`, `apply`). More: `docs/architecture.md`.
 
 #![forbid(unsafe_code)]
 
@@ -40,6 +41,7 @@ pub mod lease;
 pub mod location;
 pub mod metrics;
 pub mod names;
+pub mod pipeline;
 pub mod reconcile;
 pub mod restart_gate;
 pub mod server_client;

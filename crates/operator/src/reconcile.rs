@@ -1,20 +1,16 @@
-//! The reconcile of a Store: the steps in order, no decisions of its own.
+//! The stages of a Store, in the order of [`crate::pipeline`].
 //!
 //! ```text
-//!   observe ─▶ validate ─▶ identify ─▶ build ─▶ next_step ─▶ apply ─▶ status
-//!   I/O        pure        pure        pure     pure         I/O      pure, then one patch
+//!   validate ─▶ observe ─▶ verify ─▶ identify ─▶ build ─▶ next_step ─▶ apply ─▶ status
+//!                          └────────────── decide ─────────────────┘
 //! ```
 //!
 //! A reconcile never asks why it was called and remembers nothing. It does at most one step and is called again at once.
-//!
-//! Most looks find nothing to do. So the same decisions are made first upon what the watches have brought: when these come to
-//! no step and to the status that is there, that was it, and the API is not asked. Anything else is decided again upon live
-//! reads; nothing is written upon a cache.
 
 pub mod apply;
 pub mod build;
 pub mod facts;
-mod finalize;
+pub mod finalize;
 mod managed;
 pub mod observe;
 mod ownership;
@@ -30,24 +26,24 @@ use std::time::Duration;
 use holdfast_contract::record::Origin;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::api::Api;
 use kube::runtime::controller::Action;
 
-use crate::api::conditions::{self, kind, reason};
+use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{Store, StoreStatus};
 use crate::caches::{self, Caches};
 use crate::context::{Context, ReconcileError};
 use crate::events::Note;
 use crate::names;
-use crate::spread::spread;
-use apply::{Applied, Work};
+use crate::pipeline::{self, Kind};
+use apply::{Applied, Done, Work};
 use build::{Desired, Inputs, MountedLocation, build, stateful_set::mounted_locations};
 use facts::Facts;
+use finalize::Deletion;
 use ownership::{foreign_pod, verify_children};
 use plan::identity::{Identified, Known, identify, location_of_dir};
 use plan::{Plan, Step, Unchanged};
 use update::HeldBy;
-use validate::{ValidatedStore, validate};
+use validate::{Defaults, Refusal, ValidatedStore, validate};
 
 /// After a step: at once, as the next one may be due.
 const AFTER_STEP: Duration = Duration::from_millis(50);
@@ -62,99 +58,142 @@ const AWAITED: [&str; 2] = [reason::UPDATE_AWAITS_APPROVAL, reason::UPDATE_AWAIT
 /// When all is well: a look at what the server says of itself, and for missed events.
 const WHEN_SETTLED: Duration = Duration::from_secs(30);
 
+/// A Store whose spec can be read, or what is wrong with it.
+type Valid = Result<ValidatedStore, Vec<Refusal>>;
+
 /// Reconciles the Store `namespace/name` once.
 /// # Errors
 /// The API did not answer, refused, or another writer was faster. Nothing has to be undone.
 pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Action, ReconcileError> {
-    if let Some(caches) = &ctx.caches {
-        if let Some(action) = Box::pin(look(ctx, caches, namespace, name)).await {
-            return Ok(action);
-        }
-        caches.forget_secret(namespace, &names::auth_secret(name));
-    }
-    let stores: Api<Store> = Api::namespaced(ctx.client.clone(), namespace);
-    let live = stores.get_opt(name).await.map_err(ReconcileError::call("read", "Store", name))?;
-    let Some(store) = live else {
-        ctx.metrics.forget_store(namespace, name);
-        ctx.restarts.forget(namespace, name);
-        return Ok(Action::await_change());
-    };
-    if store.metadata.deletion_timestamp.is_some() {
-        finalize::finalize(ctx, &store).await?;
-        ctx.metrics.forget_store(namespace, name);
-        ctx.restarts.forget(namespace, name);
-        return Ok(Action::await_change());
-    }
-
-    let now = Timestamp::now();
-    let (valid, refused) = match validate(&store, &ctx.defaults, now) {
-        Ok(valid) => (Some(valid), None),
-        Err(refusals) => (None, Some(plan::refused(&refusals))),
-    };
-    ctx.restarts.note_failed_image(namespace, name, valid.as_ref().and_then(failed_image));
-    // Boxed: it holds a dozen objects, and the stack of a worker thread is small.
-    let facts = Box::pin(observe::observe(ctx, &store, valid.as_ref())).await?;
-    let mut unchanged = Vec::new();
-    let applied = loop {
-        let mut decision = match &valid {
-            Some(valid) => decide(&store, valid, &facts, now, &unchanged),
-            None => Decision::default(),
-        };
-        decision.plan.holds.extend(refused.clone());
-        let Decision { plan, known, desired } = decision;
-        let work = Work {
-            store: &store,
-            valid: valid.as_ref(),
-            known: known.as_ref(),
-            desired: desired.as_ref(),
-            facts: &facts,
-        };
-        let applied = apply::apply(ctx, &work, plan).await?;
-        // Objects that only look different are current; go on with the others. Each turn adds to the list, so it ends.
-        if applied.unchanged().iter().all(|kind| unchanged.contains(kind)) {
-            break applied;
-        }
-        unchanged.extend_from_slice(applied.unchanged());
-    };
-    let plan = applied.plan();
-    let wrote_status = matches!(plan.step, Some(Step::Record(_) | Step::SetFinalizer(_)));
-    if !wrote_status {
-        let new = status::status(&store, valid.as_ref(), &facts, &applied, now);
-        if plan.step.is_none() && conditions::is_true(&new.conditions, kind::READY) {
-            ctx.restarts.leave(namespace, name);
-        }
-        report(ctx, &store, new).await?;
-    }
-    Ok(Action::requeue(spread(delay(plan, &facts, &store, now))))
+    pipeline::reconcile::<Store>(ctx, namespace, name).await
 }
 
-/// The pause until the next look at a Store with which all is as it was, as far as the caches know; absent otherwise.
-async fn look(ctx: &Context, caches: &Caches, namespace: &str, name: &str) -> Option<Action> {
-    if !caches.are_filled().await {
-        return None;
+impl Kind for Store {
+    type Valid = Valid;
+    type Facts = Facts;
+    type Plan = Decision;
+    type Done = Done;
+
+    fn validate(&self, defaults: &Defaults, now: Timestamp) -> Valid {
+        validate(self, defaults, now)
     }
-    let store = caches::get(&caches.stores, namespace, name)?;
-    let now = Timestamp::now();
-    let valid = validate(&store, &ctx.defaults, now).ok()?;
-    if store.metadata.deletion_timestamp.is_some() || valid.held_update.is_some() {
-        return None;
+
+    async fn observe(&self, ctx: &Context, valid: &Valid, _: Timestamp) -> Result<Facts, ReconcileError> {
+        if self.metadata.deletion_timestamp.is_some() {
+            return finalize::observe(ctx, self).await;
+        }
+        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
+        if let Some(caches) = &ctx.caches {
+            caches.forget_secret(&namespace, &names::auth_secret(&name));
+        }
+        let valid = valid.as_ref().ok();
+        ctx.restarts.note_failed_image(&namespace, &name, valid.and_then(failed_image));
+        observe::observe(ctx, self, valid).await
     }
-    let facts = observe::observe_settled(ctx, caches, &store, &valid).await?;
-    let Decision { mut plan, known: _, desired: _ } = decide(&store, &valid, &facts, now, &Vec::new());
-    if let Some(step) = plan.step.take() {
-        // Many wait for a turn at the same time; only who has it goes on.
-        plan.holds.insert(0, apply::held_by_gate(ctx, &valid, &facts, &step)?);
+
+    fn decide(&self, valid: &Valid, facts: &Facts, now: Timestamp) -> Decision {
+        if self.metadata.deletion_timestamp.is_some() {
+            let deletion = Some(finalize::decide(self, facts));
+            return Decision { deletion, ..Decision::default() };
+        }
+        match valid {
+            Ok(valid) => decide(self, valid, facts, now, &[]),
+            Err(refusals) => Decision { plan: Plan::hold(plan::refused(refusals)), ..Decision::default() },
+        }
     }
-    let applied = Applied::nothing(plan)?;
-    let status = status::status(&store, Some(&valid), &facts, &applied, now);
-    if store.status.as_ref() != Some(&status) {
-        return None;
+
+    async fn apply(
+        &self,
+        ctx: &Context,
+        valid: &Valid,
+        facts: &Facts,
+        mut decision: Decision,
+        now: Timestamp,
+    ) -> Result<Done, ReconcileError> {
+        if let Some(deletion) = &decision.deletion {
+            finalize::apply(ctx, self, deletion).await?;
+            Self::forget(ctx, &self.namespace().unwrap_or_default(), &self.name_any());
+        }
+        let valid = valid.as_ref().ok();
+        let mut unchanged = Vec::new();
+        loop {
+            let Decision { plan, known, desired, deletion: _ } = decision;
+            let work = Work { store: self, valid, known: known.as_ref(), desired: desired.as_ref(), facts };
+            let done = apply::apply(ctx, &work, plan).await?;
+            // Objects that only look different are current; go on with the others. Each turn adds to the list, so it ends.
+            let all_known = done.unchanged().iter().all(|kind| unchanged.contains(kind));
+            let Some(valid) = valid.filter(|_| !all_known) else { return Ok(done) };
+            unchanged.extend_from_slice(done.unchanged());
+            decision = decide(self, valid, facts, now, &unchanged);
+        }
     }
-    report_metrics(ctx, &store, &status);
-    if conditions::is_true(&status.conditions, kind::READY) {
-        ctx.restarts.leave(namespace, name);
+
+    fn status_after(
+        &self,
+        valid: &Valid,
+        facts: &Facts,
+        applied: &Applied,
+        now: Timestamp,
+    ) -> Option<StoreStatus> {
+        let has_written = matches!(applied.plan().step, Some(Step::Record(_) | Step::SetFinalizer(_)));
+        let is_due = !has_written && self.metadata.deletion_timestamp.is_none();
+        is_due.then(|| status::status(self, valid.as_ref().ok(), facts, applied, now))
     }
-    Some(Action::requeue(spread(delay(applied.plan(), &facts, &store, now))))
+
+    fn notes(&self, new: &StoreStatus) -> Vec<Note> {
+        let none = StoreStatus::default();
+        changes(self.status.as_ref().unwrap_or(&none), new)
+    }
+
+    fn pause(&self, facts: &Facts, applied: &Applied, now: Timestamp) -> Option<Duration> {
+        self.metadata.deletion_timestamp.is_none().then(|| delay(applied.plan(), facts, self, now))
+    }
+
+    fn failed(message: String) -> Verdict {
+        Verdict::yes(kind::RECONCILING, reason::RECONCILE_FAILED, message)
+    }
+
+    fn cached(caches: &Caches, namespace: &str, name: &str) -> Option<Self> {
+        caches::get(&caches.stores, namespace, name).map(|cached| cached.as_ref().clone())
+    }
+
+    async fn observe_cached(&self, ctx: &Context, caches: &Caches, valid: &Valid) -> Option<Facts> {
+        let valid = valid.as_ref().ok().filter(|valid| valid.held_update.is_none())?;
+        observe::observe_settled(ctx, caches, self, valid).await
+    }
+
+    fn nothing(&self, ctx: &Context, valid: &Valid, facts: &Facts, decision: Decision) -> Option<Done> {
+        let Decision { mut plan, known: _, desired: _, deletion: _ } = decision;
+        if let Some(step) = plan.step.take() {
+            // Many wait for a turn at the same time; only who has it goes on.
+            plan.holds.insert(0, apply::held_by_gate(ctx, valid.as_ref().ok()?, facts, &step)?);
+        }
+        Done::nothing(plan)
+    }
+
+    fn note(&self, ctx: &Context, applied: &Applied, status: &StoreStatus) {
+        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
+        let is_ready = conditions::is_true(&status.conditions, kind::READY);
+        if applied.plan().step.is_none() && is_ready {
+            ctx.restarts.leave(&namespace, &name);
+        }
+        let last_backup = status.backup.as_ref().and_then(|backup| backup.last_success_time.as_ref());
+        ctx.metrics.set_store(
+            &namespace,
+            &name,
+            is_ready,
+            conditions::is_true(&status.conditions, kind::STALLED),
+            last_backup.map(|time| time.0.as_second()),
+        );
+    }
+
+    fn forget(ctx: &Context, namespace: &str, name: &str) {
+        ctx.metrics.forget_store(namespace, name);
+        ctx.restarts.forget(namespace, name);
+        if let Some(caches) = &ctx.caches {
+            caches.forget_secret(namespace, &names::auth_secret(name));
+        }
+    }
 }
 
 /// The image that was taken back from the Store.
@@ -172,6 +211,8 @@ pub struct Decision {
     pub known: Option<Known>,
     /// The objects.
     pub desired: Option<Desired>,
+    /// Present exactly when the Store is being deleted; then there is no step.
+    pub deletion: Option<Deletion>,
 }
 
 /// The pure middle of a reconcile. `unchanged`: what was applied a moment ago without changing anything.
@@ -216,7 +257,7 @@ pub fn decide(
         plan.holds.insert(0, hold);
     }
     plan.holds.extend(valid.held_update.as_deref().map(|held| plan::update::hold(valid, held)));
-    Decision { plan, known, desired: Some(desired) }
+    Decision { plan, known, desired: Some(desired), deletion: None }
 }
 
 /// The locations whose credentials the pod mounts: that of the spec, that of the first volume's backup, that of a restore
@@ -281,32 +322,6 @@ fn delay(plan: &Plan, facts: &Facts, store: &Store, now: Timestamp) -> Duration 
 fn while_not_ready(since: Option<Timestamp>, now: Timestamp) -> Duration {
     let lasted = since.map_or(0, |since| now.as_second() - since.as_second());
     Duration::from_secs(u64::try_from(lasted).unwrap_or(0) / 4).clamp(WHILE_WAITING, WHILE_STALLED)
-}
-
-fn report_metrics(ctx: &Context, store: &Store, status: &StoreStatus) {
-    ctx.metrics.set_store(
-        &store.namespace().unwrap_or_default(),
-        &store.name_any(),
-        conditions::is_true(&status.conditions, kind::READY),
-        conditions::is_true(&status.conditions, kind::STALLED),
-        status.backup.as_ref().and_then(|backup| Some(backup.last_success_time.as_ref()?.0.as_second())),
-    );
-}
-
-/// Writes the status if it has changed, and says so in events and metrics.
-async fn report(ctx: &Context, store: &Store, new: StoreStatus) -> Result<(), ReconcileError> {
-    let old = store.status.clone().unwrap_or_default();
-    report_metrics(ctx, store, &new);
-    if new == old {
-        return Ok(());
-    }
-    let notes = changes(&old, &new);
-    apply::replace_status(ctx, store, new).await?;
-    for note in notes {
-        tracing::info!(reason = note.reason, note = note.text, "condition changed");
-        ctx.events.publish(store, note).await;
-    }
-    Ok(())
 }
 
 /// An event for each condition whose status or reason has changed.

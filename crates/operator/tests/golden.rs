@@ -3,8 +3,14 @@
 //! `UPDATE_GOLDEN=1 cargo test -p holdfast-operator --test golden` writes them anew; read the difference before you
 //! commit it.
 
+#[path = "support/backup_scenes.rs"]
+mod backup_scenes;
 #[path = "support/defaults.rs"]
 mod defaults;
+#[path = "support/location_scenes.rs"]
+mod location_scenes;
+#[path = "support/look.rs"]
+mod look;
 #[path = "support/scenarios.rs"]
 mod scenarios;
 
@@ -15,7 +21,7 @@ use std::path::{Path, PathBuf};
 use holdfast_contract::record::{Origin, StoreRecord};
 use holdfast_operator::api::v1alpha1::Store;
 use holdfast_operator::names;
-use holdfast_operator::reconcile::build::{Inputs, MountedLocation, build, claim};
+use holdfast_operator::reconcile::build::{Desired, Inputs, MountedLocation, build, claim};
 use holdfast_operator::reconcile::validate::{Defaults, PodUser, ValidatedStore, validate};
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
@@ -67,20 +73,30 @@ fn inputs(valid: &ValidatedStore) -> Inputs {
 }
 
 fn render(valid: &ValidatedStore) -> String {
-    let desired = build(valid, &inputs(valid));
+    let Desired {
+        service_account,
+        record,
+        config,
+        service,
+        headless_service,
+        pdb,
+        stateful_set,
+        config_sha256: _,
+        template_hash: _,
+    } = build(valid, &inputs(valid));
     let mut text = String::new();
-    document(&mut text, &desired.service_account);
-    if let Some(record) = &desired.record {
+    document(&mut text, &service_account);
+    if let Some(record) = &record {
         document(&mut text, record);
     }
-    document(&mut text, &desired.config);
-    document(&mut text, &desired.service);
-    document(&mut text, &desired.headless_service);
-    document(&mut text, &desired.pdb);
+    document(&mut text, &config);
+    document(&mut text, &service);
+    document(&mut text, &headless_service);
+    document(&mut text, &pdb);
     if let Some(storage) = &valid.storage {
         document(&mut text, &claim::build(valid, storage, STORE_ID, Some("friday")));
     }
-    document(&mut text, &desired.stateful_set);
+    document(&mut text, &stateful_set);
     text
 }
 
@@ -122,4 +138,7 @@ fn where_the_cluster_chooses_the_user_the_pod_names_none() {
 #[test]
 fn decisions_in_each_situation() {
     check("plan.txt", &scenarios::describe_all());
+    check("deletion.txt", &scenarios::deletions::deletions());
+    check("backup.txt", &backup_scenes::describe_all());
+    check("location.txt", &location_scenes::describe_all());
 }

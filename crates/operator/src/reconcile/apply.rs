@@ -30,39 +30,45 @@ use crate::api::v1alpha1::{Store, StoreStatus};
 use crate::context::{Context, ReconcileError, code};
 use crate::events::Note;
 use crate::names;
+use crate::pipeline;
 use crate::restart_gate::Wait;
 
 /// Characters of a password or token: over 256 bits.
 const SECRET_LEN: usize = 48;
 
-/// What was done: only [`apply`] makes one, and the status takes nothing else, so that no status is written past it.
+/// What was done with a plan.
 #[derive(Debug)]
-pub struct Applied {
+pub struct Done {
     plan: Plan,
     unchanged: Vec<ChildKind>,
 }
 
-impl Applied {
-    /// The plan as it was carried out: without its step when the API refused that.
-    #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+/// The proof of it, which the status takes.
+pub type Applied = pipeline::Applied<Done>;
+
+impl Done {
+    /// A plan without a step, which needs nothing done; absent when there is one.
+    pub(super) fn nothing(plan: Plan) -> Option<Self> {
+        plan.step.is_none().then(|| Self { plan, unchanged: Vec::new() })
     }
 
     /// The objects that were applied and were so already, if nothing else was done.
     pub(super) fn unchanged(&self) -> &[ChildKind] {
         &self.unchanged
     }
+}
 
-    /// A plan without a step, which needs nothing done; absent when there is one.
-    pub(super) fn nothing(plan: Plan) -> Option<Self> {
-        plan.step.is_none().then(|| Self { plan, unchanged: Vec::new() })
+impl Applied {
+    /// The plan as it was carried out: without its step when the API refused that.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.done().plan
     }
 
     /// As if `plan` had been carried out: for golden files, which show what would be said then.
     #[must_use]
     pub fn preview(plan: Plan) -> Self {
-        Self { plan, unchanged: Vec::new() }
+        Self::supposed(Done { plan, unchanged: Vec::new() })
     }
 }
 
@@ -79,14 +85,14 @@ pub(super) struct Work<'a> {
 /// Carries out `plan`: its step, if there is one.
 /// # Errors
 /// The API did not answer, or another writer was faster. A refusal becomes a hold.
-pub(super) async fn apply(ctx: &Context, work: &Work<'_>, mut plan: Plan) -> Result<Applied, ReconcileError> {
+pub(super) async fn apply(ctx: &Context, work: &Work<'_>, mut plan: Plan) -> Result<Done, ReconcileError> {
     let (Some(step), Some(valid)) = (plan.step.clone(), work.valid) else {
         plan.step = None;
-        return Ok(Applied { plan, unchanged: Vec::new() });
+        return Ok(Done { plan, unchanged: Vec::new() });
     };
     let hold = match take(ctx, work, valid, &step).await {
-        Ok(Outcome::Changed) => return Ok(Applied { plan, unchanged: Vec::new() }),
-        Ok(Outcome::Unchanged(unchanged)) => return Ok(Applied { plan, unchanged }),
+        Ok(Outcome::Changed) => return Ok(Done { plan, unchanged: Vec::new() }),
+        Ok(Outcome::Unchanged(unchanged)) => return Ok(Done { plan, unchanged }),
         Ok(Outcome::Held(hold)) => hold,
         Err(error) => match error.refusal() {
             Some(message) => Hold::stalled(reason::API_REFUSED, message),
@@ -95,7 +101,7 @@ pub(super) async fn apply(ctx: &Context, work: &Work<'_>, mut plan: Plan) -> Res
     };
     plan.step = None;
     plan.holds.insert(0, hold);
-    Ok(Applied { plan, unchanged: Vec::new() })
+    Ok(Done { plan, unchanged: Vec::new() })
 }
 
 /// What a step came to.
@@ -116,7 +122,9 @@ async fn take(
 ) -> Result<Outcome, ReconcileError> {
     match step {
         Step::Record(recording) => record(ctx, work, recording).await?,
-        Step::SetFinalizer(wanted) => set_finalizer(ctx, work.store, *wanted).await?,
+        Step::SetFinalizer(wanted) => {
+            pipeline::set_finalizer(ctx, work.store, names::STORE_FINALIZER, *wanted).await?;
+        }
         Step::AdoptClaim => adopt_claim(ctx, work, valid).await?,
         Step::ProtectClaim => protect_claim(ctx, work, valid).await?,
         Step::CreateAuth => create_auth(ctx, work, valid).await?,
@@ -184,7 +192,7 @@ fn waits_for_others(why: &str, wait: &Wait) -> Hold {
 async fn record(ctx: &Context, work: &Work<'_>, recording: &Recording) -> Result<(), ReconcileError> {
     let mut status = work.store.status.clone().unwrap_or_default();
     let note = record_in(&mut status, recording, Timestamp::now());
-    replace_status(ctx, work.store, status).await?;
+    pipeline::replace_status(ctx, work.store, status).await?;
     if let Some(note) = note {
         tracing::info!(reason = note.reason, note = note.text, "recorded");
         ctx.events.publish(work.store, note).await;
@@ -284,45 +292,8 @@ fn whole_second(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-/// Replaces the status of `store`, unless the object has changed since it was read.
-pub(crate) async fn replace_status(
-    ctx: &Context,
-    store: &Store,
-    status: StoreStatus,
-) -> Result<(), ReconcileError> {
-    let name = store.name_any();
-    let api: Api<Store> = Api::namespaced(ctx.client.clone(), &store.namespace().unwrap_or_default());
-    let mut changed = store.clone();
-    changed.status = Some(status);
-    changed.metadata.managed_fields = None;
-    api.replace_status(&name, &post_params(), &changed).await.map_err(ReconcileError::call(
-        "write the status of",
-        "Store",
-        &name,
-    ))?;
-    Ok(())
-}
-
 pub(crate) fn post_params() -> PostParams {
     PostParams { dry_run: false, field_manager: Some(names::FIELD_MANAGER.to_owned()) }
-}
-
-pub(super) async fn set_finalizer(ctx: &Context, store: &Store, wanted: bool) -> Result<(), ReconcileError> {
-    let mut finalizers = store.finalizers().to_vec();
-    finalizers.retain(|finalizer| finalizer != names::STORE_FINALIZER);
-    if wanted {
-        finalizers.push(names::STORE_FINALIZER.to_owned());
-    }
-    let name = store.name_any();
-    let api: Api<Store> = Api::namespaced(ctx.client.clone(), &store.namespace().unwrap_or_default());
-    // The list is replaced whole, so it must be the one that was read.
-    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": store.resource_version()}});
-    api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(ReconcileError::call(
-        "set the finalizers of",
-        "Store",
-        &name,
-    ))?;
-    Ok(())
 }
 
 async fn adopt_claim(ctx: &Context, work: &Work<'_>, valid: &ValidatedStore) -> Result<(), ReconcileError> {
@@ -485,19 +456,21 @@ async fn apply_children(
     for kind in kinds {
         let changed = match kind {
             ChildKind::ServiceAccount => {
-                patch(ctx, namespace, service_account, &live.service_account).await?
+                patch(ctx, namespace, service_account, &live.one(|live| &live.service_account)).await?
             }
             ChildKind::Record => match record {
-                Some(record) => patch(ctx, namespace, record, &live.record).await?,
+                Some(record) => patch(ctx, namespace, record, &live.one(|live| &live.record)).await?,
                 None => false,
             },
-            ChildKind::Config => patch(ctx, namespace, config, &live.config).await?,
-            ChildKind::Service => patch(ctx, namespace, service, &live.service).await?,
+            ChildKind::Config => patch(ctx, namespace, config, &live.one(|live| &live.config)).await?,
+            ChildKind::Service => patch(ctx, namespace, service, &live.one(|live| &live.service)).await?,
             ChildKind::HeadlessService => {
-                patch(ctx, namespace, headless_service, &live.headless_service).await?
+                patch(ctx, namespace, headless_service, &live.one(|live| &live.headless_service)).await?
             }
-            ChildKind::Pdb => patch(ctx, namespace, pdb, &live.pdb).await?,
-            ChildKind::StatefulSet => patch(ctx, namespace, stateful_set, &live.stateful_set).await?,
+            ChildKind::Pdb => patch(ctx, namespace, pdb, &live.one(|live| &live.pdb)).await?,
+            ChildKind::StatefulSet => {
+                patch(ctx, namespace, stateful_set, &live.one(|live| &live.stateful_set)).await?
+            }
         };
         if !changed {
             unchanged.push(*kind);

@@ -6,7 +6,10 @@ use holdfast_contract::control::{ConfigCheck, ServerState, ServerStatus};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::observe::NamedKind;
+use crate::api::conditions::reason;
 use crate::api::v1alpha1::{BackupLocation, StoreBackup};
 
 /// Everything that one reconcile of a Store has read.
@@ -60,6 +63,38 @@ pub struct Children {
     pub pdb: Option<PodDisruptionBudget>,
     /// StatefulSet.
     pub stateful_set: Option<StatefulSet>,
+}
+
+/// An owned object of whatever kind.
+pub(crate) struct Child<'a> {
+    /// Its kind, for messages.
+    pub(crate) kind: &'static str,
+    /// Its metadata.
+    pub(crate) metadata: &'a ObjectMeta,
+}
+
+impl Children {
+    /// Those that are there. What goes for all owned objects goes through this list, and a kind that is forgotten here does not
+    /// compile.
+    pub(crate) fn present(&self) -> impl Iterator<Item = Child<'_>> {
+        fn child<K: NamedKind>(object: Option<&K>) -> Option<Child<'_>> {
+            object.map(|object| Child { kind: K::KIND_NAME, metadata: object.meta() })
+        }
+        let Children { service_account, record, config, auth, service, headless_service, pdb, stateful_set } =
+            self;
+        [
+            child(service_account.as_ref()),
+            child(record.as_ref()),
+            child(config.as_ref()),
+            child(auth.as_ref()),
+            child(service.as_ref()),
+            child(headless_service.as_ref()),
+            child(pdb.as_ref()),
+            child(stateful_set.as_ref()),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 /// What the server says of itself.
@@ -161,4 +196,17 @@ pub struct LocationProblem {
     pub reason: String,
     /// A sentence for people.
     pub message: String,
+}
+
+impl LocationProblem {
+    /// The Secret with the credentials is not there.
+    #[must_use]
+    pub fn secret_missing(name: &str) -> Self {
+        Self {
+            reason: reason::CREDENTIALS_MISSING.to_owned(),
+            message: format!(
+                "Secret {name:?} is not in this namespace; create it with the keys accessKeyID and secretAccessKey"
+            ),
+        }
+    }
 }

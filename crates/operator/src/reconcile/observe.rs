@@ -197,7 +197,10 @@ async fn check_config(ctx: &Context, valid: &ValidatedStore, facts: &Facts) -> O
     }
 }
 
-async fn read<K>(ctx: &Context, namespace: &str, name: String) -> Result<Option<K>, ReconcileError>
+/// Reads the object `name`, if there is one.
+/// # Errors
+/// The API did not answer.
+pub(crate) async fn read<K>(ctx: &Context, namespace: &str, name: String) -> Result<Option<K>, ReconcileError>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + NamedKind,
     K::DynamicType: Default,
@@ -206,8 +209,8 @@ where
     api.get_opt(&name).await.map_err(ReconcileError::call("read", K::KIND_NAME, &name))
 }
 
-/// The kind's name for messages.
-pub(crate) trait NamedKind {
+/// A kind with its name for messages.
+pub trait NamedKind: Resource {
     /// As in a manifest.
     const KIND_NAME: &'static str;
 }

@@ -1,17 +1,14 @@
 //! Whose an object is, and whether it stays. Pure.
 //!
 //! What the operator does to an object by force needs a [`Verified`], and only this module makes one: the object is this
-//! Store's own, or there is none. The lists of owned kinds are taken apart without `..`, so that a kind that is added to
-//! [`Children`] and forgotten here does not compile.
+//! Store's own, or there is none. What goes for all owned kinds goes through [`Children::present`].
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::{Resource, ResourceExt as _};
+use kube::ResourceExt as _;
 
-use super::facts::{Children, Facts};
-use super::observe::NamedKind;
+use super::facts::{Child, Children, Facts};
 use super::plan::Hold;
 use crate::api::conditions::reason;
 use crate::api::v1alpha1::Store;
@@ -32,29 +29,24 @@ impl<'a, K> Verified<'a, K> {
 
 /// The owned objects, each known to be the Store's own or absent.
 #[derive(Debug)]
-pub(crate) struct VerifiedChildren<'a> {
-    pub(crate) service_account: Verified<'a, ServiceAccount>,
-    pub(crate) record: Verified<'a, ConfigMap>,
-    pub(crate) config: Verified<'a, ConfigMap>,
-    pub(crate) service: Verified<'a, Service>,
-    pub(crate) headless_service: Verified<'a, Service>,
-    pub(crate) pdb: Verified<'a, PodDisruptionBudget>,
-    pub(crate) stateful_set: Verified<'a, StatefulSet>,
+pub(crate) struct VerifiedChildren<'a>(&'a Children);
+
+impl<'a> VerifiedChildren<'a> {
+    /// One of them.
+    pub(crate) fn one<K>(&self, child: impl FnOnce(&'a Children) -> &'a Option<K>) -> Verified<'a, K> {
+        Verified { live: child(self.0).as_ref() }
+    }
 }
 
 fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
     metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
-fn verify<'a, K>(store: &Store, live: Option<&'a K>) -> Result<Verified<'a, K>, Hold>
-where
-    K: Resource + NamedKind,
-{
-    let Some(object) = live else { return Ok(Verified { live: None }) };
-    let metadata = object.meta();
-    let (kind, name) = (K::KIND_NAME, metadata.name.as_deref().unwrap_or_default());
+fn verify(store: &Store, child: &Child<'_>) -> Result<(), Hold> {
+    let Child { kind, metadata } = child;
+    let name = metadata.name.as_deref().unwrap_or_default();
     match controller(metadata) {
-        Some(owner) if Some(&owner.uid) == store.metadata.uid.as_ref() => Ok(Verified { live }),
+        Some(owner) if Some(&owner.uid) == store.metadata.uid.as_ref() => Ok(()),
         Some(owner) if owner.kind == "Store" && owner.name == store.name_any() => Err(Hold::waiting(
             reason::OLD_CHILDREN_REMAIN,
             format!(
@@ -80,19 +72,8 @@ pub(crate) fn verify_children<'a>(
     store: &Store,
     children: &'a Children,
 ) -> Result<VerifiedChildren<'a>, Hold> {
-    let Children { service_account, record, config, auth, service, headless_service, pdb, stateful_set } =
-        children;
-    // Read and never applied: its contents are random, and a person may change them.
-    verify(store, auth.as_ref())?;
-    Ok(VerifiedChildren {
-        service_account: verify(store, service_account.as_ref())?,
-        record: verify(store, record.as_ref())?,
-        config: verify(store, config.as_ref())?,
-        service: verify(store, service.as_ref())?,
-        headless_service: verify(store, headless_service.as_ref())?,
-        pdb: verify(store, pdb.as_ref())?,
-        stateful_set: verify(store, stateful_set.as_ref())?,
-    })
+    children.present().try_for_each(|child| verify(store, &child))?;
+    Ok(VerifiedChildren(children))
 }
 
 /// Why the pod of the Store's name cannot be taken for the Store's own.
@@ -146,24 +127,8 @@ pub(crate) fn is_pod_of(pod: &Pod, set: &StatefulSet) -> bool {
 /// What is about to vanish of that which the Store needs. While it lasts the pod is not restarted: the pod may be all that
 /// holds the object back, and what replaces the object may be empty.
 pub(crate) fn vanishing(facts: &Facts) -> Vec<Hold> {
-    let Children { service_account, record, config, auth, service, headless_service, pdb, stateful_set } =
-        &facts.children;
-    let mut holds: Vec<Hold> = facts.claim.as_ref().and_then(vanishing_claim).into_iter().collect();
-    holds.extend(
-        [
-            vanishing_child(service_account.as_ref()),
-            vanishing_child(record.as_ref()),
-            vanishing_child(config.as_ref()),
-            vanishing_child(auth.as_ref()),
-            vanishing_child(service.as_ref()),
-            vanishing_child(headless_service.as_ref()),
-            vanishing_child(pdb.as_ref()),
-            vanishing_child(stateful_set.as_ref()),
-        ]
-        .into_iter()
-        .flatten(),
-    );
-    holds
+    let claim = facts.claim.as_ref().and_then(vanishing_claim);
+    claim.into_iter().chain(facts.children.present().filter_map(|child| vanishing_child(&child))).collect()
 }
 
 fn vanishing_claim(claim: &k8s_openapi::api::core::v1::PersistentVolumeClaim) -> Option<Hold> {
@@ -178,8 +143,8 @@ fn vanishing_claim(claim: &k8s_openapi::api::core::v1::PersistentVolumeClaim) ->
     ))
 }
 
-fn vanishing_child<K: Resource + NamedKind>(object: Option<&K>) -> Option<Hold> {
-    let metadata = object?.meta();
+fn vanishing_child(child: &Child<'_>) -> Option<Hold> {
+    let Child { kind, metadata } = child;
     metadata.deletion_timestamp.as_ref()?;
     let finalizers = metadata.finalizers.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
     let held =
@@ -187,8 +152,7 @@ fn vanishing_child<K: Resource + NamedKind>(object: Option<&K>) -> Option<Hold> 
     Some(Hold::waiting(
         reason::OBJECT_DELETING,
         format!(
-            "{} {:?} is being deleted{held}; it is created again when it is gone, and the pod is not restarted before that",
-            K::KIND_NAME,
+            "{kind} {:?} is being deleted{held}; it is created again when it is gone, and the pod is not restarted before that",
             metadata.name.as_deref().unwrap_or_default()
         ),
     ))
@@ -197,19 +161,7 @@ fn vanishing_child<K: Resource + NamedKind>(object: Option<&K>) -> Option<Hold> 
 /// Whether the children of a Store that is being deleted have been let go: `kubectl delete --cascade=orphan` takes the
 /// owner references away, and nothing else does.
 pub(crate) fn is_orphaned(store: &Store, children: &Children) -> bool {
-    let Children { service_account, record, config, auth, service, headless_service, pdb, stateful_set } =
-        children;
-    let metas = [
-        service_account.as_ref().map(Resource::meta),
-        record.as_ref().map(Resource::meta),
-        config.as_ref().map(Resource::meta),
-        auth.as_ref().map(Resource::meta),
-        service.as_ref().map(Resource::meta),
-        headless_service.as_ref().map(Resource::meta),
-        pdb.as_ref().map(Resource::meta),
-        stateful_set.as_ref().map(Resource::meta),
-    ];
-    metas.into_iter().flatten().any(|metadata| {
+    children.present().any(|Child { kind: _, metadata }| {
         let is_labelled = metadata.labels.as_ref().and_then(|labels| labels.get(names::key::STORE))
             == store.metadata.name.as_ref();
         let is_owned = metadata

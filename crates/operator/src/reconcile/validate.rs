@@ -13,8 +13,11 @@ use super::update::{self, HeldUpdate, Update};
 use super::window::{Window, next_opening};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{
-    AccessMode, Bootstrap, DeletionPolicy, OnVolumeLoss, Persistence, PodTemplate, ResourceList,
-    ShutdownSnapshot, SnapshotRule, Store, StoreSpec, Strategy, UpdateStrategy,
+    AccessMode, Adopt, BackupSettings, Bootstrap, ClaimResources, ClaimSpec, ClaimTemplate, DeletionPolicy,
+    Empty, LogRotation, LogSettings, MemorySettings, ObjectRef, OnVolumeLoss, Persistence, PodTemplate,
+    RecoverySettings, ResourceList, Resources, RestoreSource, ShutdownSettings, ShutdownSnapshot,
+    SnapshotRule, SnapshotSettings, StorageRequests, StorageSettings, Store, StoreSpec, Strategy,
+    UpdateStrategy,
 };
 
 /// Share of a memory limit that becomes `maxmemory` when the spec names none, in percent. The rest is for the process
@@ -274,6 +277,17 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         maintenance_windows,
     } = &store.spec;
     let Persistence { strategy, snapshot, log, shutdown } = persistence;
+    let SnapshotSettings { rules: snapshot_rules } = snapshot.clone().unwrap_or_default();
+    let LogSettings { rotation: LogRotation { growth_percentage, min_size, max_size } } =
+        log.clone().unwrap_or_default();
+    let ShutdownSettings { snapshot: shutdown_snapshot, budget_seconds } =
+        shutdown.clone().unwrap_or_default();
+    let Resources { requests, limits } = resources.clone().unwrap_or_default();
+    let max_memory = memory.as_ref().map(|MemorySettings { max_memory }| max_memory);
+    let claim =
+        storage.as_ref().map(|StorageSettings { volume_claim_template: ClaimTemplate { spec } }| spec);
+    let named_location = backup.as_ref().map(|BackupSettings { location_ref: ObjectRef { name } }| name);
+    let RecoverySettings { on_volume_loss } = *recovery;
     let mut refused = Vec::new();
     let mut fatal = Vec::new();
     let mut concerns = Vec::new();
@@ -287,16 +301,11 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         }
     };
 
-    let resources = resources.clone().unwrap_or_default();
-    let memory_limit = bytes(
-        "spec.resources.limits.memory",
-        resources.limits.as_ref().and_then(|limits| limits.memory.as_ref()),
-    );
-    let max_memory = bytes("spec.memory.maxMemory", memory.as_ref().map(|memory| &memory.max_memory));
-    let rotation = log.clone().unwrap_or_default().rotation;
-    let min_size = bytes("spec.persistence.log.rotation.minSize", rotation.min_size.as_ref());
-    let max_size = bytes("spec.persistence.log.rotation.maxSize", rotation.max_size.as_ref());
-    let claim = storage.as_ref().map(|storage| &storage.volume_claim_template.spec);
+    let memory_limit =
+        bytes("spec.resources.limits.memory", limits.as_ref().and_then(|limits| limits.memory.as_ref()));
+    let max_memory = bytes("spec.memory.maxMemory", max_memory);
+    let min_size = bytes("spec.persistence.log.rotation.minSize", min_size.as_ref());
+    let max_size = bytes("spec.persistence.log.rotation.maxSize", max_size.as_ref());
 
     if let (Some(limit), Some(max)) = (memory_limit, max_memory)
         && max >= limit
@@ -353,7 +362,12 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
     }
     let size_field = "spec.storage.volumeClaimTemplate.spec.resources.requests.storage";
     let has_data = store.status.as_ref().is_some_and(|status| status.epoch.is_some());
-    match claim.map(|claim| claim.resources.requests.storage.bytes()) {
+    let claim = claim.map(|spec| {
+        let ClaimSpec { access_modes, storage_class_name: class, resources } = spec.clone();
+        let ClaimResources { requests: StorageRequests { storage: size } } = resources;
+        Storage { access_modes, class, size }
+    });
+    match claim.as_ref().map(|claim| claim.size.bytes()) {
         Some(Err(error)) => fatal.push(Refusal::new(size_field, error.to_string())),
         Some(Ok(size)) if size < VOLUME_LEN_MIN => {
             let problem = Refusal::new(
@@ -372,7 +386,6 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
             if disabled { "has no effect with persistence.strategy Disabled; remove it" } else { "is required: a Store keeps its data on a volume; only persistence.strategy Disabled goes without" },
         ));
     }
-    let named_location = backup.as_ref().map(|backup| &backup.location_ref.name);
     let backup_location = named_location.filter(|name| is_object_name(name)).cloned();
     if let (Some(name), None) = (named_location, &backup_location) {
         refused.push(Refusal::new("spec.backup.locationRef.name", no_object_name(name)));
@@ -389,16 +402,15 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
             "DeleteVolumes has no effect with persistence.strategy Disabled: there is no volume; remove it",
         ));
     }
-    if recovery.on_volume_loss == OnVolumeLoss::RestoreLatestBackup && named_location.is_none() {
+    if on_volume_loss == OnVolumeLoss::RestoreLatestBackup && named_location.is_none() {
         refused.push(Refusal::new(
             "spec.recovery.onVolumeLoss",
             "RestoreLatestBackup needs spec.backup.locationRef",
         ));
     }
-    let shutdown = shutdown.clone().unwrap_or_default();
-    let budget = shutdown.budget_seconds.unwrap_or(SHUTDOWN_BUDGET_SECONDS);
+    let budget = budget_seconds.unwrap_or(SHUTDOWN_BUDGET_SECONDS);
     if *strategy == Strategy::Never
-        && shutdown.snapshot != ShutdownSnapshot::Never
+        && shutdown_snapshot != ShutdownSnapshot::Never
         && budget < NEVER_BUDGET_SECONDS_MIN
     {
         concerns.push(Refusal::new(
@@ -438,28 +450,24 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         image: image.clone().unwrap_or_else(|| defaults.server_image.clone()),
         image_pull_policy: defaults.image_pull_policy.clone(),
         resources: ResourceRequirements {
-            requests: resources.requests.as_ref().map(api_quantities),
-            limits: resources.limits.as_ref().map(api_quantities),
+            requests: requests.as_ref().map(api_quantities),
+            limits: limits.as_ref().map(api_quantities),
             claims: None,
         },
         max_memory: max_memory.or(memory_limit.map(|limit| limit / 100 * MAX_MEMORY_SHARE)),
         strategy: *strategy,
-        snapshot_rules: snapshot.clone().unwrap_or_default().rules,
+        snapshot_rules,
         rotation: Rotation {
-            growth_percentage: rotation.growth_percentage.unwrap_or(GROWTH_PERCENTAGE),
+            growth_percentage: growth_percentage.unwrap_or(GROWTH_PERCENTAGE),
             min_size: min_size.unwrap_or(MIN_SIZE),
             max_size,
         },
-        shutdown_snapshot: shutdown.snapshot,
+        shutdown_snapshot,
         shutdown_budget_seconds: budget,
-        storage: claim.map(|claim| Storage {
-            access_modes: claim.access_modes.clone(),
-            class: claim.storage_class_name.clone(),
-            size: claim.resources.requests.storage.clone(),
-        }),
+        storage: claim,
         backup_location,
         bootstrap: source,
-        on_volume_loss: recovery.on_volume_loss,
+        on_volume_loss,
         deletion_policy: *deletion_policy,
         config: config.clone(),
         pod: pod_template.clone().unwrap_or_default(),
@@ -496,17 +504,20 @@ fn no_object_name(name: &str) -> String {
 
 fn source(bootstrap: Option<&Bootstrap>) -> Result<Source, String> {
     let Some(bootstrap) = bootstrap else { return Ok(Source::Empty) };
-    match (&bootstrap.empty, &bootstrap.restore, &bootstrap.adopt) {
-        (Some(_), None, None) => Ok(Source::Empty),
-        (None, None, Some(adopt)) => Ok(Source::Adopt(adopt.store_id.clone())),
-        (None, Some(restore), None) => match (&restore.backup_ref, &restore.volume_snapshot_ref) {
-            (Some(named), None) | (None, Some(named)) if !is_object_name(&named.name) => {
-                Err(format!("restore: {}", no_object_name(&named.name)))
+    let Bootstrap { empty, restore, adopt } = bootstrap;
+    match (empty, restore, adopt) {
+        (Some(Empty {}), None, None) => Ok(Source::Empty),
+        (None, None, Some(Adopt { store_id })) => Ok(Source::Adopt(store_id.clone())),
+        (None, Some(RestoreSource { backup_ref, volume_snapshot_ref }), None) => {
+            match (backup_ref, volume_snapshot_ref) {
+                (Some(named), None) | (None, Some(named)) if !is_object_name(&named.name) => {
+                    Err(format!("restore: {}", no_object_name(&named.name)))
+                }
+                (Some(backup), None) => Ok(Source::Backup(backup.name.clone())),
+                (None, Some(snapshot)) => Ok(Source::VolumeSnapshot(snapshot.name.clone())),
+                _ => Err("restore names exactly one of backupRef and volumeSnapshotRef".into()),
             }
-            (Some(backup), None) => Ok(Source::Backup(backup.name.clone())),
-            (None, Some(snapshot)) => Ok(Source::VolumeSnapshot(snapshot.name.clone())),
-            _ => Err("restore names exactly one of backupRef and volumeSnapshotRef".into()),
-        },
+        }
         _ => Err("names exactly one source: empty, restore or adopt".into()),
     }
 }
@@ -550,7 +561,8 @@ fn is_image(text: &str) -> bool {
 }
 
 fn api_quantities(list: &ResourceList) -> std::collections::BTreeMap<String, ApiQuantity> {
-    [("cpu", &list.cpu), ("memory", &list.memory), ("ephemeral-storage", &list.ephemeral_storage)]
+    let ResourceList { cpu, memory, ephemeral_storage } = list;
+    [("cpu", cpu), ("memory", memory), ("ephemeral-storage", ephemeral_storage)]
         .into_iter()
         .filter_map(|(name, quantity)| Some((name.to_owned(), ApiQuantity(quantity.as_ref()?.0.clone()))))
         .collect()

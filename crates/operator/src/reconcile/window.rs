@@ -34,7 +34,8 @@ impl Window {
     /// # Errors
     /// An unknown time zone, or a schedule that is not one or names no time at all.
     pub fn parse(window: &MaintenanceWindow) -> Result<Self, Problem> {
-        let zone_name = window.time_zone.as_deref().unwrap_or("UTC");
+        let MaintenanceWindow { name, schedule: text, duration_seconds, time_zone } = window;
+        let zone_name = time_zone.as_deref().unwrap_or("UTC");
         let zone = TimeZone::get(zone_name).map_err(|_| {
             (
                 "timeZone",
@@ -44,11 +45,11 @@ impl Window {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let wrong = |error: String| {
             let help = "write minute, hour, day of the month, month and day of the week, as in 0 3 * * 6";
-            ("schedule", format!("{:?} is no schedule: {error}; {help}", window.schedule))
+            ("schedule", format!("{text:?} is no schedule: {error}; {help}"))
         };
-        let schedule = parser.parse(&window.schedule).map_err(|error| wrong(error.to_string()))?;
-        let duration = SignedDuration::from_secs(window.duration_seconds.into());
-        let title = format!("{:?} ({} {zone_name})", window.name, window.schedule);
+        let schedule = parser.parse(text).map_err(|error| wrong(error.to_string()))?;
+        let duration = SignedDuration::from_secs((*duration_seconds).into());
+        let title = format!("{name:?} ({text} {zone_name})");
         let window = Self { title, schedule, duration, zone };
         // Such as the 30th of February.
         window.next(Timestamp::UNIX_EPOCH).ok_or_else(|| wrong("there is no such day".to_owned()))?;

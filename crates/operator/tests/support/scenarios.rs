@@ -22,6 +22,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
+#[path = "scenarios/deletions.rs"]
+pub(crate) mod deletions;
 #[path = "scenarios/updates.rs"]
 mod updates;
 

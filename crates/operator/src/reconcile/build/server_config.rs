@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use holdfast_contract::ports;
 use holdfast_contract::record::RECORD_KEY;
 
-use crate::api::v1alpha1::{ShutdownSnapshot, Strategy};
+use crate::api::v1alpha1::{ShutdownSnapshot, SnapshotRule, Strategy};
 use crate::names;
 use crate::reconcile::validate::ValidatedStore;
 
@@ -61,8 +61,8 @@ pub fn render(store: &ValidatedStore) -> String {
         if store.snapshot_rules.is_empty() {
             line("save", "\"\"");
         }
-        for rule in &store.snapshot_rules {
-            line("save", &format!("{} {}", rule.period_seconds, rule.min_changes));
+        for SnapshotRule { period_seconds, min_changes } in &store.snapshot_rules {
+            line("save", &format!("{period_seconds} {min_changes}"));
         }
         if store.strategy != Strategy::Never {
             line("auto-aof-rewrite-percentage", &store.rotation.growth_percentage.to_string());

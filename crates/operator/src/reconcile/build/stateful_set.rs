@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Inputs, claim, digest, owned};
+use crate::api::v1alpha1::{PodMetadata, PodTemplate};
 use crate::names;
 use crate::reconcile::validate::{PodUser, ValidatedStore};
 
@@ -71,10 +72,17 @@ pub(super) fn build(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str
 }
 
 fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) -> PodTemplateSpec {
-    let metadata = store.pod.metadata.clone().unwrap_or_default();
-    let mut labels = metadata.labels;
+    let PodTemplate {
+        metadata,
+        node_selector,
+        affinity,
+        tolerations,
+        topology_spread_constraints,
+        priority_class_name,
+        image_pull_secrets,
+    } = &store.pod;
+    let PodMetadata { mut labels, mut annotations } = metadata.clone().unwrap_or_default();
     labels.extend(names::labels(&store.name));
-    let mut annotations = metadata.annotations;
     annotations.insert(names::key::CONFIG_SHA256.to_owned(), config_sha256.to_owned());
     annotations.insert(names::key::AUTH_REVISION.to_owned(), inputs.auth_revision.clone());
 
@@ -104,7 +112,6 @@ fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) ->
         PodUser::Fixed => Some(SERVER_ID),
         PodUser::Cluster => None,
     };
-    let pod = &store.pod;
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
@@ -133,14 +140,14 @@ fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) ->
             init_containers: inputs.record.is_some().then(|| vec![restore]),
             containers: vec![server],
             volumes: Some(volumes(store, inputs)),
-            node_selector: Some(pod.node_selector.clone()).filter(|selector| !selector.is_empty()),
-            affinity: pod.affinity.clone(),
-            tolerations: Some(pod.tolerations.clone()).filter(|list| !list.is_empty()),
-            topology_spread_constraints: Some(pod.topology_spread_constraints.clone())
+            node_selector: Some(node_selector.clone()).filter(|selector| !selector.is_empty()),
+            affinity: affinity.clone(),
+            tolerations: Some(tolerations.clone()).filter(|list| !list.is_empty()),
+            topology_spread_constraints: Some(topology_spread_constraints.clone())
                 .filter(|list| !list.is_empty()),
-            priority_class_name: pod.priority_class_name.clone(),
+            priority_class_name: priority_class_name.clone(),
             image_pull_secrets: Some(
-                pod.image_pull_secrets
+                image_pull_secrets
                     .iter()
                     .map(|secret| LocalObjectReference { name: secret.name.clone() })
                     .collect::<Vec<_>>(),

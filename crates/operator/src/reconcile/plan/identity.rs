@@ -14,9 +14,7 @@ use kube::ResourceExt as _;
 
 use super::{Hold, Recording, Step, volume_epoch};
 use crate::api::conditions::{self, kind, reason};
-use crate::api::v1alpha1::{
-    AddressingStyle, BackupLocation, OnVolumeLoss, RestoreStatus, Store, StoreStatus,
-};
+use crate::api::v1alpha1::{BackupLocation, OnVolumeLoss, RestoreStatus, Store, StoreStatus};
 use crate::names;
 use crate::reconcile::build::config_map;
 use crate::reconcile::facts::{Facts, SnapshotFact, SourceFact};
@@ -70,14 +68,7 @@ pub fn location_of_dir(credentials_dir: &str) -> Option<&str> {
 /// The bucket of a BackupLocation.
 #[must_use]
 pub fn bucket_of(location: &BackupLocation) -> Location {
-    Location {
-        endpoint: location.spec.s3.endpoint.clone(),
-        region: location.spec.s3.region.clone(),
-        bucket: location.spec.s3.bucket.clone(),
-        prefix: location.spec.prefix.clone().unwrap_or_default(),
-        path_style: location.spec.s3.addressing_style == AddressingStyle::Path,
-        ca_bundle: location.spec.s3.ca_bundle.clone(),
-    }
+    crate::location::validate(location).bucket
 }
 
 /// Finds out whose data `store` holds. Not for the strategy Disabled, which holds none.
