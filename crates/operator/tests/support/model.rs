@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use holdfast_contract::bucket::{DatasetSummary, Location, backup_path};
 use holdfast_contract::control::{
-    BackupPhase, BackupProgress, BackupRequest, Barrier, BarrierRequest, ConfigCheck, ConfigCheckRequest,
-    ConfigProblem, JobReport, ServerState, ServerStatus, backup_reason,
+    BackupPhase, BackupProgress, BackupRequest, Barrier, BarrierRequest, CONTRACT_VERSION, ConfigCheck,
+    ConfigCheckRequest, ConfigProblem, JobReport, ServerState, ServerStatus, backup_reason,
 };
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, StoreRecord, reason};
@@ -536,6 +536,7 @@ impl Inner {
         let strategy = server.config.lines().find_map(|line| line.strip_prefix("persist-strategy "));
         ServerStatus {
             version: "model".into(),
+            contract_version: CONTRACT_VERSION,
             state: server.state,
             identity: volume.identity.clone(),
             decision: server.decision.clone(),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use holdfast_contract::control::{ConfigCheck, ConfigProblem, JobReport, ServerState, ServerStatus};
+use holdfast_contract::control::{
+    CONTRACT_VERSION, ConfigCheck, ConfigProblem, JobReport, ServerState, ServerStatus,
+};
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, reason};
 use holdfast_operator::api::v1alpha1::{BackupLocation, DeletionPolicy, Store, StoreBackup, Strategy};
@@ -196,6 +198,7 @@ impl Scene {
             .to_owned();
         self.facts.server = ServerFact::Status(Box::new(ServerStatus {
             version: "1".into(),
+            contract_version: CONTRACT_VERSION,
             state,
             identity: (epoch > 0).then(|| identity(STORE_ID, epoch)),
             decision: None,
