@@ -18,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Inputs, claim, digest, owned};
 use crate::names;
+use crate::reconcile::rendering::Rendering;
 use crate::reconcile::validate::{PodUser, ValidatedStore};
 
 /// User and group of the server: any number that is not 0; the images use the same.
@@ -70,6 +71,7 @@ pub(super) fn build(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str
     }
 }
 
+/// Invariant: for one Store and rendering it never changes, whatever the operator's version (`tests/golden/renderings`).
 fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) -> PodTemplateSpec {
     let metadata = store.pod.metadata.clone().unwrap_or_default();
     let mut labels = metadata.labels;
@@ -77,6 +79,9 @@ fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) ->
     let mut annotations = metadata.annotations;
     annotations.insert(names::key::CONFIG_SHA256.to_owned(), config_sha256.to_owned());
     annotations.insert(names::key::AUTH_REVISION.to_owned(), inputs.auth_revision.clone());
+    if inputs.rendering != Rendering::FIRST {
+        annotations.insert(names::key::RENDERING.to_owned(), inputs.rendering.to_string());
+    }
 
     let config_path = format!("{}/{}", names::CONFIG_DIR, names::CONFIG_KEY);
     let mounts = volume_mounts(inputs);
