@@ -12,7 +12,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
-  [docs]=2 [cluster]=60 [binaries]=30 [images]=10 [e2e]=60 [bench]=180 [fleet]=60
+  [docs]=2 [cluster]=60 [binaries]=45 [images]=10 [e2e]=60 [bench]=180 [fleet]=60
   [suite]=10 [conformance]=60 [valgrind]=60
   [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
 )
@@ -136,7 +136,10 @@ BINARIES=$TARGET/$HOST/release
 phase_binaries() {
   if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
     echo "HOLDFAST_E2E_CONTEXT is set: nothing is built, the images of HOLDFAST_IMAGES (${HOLDFAST_IMAGES:-localhost}) are used"
-  else build_binaries
+  else
+    build_binaries
+    # What upgrades begin with; built once.
+    [ -z "${HOLDFAST_E2E_FULL:-}" ] || bench/peers base base-operator
   fi
 }
 # With --target the flag is not for build scripts, and the other builds keep their own.
@@ -157,15 +160,20 @@ run_suite() {
 }
 
 phase_images() {
-  [ -n "${HOLDFAST_E2E_CONTEXT:-}" ] ||
-    e2e/cluster/images --server "$BINARIES/holdfast-server" --operator "$BINARIES/holdfast-operator"
+  [ -z "${HOLDFAST_E2E_CONTEXT:-}" ] || return 0
+  if [ -n "${HOLDFAST_E2E_FULL:-}" ]; then
+    local released
+    mapfile -t released < <(bench/peers base base-operator)
+    e2e/cluster/images --server "${released[0]}" --operator "${released[1]}" --version 0.1.0-f00b60a --revision f00b60a
+  fi
+  e2e/cluster/images --server "$BINARIES/holdfast-server" --operator "$BINARIES/holdfast-operator"
 }
 
 # A thread for each behaviour: they wait for their turn, which the harness gives, and then for the cluster.
 phase_e2e() {
   local all=()
   if [ -n "${HOLDFAST_E2E_FULL:-}" ]; then all=(--include-ignored)
-  else echo "NOTE: behaviours that take minutes each (four) are ignored here; \`make e2e-full\` runs them"
+  else echo "NOTE: behaviours that take minutes each (five) are ignored here; \`make e2e-full\` runs them"
   fi
   cargo test --locked --workspace --no-fail-fast --features holdfast-e2e/cluster --test e2e -- --test-threads 99 "${all[@]}"
 }

@@ -1,5 +1,7 @@
 //! The product, installed as a user installs it.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
@@ -37,7 +39,15 @@ pub async fn by_chart(cluster: &Cluster, client: &Client) -> Result<()> {
 /// # Errors
 /// As [`by_chart`].
 pub async fn by_chart_with(cluster: &Cluster, client: &Client, further: &[String]) -> Result<()> {
-    let root = repository();
+    // Scenarios run side by side, and one whose Store does not come back must not hold up the others.
+    let values = [&["maxConcurrentRestarts=100".to_owned()], further].concat();
+    by_chart_of(&repository(), cluster, client, &values).await
+}
+
+/// Installs or upgrades the kinds and the chart of the source tree `root`, which may be that of another version.
+/// # Errors
+/// As [`by_chart`].
+pub async fn by_chart_of(root: &Path, cluster: &Cluster, client: &Client, further: &[String]) -> Result<()> {
     let crds = root.join("crds");
     // Helm installs the CRDs of a chart once and never upgrades them.
     cluster
@@ -46,8 +56,6 @@ pub async fn by_chart_with(cluster: &Cluster, client: &Client, further: &[String
     let values = [
         format!("image.repository={}/holdfast-operator", cluster.images),
         format!("serverImage.repository={}/holdfast-server", cluster.images),
-        // Scenarios run side by side, and one whose Store does not come back must not hold up the others.
-        "maxConcurrentRestarts=100".to_owned(),
     ];
     let chart = root.join("charts/holdfast");
     let chart = chart.to_string_lossy();

@@ -47,6 +47,14 @@ impl Load {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// Fails when a write was refused, or its answer did not come.
+    /// # Errors
+    /// How far the load came.
+    pub fn unbroken(&self) -> Result<()> {
+        ensure!(!self.task.is_finished(), "write {} was refused", self.acknowledged());
+        Ok(())
+    }
+
     /// Waits until so many more are acknowledged.
     /// # Errors
     /// They are not within a minute.

@@ -20,6 +20,7 @@ mod behaviours {
     mod rotation;
     mod strategies;
     mod strategy_change;
+    mod upgrade;
     mod volume_loss;
     mod volume_snapshot;
 }

@@ -14,12 +14,35 @@
 //! | `POST /v1/snapshot` | – | [`ServerStatus`]; starts a log rewrite (with a log) or a snapshot (without) |
 //!
 //! An error is a status code of the 400s or 500s with [`ErrorBody`].
+//!
+//! # Versions
+//!
+//! A server says in [`ServerStatus::contract_version`] which version it speaks, and the operator asks it for nothing that
+//! came later. Fields and answers are only ever added; who does not know one ignores it.
+//!
+//! | version | since | adds |
+//! |---|---|---|
+//! | 1 | v0.1.0, which does not say its version | |
+//! | 2 | the version after it | `contractVersion`; `POST /v1/config/check`; `formerOwnerUIDs` of a backup |
 
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::{DatasetSummary, Location};
 use crate::identity::Identity;
 use crate::record::DecisionReport;
+
+/// Version of these messages that this release speaks.
+pub const CONTRACT_VERSION: u32 = 2;
+
+/// The version of servers that do not say one.
+const CONTRACT_VERSION_FIRST: u32 = 1;
+
+/// First version with `POST /v1/config/check`.
+pub const CONFIG_CHECK_SINCE: u32 = 2;
+
+fn contract_version_first() -> u32 {
+    CONTRACT_VERSION_FIRST
+}
 
 /// What the server is doing, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +70,9 @@ pub enum ServerState {
 pub struct ServerStatus {
     /// Version of the server.
     pub version: String,
+    /// Version of the contract that the server speaks: [`CONTRACT_VERSION`] of its release.
+    #[serde(default = "contract_version_first")]
+    pub contract_version: u32,
     /// What it is doing.
     pub state: ServerState,
     /// What the volume says; absent while there is no readable identity.

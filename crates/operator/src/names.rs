@@ -60,6 +60,8 @@ pub mod key {
     pub const FORMER_STORE_UIDS: &str = "holdfast.dev/former-store-uids";
     /// Annotation of pods: digest of the pod template they come from.
     pub const TEMPLATE_HASH: &str = "holdfast.dev/template-hash";
+    /// Annotation of pods: number of the rendering of their template and configuration; absent: the first one.
+    pub const RENDERING: &str = "holdfast.dev/rendering";
     /// Annotation of pods: SHA-256 of the configuration file they start with.
     pub const CONFIG_SHA256: &str = "holdfast.dev/config-sha256";
     /// Annotation of pods: digest of the password and token they start with.

@@ -15,6 +15,7 @@ mod managed;
 pub mod observe;
 mod ownership;
 pub mod plan;
+pub mod rendering;
 pub mod status;
 pub mod update;
 pub mod validate;
@@ -36,12 +37,13 @@ use crate::events::Note;
 use crate::names;
 use crate::pipeline::{self, Kind};
 use apply::{Applied, Done, Work};
-use build::{Desired, Inputs, MountedLocation, build, stateful_set::mounted_locations};
+use build::{Desired, Inputs, MountedLocation, stateful_set::mounted_locations};
 use facts::Facts;
 use finalize::Deletion;
 use ownership::{foreign_pod, verify_children};
 use plan::identity::{Identified, Known, identify, location_of_dir};
 use plan::{Plan, Step, Unchanged};
+use rendering::Rendering;
 use update::HeldBy;
 use validate::{Defaults, Refusal, ValidatedStore, validate};
 
@@ -242,6 +244,8 @@ pub fn decide(
         (None, None)
     };
     let inputs = Inputs {
+        rendering: Rendering::CURRENT,
+        kept: None,
         record: known.as_ref().map(Known::record),
         auth_revision: plan::auth_revision(facts),
         locations: locations(valid, known.as_ref(), store.status.as_ref(), facts),
@@ -251,7 +255,7 @@ pub fn decide(
             .as_ref()
             .and_then(|set| set.spec.volume_claim_templates.clone()),
     };
-    let desired = build(valid.in_force(), &inputs);
+    let (inputs, desired) = rendering::build_in_force(store, valid, known.as_ref(), inputs, facts);
     let mut plan = plan::next_step(store, valid, known.as_ref(), &inputs, &desired, facts, now, unchanged);
     if let Some(hold) = hold {
         plan.holds.insert(0, hold);

@@ -13,6 +13,7 @@ use holdfast_operator::api::schema::crds;
 use holdfast_operator::api::v1alpha1::{BackupLocation, Store, StoreBackup, StoreStatus};
 use holdfast_operator::names;
 use holdfast_operator::reconcile::build::{Inputs, MountedLocation, build};
+use holdfast_operator::reconcile::rendering::Rendering;
 use holdfast_operator::reconcile::validate::{Defaults, PodUser, validate};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -129,6 +130,8 @@ async fn pods_in_restricted_namespaces(admission: &Admission) {
         restore: None,
     };
     let inputs = Inputs {
+        rendering: Rendering::CURRENT,
+        kept: None,
         record: Some(record),
         auth_revision: "auth-1".into(),
         locations: vec![MountedLocation { name: "offsite".into(), secret: "offsite-keys".into() }],

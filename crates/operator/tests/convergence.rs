@@ -21,6 +21,8 @@ mod faults;
 mod model;
 #[path = "support/mutations.rs"]
 mod mutations;
+#[path = "support/upgrade.rs"]
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;

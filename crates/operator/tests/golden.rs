@@ -14,6 +14,7 @@ mod look;
 #[path = "support/scenarios.rs"]
 mod scenarios;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use holdfast_contract::record::{Origin, StoreRecord};
 use holdfast_operator::api::v1alpha1::Store;
 use holdfast_operator::names;
 use holdfast_operator::reconcile::build::{Desired, Inputs, MountedLocation, build, claim};
+use holdfast_operator::reconcile::rendering::Rendering;
 use holdfast_operator::reconcile::validate::{Defaults, PodUser, ValidatedStore, validate};
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
@@ -38,15 +40,11 @@ fn check(name: &str, found: &str) {
         return;
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
-    if let Some((number, (found, expected))) =
-        found.lines().zip(expected.lines()).enumerate().find(|(_, (found, expected))| found != expected)
-    {
-        panic!(
-            "{path:?} line {}:\n found    {found}\n expected {expected}\nUPDATE_GOLDEN=1 writes it anew",
-            number + 1
-        );
-    }
-    assert!(found == expected, "{path:?} has another length; UPDATE_GOLDEN=1 writes it anew");
+    assert!(
+        found == expected,
+        "{path:?}: {}\nUPDATE_GOLDEN=1 writes it anew",
+        first_difference(found, &expected)
+    );
 }
 
 fn document(text: &mut String, object: &impl Serialize) {
@@ -57,7 +55,7 @@ fn document(text: &mut String, object: &impl Serialize) {
 const STORE_ID: &str = "0b7c1d2e-0000-4000-8000-000000000001";
 
 /// What the objects of `valid` depend on besides, in a cluster where all is well.
-fn inputs(valid: &ValidatedStore) -> Inputs {
+fn inputs(valid: &ValidatedStore, rendering: Rendering) -> Inputs {
     let record = valid.storage.as_ref().map(|_| StoreRecord {
         store_id: STORE_ID.into(),
         epoch: 4,
@@ -69,7 +67,8 @@ fn inputs(valid: &ValidatedStore) -> Inputs {
         .iter()
         .map(|name| MountedLocation { name: name.clone(), secret: "offsite-keys".into() })
         .collect();
-    Inputs { record, auth_revision: "auth-1".into(), locations, claim_templates: None }
+    let auth_revision = "auth-1".into();
+    Inputs { rendering, kept: None, record, auth_revision, locations, claim_templates: None }
 }
 
 fn render(valid: &ValidatedStore) -> String {
@@ -83,7 +82,7 @@ fn render(valid: &ValidatedStore) -> String {
         stateful_set,
         config_sha256: _,
         template_hash: _,
-    } = build(valid, &inputs(valid));
+    } = build(valid, &inputs(valid, Rendering::CURRENT));
     let mut text = String::new();
     document(&mut text, &service_account);
     if let Some(record) = &record {
@@ -100,13 +99,80 @@ fn render(valid: &ValidatedStore) -> String {
     text
 }
 
+/// The Stores that are built here.
+const STORES: [&str; 3] = ["minimal", "full", "disabled"];
+
+fn store(name: &str) -> ValidatedStore {
+    let input = fs::read_to_string(golden(&format!("build/{name}.in.yaml"))).expect("input");
+    let store: Store = serde_yaml::from_str(&input).expect("a Store");
+    validate(&store, &defaults::defaults(), Timestamp::UNIX_EPOCH).expect("a valid Store")
+}
+
 #[test]
 fn objects_of_a_store() {
-    for name in ["minimal", "full", "disabled"] {
-        let input = fs::read_to_string(golden(&format!("build/{name}.in.yaml"))).expect("input");
-        let store: Store = serde_yaml::from_str(&input).expect("a Store");
-        let valid = validate(&store, &defaults::defaults(), Timestamp::UNIX_EPOCH).expect("a valid Store");
-        check(&format!("build/{name}.out.yaml"), &render(&valid));
+    for name in STORES {
+        check(&format!("build/{name}.out.yaml"), &render(&store(name)));
+    }
+}
+
+/// What a pod is made from: a change of it restarts the pod.
+fn render_pod(valid: &ValidatedStore, rendering: Rendering) -> String {
+    let desired = build(valid, &inputs(valid, rendering));
+    let mut text = String::new();
+    document(&mut text, &BTreeMap::from([("data", desired.config.data)]));
+    document(&mut text, &BTreeMap::from([("template", desired.stateful_set.spec.template)]));
+    text
+}
+
+/// Files of a rendering are written once and never again: who changes what pods are made from gives it a new number, so
+/// that it restarts none of those that run.
+#[test]
+fn no_rendering_ever_changes() {
+    for rendering in Rendering::known() {
+        for name in STORES {
+            let file = format!("renderings/{rendering}/{name}.yaml");
+            let found = render_pod(&store(name), rendering);
+            if std::env::var_os("UPDATE_GOLDEN").is_some() && !golden(&file).exists() {
+                fs::create_dir_all(golden(&file).parent().expect("a folder")).expect("a folder");
+                check(&file, &found);
+            }
+            let expected = fs::read_to_string(golden(&file)).unwrap_or_default();
+            assert!(
+                found == expected,
+                "rendering {rendering} of {name} is not {file}: pods that run were made from that; give what has changed a new number in src/reconcile/rendering.rs, and let `make gen` write its files.\n{}",
+                first_difference(&found, &expected)
+            );
+        }
+    }
+}
+
+fn first_difference(found: &str, expected: &str) -> String {
+    let pairs = found.lines().zip(expected.lines()).enumerate();
+    pairs.into_iter().find(|(_, (found, expected))| found != expected).map_or_else(
+        || "one of them is longer".to_owned(),
+        |(index, (found, expected))| format!("line {}:\n found    {found}\n expected {expected}", index + 1),
+    )
+}
+
+/// Selectors, claim templates and names cannot change at all: the API refuses it, or finds the objects no more.
+#[test]
+fn what_can_never_change_is_the_same_in_every_rendering() {
+    for name in STORES {
+        let fixed = |rendering: Rendering| {
+            let valid = store(name);
+            let desired = build(&valid, &inputs(&valid, rendering));
+            let set = desired.stateful_set;
+            let spec = serde_json::to_value(&set.spec).expect("JSON");
+            (
+                [&set.metadata, &desired.config.metadata, &desired.service.metadata]
+                    .map(|it| it.name.clone()),
+                ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"]
+                    .map(|field| spec[field].clone()),
+            )
+        };
+        for rendering in Rendering::known() {
+            assert_eq!(fixed(rendering), fixed(Rendering::FIRST), "{name}, rendering {rendering}");
+        }
     }
 }
 
@@ -118,7 +184,7 @@ fn where_the_cluster_chooses_the_user_the_pod_names_none() {
     let template = |pod_user: PodUser| {
         let valid = validate(&store, &Defaults { pod_user, ..defaults::defaults() }, Timestamp::UNIX_EPOCH)
             .expect("a valid Store");
-        let built = build(&valid, &inputs(&valid)).stateful_set.spec.template;
+        let built = build(&valid, &inputs(&valid, Rendering::CURRENT)).stateful_set.spec.template;
         let mut template = serde_json::to_value(built).expect("JSON");
         let numbers = ["runAsUser", "runAsGroup", "fsGroup"]
             .map(|field| template["spec"]["securityContext"].as_object_mut()?.remove(field));

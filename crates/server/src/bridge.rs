@@ -272,12 +272,13 @@ impl ServerHandle {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use holdfast_contract::control::ServerState;
+    use holdfast_contract::control::{CONTRACT_VERSION, ServerState};
     use std::sync::atomic::AtomicUsize;
 
     pub(crate) fn status(state: ServerState) -> ServerStatus {
         ServerStatus {
             version: "0.1.0".into(),
+            contract_version: CONTRACT_VERSION,
             state,
             identity: None,
             decision: None,

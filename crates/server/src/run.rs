@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdfast_contract::control::{ServerState, ServerStatus};
+use holdfast_contract::control::{CONTRACT_VERSION, ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
 use holdfast_contract::ports;
 use holdfast_contract::record::{DecisionReport, StoreRecord, reason};
@@ -200,6 +200,7 @@ fn start_admin(
 fn first_status(config: &Config) -> ServerStatus {
     ServerStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        contract_version: CONTRACT_VERSION,
         state: ServerState::Loading,
         identity: None,
         decision: None,

@@ -114,6 +114,8 @@ pub mod reason {
     pub const CONFIGURATION_REFUSED: &str = "ConfigurationRefused";
     /// A changed pod did not become ready in time; the last one that worked is back.
     pub const UPDATE_ROLLED_BACK: &str = "UpdateRolledBack";
+    /// A changed pod did not become ready in time, and the one before it cannot read what it has written.
+    pub const ROLLBACK_REFUSED: &str = "RollbackRefused";
     /// A change waits for the next maintenance window.
     pub const UPDATE_AWAITS_WINDOW: &str = "UpdateAwaitsWindow";
     /// A change waits for the approval that its Store asks for.

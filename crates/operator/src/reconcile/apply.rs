@@ -267,8 +267,8 @@ fn record_in(status: &mut StoreStatus, recording: &Recording, now: Timestamp) ->
             status.last_pod_restart = Some(restart);
             None
         }
-        Recording::GoodUpdate(update) => {
-            status.last_good_update = Some(serde_json::to_value(update).expect("an update has a JSON form"));
+        Recording::GoodUpdate(good) => {
+            status.last_good_update = Some(serde_json::to_value(good).expect("an update has a JSON form"));
             status.failed_update = None;
             None
         }

@@ -20,6 +20,7 @@ use kube::Resource as _;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::rendering::Rendering;
 use super::validate::ValidatedStore;
 use crate::api::v1alpha1::Store;
 use crate::names;
@@ -27,6 +28,10 @@ use crate::names;
 /// What the objects depend on besides the spec.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
+    /// How pod and configuration are rendered.
+    pub rendering: Rendering,
+    /// Present when pod and configuration stay as a newer operator has rendered them.
+    pub kept: Option<Kept>,
     /// The record; absent exactly with the strategy Disabled.
     pub record: Option<StoreRecord>,
     /// Digest of the password and token that the pod shall start with.
@@ -35,6 +40,15 @@ pub struct Inputs {
     pub locations: Vec<MountedLocation>,
     /// Claim templates of the StatefulSet that is there: they can never change, however a newer operator would write them.
     pub claim_templates: Option<Vec<PersistentVolumeClaim>>,
+}
+
+/// What is known of a pod and a configuration that this version cannot render.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Digest of the pod template.
+    pub template_hash: String,
+    /// SHA-256 of the configuration file, lower-case hex.
+    pub config_sha256: String,
 }
 
 /// A location whose credentials the pod mounts.
@@ -73,7 +87,7 @@ pub struct Desired {
 /// Builds all objects of `store`.
 #[must_use]
 pub fn build(store: &ValidatedStore, inputs: &Inputs) -> Desired {
-    let config = server_config::render(store);
+    let config = server_config::render(store, inputs.rendering);
     let config_sha256 = sha256_hex(config.as_bytes());
     let stateful_set = stateful_set::build(store, inputs, &config_sha256);
     let template_hash = stateful_set
@@ -84,6 +98,8 @@ pub fn build(store: &ValidatedStore, inputs: &Inputs) -> Desired {
         .and_then(|metadata| metadata.annotations.as_ref()?.get(names::key::TEMPLATE_HASH))
         .cloned()
         .unwrap_or_default();
+    let Kept { template_hash, config_sha256 } =
+        inputs.kept.clone().unwrap_or(Kept { template_hash, config_sha256 });
     Desired {
         service_account: rbac::build_service_account(store),
         record: inputs.record.as_ref().map(|record| config_map::build_record(store, record)),

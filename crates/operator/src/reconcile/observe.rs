@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
 
-use holdfast_contract::control::{ConfigCheck, ConfigCheckRequest, ServerState};
+use holdfast_contract::control::{CONFIG_CHECK_SINCE, ConfigCheck, ConfigCheckRequest, ServerState};
 use holdfast_contract::ports;
 use holdfast_contract::record::{Origin, reason as held};
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Secret};
@@ -19,6 +19,7 @@ use super::build::{config_map, secret, server_config, sha256_hex};
 use super::facts::{Children, Facts, ServerFact, SnapshotFact, SourceFact};
 use super::ownership::is_store_pod;
 use super::plan::identity::{bucket_of, location_of_dir};
+use super::rendering;
 use super::status::pod_is_ready;
 use super::validate::{Source, ValidatedStore};
 use crate::api::quantity::Quantity;
@@ -54,7 +55,7 @@ pub async fn observe(
         facts.locations = read_locations(ctx, store, valid, &facts).await?;
         read_adoption(ctx, store, valid, &mut facts).await?;
         facts.latest_backup = read_latest_backup(ctx, store, valid, &facts).await?;
-        facts.config_check = check_config(ctx, valid.in_force(), &facts).await;
+        facts.config_check = check_config(ctx, store, valid, &facts).await;
     }
     read_warnings(ctx, &namespace, &mut facts).await?;
     Ok(facts)
@@ -98,8 +99,8 @@ fn is_settled(store: &Store, valid: &ValidatedStore, facts: &Facts) -> bool {
         valid.storage.is_none() || store.status.as_ref().is_some_and(|status| status.epoch.is_some());
     let is_served = facts.pod.as_ref().is_some_and(pod_is_ready)
         && facts.server.status().is_some_and(|server| {
-            let config = server_config::render(valid.in_force());
-            server.state != ServerState::Holding && server.config_sha256 == sha256_hex(config.as_bytes())
+            server.state != ServerState::Holding
+                && rendering::is_configuration_current(store, valid.in_force(), facts)
         });
     is_identified && is_served && (valid.storage.is_none() || facts.claim.as_ref().is_some_and(is_bound))
 }
@@ -178,13 +179,22 @@ async fn ask_server(ctx: &Context, children: &Children, pod: Option<&Pod>) -> Se
 
 /// Asks the running server whether it would start with the configuration that the spec yields, before anything is written
 /// for it. A server of another image may read another language, and one of an earlier version cannot tell.
-async fn check_config(ctx: &Context, valid: &ValidatedStore, facts: &Facts) -> Option<ConfigCheck> {
-    let text = server_config::render(valid);
-    let running = facts.server.status()?;
+async fn check_config(
+    ctx: &Context,
+    store: &Store,
+    valid: &ValidatedStore,
+    facts: &Facts,
+) -> Option<ConfigCheck> {
+    let running = facts.server.status().filter(|status| status.contract_version >= CONFIG_CHECK_SINCE)?;
+    let text = server_config::render(valid.in_force(), rendering::for_changes(store, valid, facts));
+    let valid = valid.in_force();
     let runs_image = facts.pod.as_ref()?.spec.as_ref()?.containers.iter().any(|container| {
         container.name == names::SERVER_CONTAINER && container.image.as_ref() == Some(&valid.image)
     });
-    if running.config_sha256 == sha256_hex(text.as_bytes()) || !runs_image {
+    if rendering::is_configuration_current(store, valid, facts)
+        || running.config_sha256 == sha256_hex(text.as_bytes())
+        || !runs_image
+    {
         return None;
     }
     let endpoint = endpoint(&facts.children, facts.pod.as_ref())?;

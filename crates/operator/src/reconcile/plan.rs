@@ -14,7 +14,7 @@
 pub mod identity;
 pub(super) mod update;
 
-use holdfast_contract::control::{ServerState, ServerStatus};
+use holdfast_contract::control::{CONFIG_CHECK_SINCE, ServerState, ServerStatus};
 use holdfast_contract::record::{Origin, StoreRecord, reason as held};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -26,7 +26,8 @@ use super::build::{Desired, Inputs, MountedLocation, build, claim, secret};
 use super::facts::{Facts, ServerFact};
 use super::managed;
 use super::ownership::{is_pod_of, vanishing};
-use super::update::Update;
+use super::rendering::Rendering;
+use super::update::GoodUpdate;
 use super::validate::{Refusal, ValidatedStore};
 use crate::api::conditions::reason;
 use crate::api::v1alpha1::{
@@ -35,6 +36,7 @@ use crate::api::v1alpha1::{
 };
 use crate::names;
 use identity::Known;
+use update::Judgement;
 
 /// One step. Each is at most one write to the API, or one message to the server; [`Step::Apply`] is one per object.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,7 +103,7 @@ pub enum Recording {
     /// The pod is about to be restarted.
     Restart(PodRestartStatus),
     /// The pod is ready with this.
-    GoodUpdate(Box<Update>),
+    GoodUpdate(Box<GoodUpdate>),
     /// The pod did not become ready with what the spec says: the last update that worked comes back.
     FailedUpdate(FailedUpdate),
 }
@@ -209,7 +211,7 @@ pub fn next_step(
     let vanishing = vanishing(facts);
     let something_vanishes = !vanishing.is_empty();
     holds.extend(vanishing);
-    let frozen = frozen(valid, facts);
+    let frozen = frozen(valid, inputs.rendering, facts);
     let is_frozen = frozen.is_some();
     holds.extend(frozen);
 
@@ -238,13 +240,13 @@ pub fn next_step(
         holds.push(location);
     }
 
-    if let Some(recording) = update::inherited(store, valid, desired, facts) {
+    if let Some(recording) = update::inherited(store, valid, facts) {
         return with(Step::Record(recording), holds);
     }
 
     let mut stale = stale_children(desired, facts);
     stale.retain(|kind| !unchanged.contains(kind));
-    if is_frozen {
+    if is_frozen || inputs.kept.is_some() {
         stale.retain(|kind| !matches!(kind, ChildKind::Config | ChildKind::StatefulSet));
     }
     let stateful_set_stale = stale.pop_if(|kind| *kind == ChildKind::StatefulSet).is_some();
@@ -272,8 +274,10 @@ pub fn next_step(
         return Plan { step: None, holds };
     }
     let has_template = has_template(valid, known, inputs, desired, facts);
-    if let Some(recording) = update::judge(store, valid, is_held, desired, facts, has_template, now) {
-        return with(Step::Record(recording), holds);
+    match update::judge(store, valid, is_held, inputs.rendering, desired, facts, has_template, now) {
+        Judgement::Recorded => {}
+        Judgement::Record(recording) => return with(Step::Record(recording), holds),
+        Judgement::Refuse(hold) => holds.push(hold),
     }
     match restart(store, valid, desired, facts, now, has_template) {
         Restart::Now(step) => with(step, holds),
@@ -291,7 +295,7 @@ pub fn next_step(
 
 /// Whether the pod has the template as we write it, whatever others have put into it. It may lack locations whose
 /// credentials nobody needs now: these it takes on with its next restart, or with the first StoreBackup.
-fn has_template(
+pub(super) fn has_template(
     valid: &ValidatedStore,
     known: Option<&Known>,
     inputs: &Inputs,
@@ -320,7 +324,7 @@ fn has_template(
 
 /// Why configuration and template stay as they are: the spec cannot be obeyed in full, or the running server would not
 /// start with it. Everything else of the Store goes on.
-fn frozen(valid: &ValidatedStore, facts: &Facts) -> Option<Hold> {
+fn frozen(valid: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option<Hold> {
     if !valid.refused.is_empty() {
         return Some(refused(&valid.refused));
     }
@@ -331,7 +335,9 @@ fn frozen(valid: &ValidatedStore, facts: &Facts) -> Option<Hold> {
     let lines: Vec<String> = problems
         .iter()
         .map(|problem| match problem.line {
-            Some(line) => format!("line {line} ({}): {}", line_origin(valid, line), problem.message),
+            Some(line) => {
+                format!("line {line} ({}): {}", line_origin(valid, rendering, line), problem.message)
+            }
             None => problem.message.clone(),
         })
         .collect();
@@ -345,8 +351,8 @@ fn frozen(valid: &ValidatedStore, facts: &Facts) -> Option<Hold> {
 }
 
 /// Where a line of the configuration file comes from.
-fn line_origin(valid: &ValidatedStore, number: usize) -> String {
-    let text = super::build::server_config::render(valid);
+fn line_origin(valid: &ValidatedStore, rendering: Rendering, number: usize) -> String {
+    let text = super::build::server_config::render(valid, rendering);
     let first = text.lines().count().saturating_sub(valid.config.len());
     match number.checked_sub(first + 1).and_then(|index| Some((index, valid.config.get(index)?))) {
         Some((index, line)) => format!("spec.config[{index}], {line:?}"),
@@ -523,8 +529,8 @@ fn restart(
         resource_version,
         grace_seconds: valid.shutdown_budget_seconds,
         why: why.clone(),
-        new_image: Update::last_good(store)
-            .is_some_and(|good| good.image != valid.update.image)
+        new_image: GoodUpdate::last_good(store)
+            .is_some_and(|good| good.update.image != valid.update.image)
             .then(|| valid.update.image.clone()),
     };
     match unsaved(valid, recorded, facts) {
@@ -590,8 +596,12 @@ fn restart_reason(
 ) -> Option<(RestartCause, String, String)> {
     if !has_template && pod.labels().get(REVISION_LABEL).map(String::as_str) != Some(revision) {
         let same_config = pod.annotations().get(names::key::CONFIG_SHA256) == Some(&desired.config_sha256);
-        let why = if same_config { "the pod template has changed" } else { "the configuration has changed" };
-        return Some((RestartCause::Template, revision.to_owned(), why.to_owned()));
+        let why = if same_config {
+            "the pod template has changed".to_owned()
+        } else {
+            format!("the configuration has changed{}", unchecked(facts))
+        };
+        return Some((RestartCause::Template, revision.to_owned(), why));
     }
     // The kubelet may have given the new pod an older copy of the ConfigMap than the one its template belongs to.
     let running =
@@ -603,6 +613,15 @@ fn restart_reason(
             "the server has started with an older configuration".to_owned(),
         )
     })
+}
+
+/// What people are told when a configuration is tried by the restart alone.
+fn unchecked(facts: &Facts) -> String {
+    let Some(server) = facts.server.status() else { return String::new() };
+    if server.contract_version >= CONFIG_CHECK_SINCE {
+        return String::new();
+    }
+    format!(" (the running server, version {}, cannot check one beforehand)", server.version)
 }
 
 /// Label that the StatefulSet controller puts on each pod: the revision of the template it comes from.

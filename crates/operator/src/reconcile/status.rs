@@ -7,10 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::apply::Applied;
-use super::build::{server_config, sha256_hex};
+use super::build::server_config;
 use super::facts::{Facts, ServerFact};
 use super::ownership::foreign_pod;
 use super::plan::{Plan, control_problem, restore_container_runs};
+use super::rendering;
 use super::validate::{Refusal, ValidatedStore};
 use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{
@@ -33,8 +34,9 @@ pub fn status(
     let strategy = store.spec.persistence.strategy;
     let concerns = valid.map_or(&[][..], |valid| valid.concerns.as_slice());
     let valid = valid.filter(|valid| valid.refused.is_empty());
-    let config_sha256 = valid.map(|valid| sha256_hex(server_config::render(valid).as_bytes()));
-    let persistence = persistence_status(&old, strategy, config_sha256.as_deref(), facts);
+    let configuration_current =
+        valid.is_some_and(|valid| rendering::is_configuration_current(store, valid, facts));
+    let persistence = persistence_status(&old, strategy, configuration_current, facts);
     let backup = backup_summary(&old, &facts.backups);
     let ready = readiness(facts);
     let stall = stall(plan, &ready);
@@ -73,10 +75,11 @@ fn configuration_warning(concerns: &[Refusal]) -> Verdict {
 fn persistence_status(
     old: &StoreStatus,
     desired: Strategy,
-    config_sha256: Option<&str>,
+    configuration_current: bool,
     facts: &Facts,
 ) -> PersistenceStatus {
     let before = old.persistence.clone();
+    let format_version = before.as_ref().and_then(|before| before.format_version);
     let Some(server) = facts.server.status() else {
         return PersistenceStatus {
             desired,
@@ -84,6 +87,7 @@ fn persistence_status(
             configuration_current: before
                 .as_ref()
                 .is_some_and(|before| before.configuration_current && before.desired == desired),
+            format_version,
             last_snapshot: before.as_ref().and_then(|before| before.last_snapshot.clone()),
             last_rotation: before.and_then(|before| before.last_rotation),
         };
@@ -93,7 +97,8 @@ fn persistence_status(
     PersistenceStatus {
         desired,
         effective: server_config::strategy_of_word(&server.strategy),
-        configuration_current: config_sha256 == Some(server.config_sha256.as_str()),
+        configuration_current,
+        format_version: server.identity.as_ref().map_or(format_version, |identity| Some(identity.version)),
         last_snapshot: job(
             &server.last_snapshot,
             before.as_ref().and_then(|before| before.last_snapshot.clone()),

@@ -4,10 +4,12 @@
 //! person or a maintenance window, and comes back when one did not become ready: then pod and configuration are built from
 //! it, and everything else from the spec as it is now.
 
+use holdfast_contract::control::ServerStatus;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::build::digest;
+use super::rendering::Rendering;
 use super::validate::ValidatedStore;
 use super::window::Opening;
 use crate::api::v1alpha1::{
@@ -50,14 +52,6 @@ impl Update {
         }
     }
 
-    /// The update with which the pod of `store` last became ready; absent when there was none, or one that this version does
-    /// not understand.
-    #[must_use]
-    pub fn last_good(store: &Store) -> Option<Self> {
-        let recorded = store.status.as_ref()?.last_good_update.clone()?;
-        serde_json::from_value(recorded).ok()
-    }
-
     /// The same with another image.
     #[must_use]
     pub fn with_image(&self, image: &str) -> Self {
@@ -82,6 +76,53 @@ impl Update {
     #[must_use]
     pub fn name(&self) -> String {
         digest(self)
+    }
+}
+
+/// An update with which the pod was ready.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GoodUpdate {
+    /// The update.
+    #[serde(flatten)]
+    pub update: Update,
+    /// How pod and configuration were rendered.
+    #[serde(default)]
+    pub rendering: Rendering,
+    /// Version of the files on the volume. The server of this update reads no later one.
+    #[serde(default = "format_version_first")]
+    pub format_version: u32,
+}
+
+/// Version of the files of v0.1.0.
+const FORMAT_VERSION_FIRST: u32 = 1;
+
+fn format_version_first() -> u32 {
+    FORMAT_VERSION_FIRST
+}
+
+impl GoodUpdate {
+    /// `update`, as it works with the `rendering` and what the server says of itself in `status`.
+    #[must_use]
+    pub fn new(update: Update, rendering: Rendering, status: &ServerStatus) -> Self {
+        let identity = status.identity.as_ref();
+        let format_version = identity.map_or(FORMAT_VERSION_FIRST, |identity| identity.version);
+        Self { update, rendering, format_version }
+    }
+
+    /// The update with which the pod of `store` last became ready; absent when there was none, or one that this version does
+    /// not understand.
+    #[must_use]
+    pub fn last_good(store: &Store) -> Option<Self> {
+        let recorded = store.status.as_ref()?.last_good_update.clone()?;
+        serde_json::from_value(recorded).ok()
+    }
+
+    /// The version of the files on the volume of `store`, when the server of this update cannot read them.
+    #[must_use]
+    pub fn unreadable_format(&self, store: &Store) -> Option<u32> {
+        let found = store.status.as_ref()?.persistence.as_ref()?.format_version?;
+        (found > self.format_version).then_some(found)
     }
 }
 
@@ -112,10 +153,10 @@ pub fn held_by(
     store: &Store,
     update: &Update,
     ready_timeout_seconds: u32,
-    good: &Update,
+    good: &GoodUpdate,
     opening: Option<Opening>,
 ) -> Option<HeldBy> {
-    if update == good {
+    if *update == good.update {
         return None;
     }
     let name = update.name();
@@ -123,6 +164,7 @@ pub fn held_by(
     if let Some(failed) = failed
         && failed.update == name
         && failed.ready_timeout_seconds == ready_timeout_seconds
+        && good.unreadable_format(store).is_none()
     {
         return Some(HeldBy::Failure(failed.clone()));
     }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::update::{self, HeldUpdate, Update};
+use super::update::{self, GoodUpdate, HeldUpdate, Update};
 use super::window::{Window, next_opening};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{
@@ -242,7 +242,7 @@ impl std::fmt::Display for Refusal {
 pub fn validate(store: &Store, defaults: &Defaults, now: Timestamp) -> Result<ValidatedStore, Vec<Refusal>> {
     let mut valid = validate_spec(store, defaults)?;
     if valid.refused.is_empty()
-        && let Some(good) = Update::last_good(store)
+        && let Some(good) = GoodUpdate::last_good(store)
         && let Some(why) = update::held_by(
             store,
             &valid.update,
@@ -250,7 +250,7 @@ pub fn validate(store: &Store, defaults: &Defaults, now: Timestamp) -> Result<Va
             &good,
             next_opening(&valid.windows, now),
         )
-        && let Ok(instead) = validate_spec(&good.in_place(store), defaults)
+        && let Ok(instead) = validate_spec(&good.update.in_place(store), defaults)
         && instead.refused.is_empty()
     {
         valid.held_update = Some(Box::new(HeldUpdate { instead, why }));

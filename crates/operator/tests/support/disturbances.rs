@@ -64,12 +64,12 @@ async fn stalled(world: &World, reason: &str) {
     until(world, reason, async || reason_of(world, kind::STALLED).await == reason).await;
 }
 
-async fn pod_uid(world: &World) -> Option<String> {
+pub(crate) async fn pod_uid(world: &World) -> Option<String> {
     world.model.api::<Pod>().get_opt(&names::pod(STORE)).await.expect("read").and_then(|pod| pod.metadata.uid)
 }
 
 /// How often the operator has deleted a pod.
-fn restarts(world: &World) -> usize {
+pub(crate) fn restarts(world: &World) -> usize {
     writes_of(world, "DELETE", "/pods/")
 }
 
@@ -79,7 +79,7 @@ fn writes_of(world: &World, method: &str, path: &str) -> usize {
 }
 
 /// Nothing is written for a while.
-async fn quiet(world: &World) {
+pub(crate) async fn quiet(world: &World) {
     // What was just seen may still be told.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = world.faults.writes();
@@ -301,7 +301,7 @@ async fn a_line_that_the_server_refuses_takes_no_pod_down(api: &ApiServer) {
     settled(&world).await;
 }
 
-async fn image_of_pod(world: &World) -> String {
+pub(crate) async fn image_of_pod(world: &World) -> String {
     let pod = world.model.api::<Pod>().get_opt(&names::pod(STORE)).await.expect("read");
     pod.and_then(|pod| pod.spec?.containers[0].image.clone()).unwrap_or_default()
 }

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use futures::StreamExt as _;
-use holdfast_contract::control::{ServerState, ServerStatus};
+use holdfast_contract::control::{CONTRACT_VERSION, ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
 use holdfast_contract::ports;
 use holdfast_contract::record::StoreRecord;
@@ -178,6 +178,7 @@ impl Server {
         let strategy = self.config.lines().find_map(|line| line.strip_prefix("persist-strategy "));
         ServerStatus {
             version: "stub".into(),
+            contract_version: CONTRACT_VERSION,
             state: if self.is_granted { ServerState::Ready } else { ServerState::AwaitingRecord },
             identity: Some(Identity {
                 version: 1,

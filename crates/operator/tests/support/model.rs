@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use holdfast_contract::bucket::{DatasetSummary, Location, backup_path};
 use holdfast_contract::control::{
-    BackupPhase, BackupProgress, BackupRequest, Barrier, BarrierRequest, ConfigCheck, ConfigCheckRequest,
-    ConfigProblem, JobReport, ServerState, ServerStatus, backup_reason,
+    BackupPhase, BackupProgress, BackupRequest, Barrier, BarrierRequest, CONTRACT_VERSION, ConfigCheck,
+    ConfigCheckRequest, ConfigProblem, JobReport, ServerState, ServerStatus, backup_reason,
 };
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, StoreRecord, reason};
@@ -77,6 +77,8 @@ struct Inner {
     floor: u64,
     pods: u8,
     restores: u32,
+    /// The servers are those of v0.1.0.
+    is_first_version: bool,
     /// Who was told which place in the bucket, in order.
     told: Vec<(&'static str, Location)>,
 }
@@ -147,6 +149,11 @@ impl Model {
         if let Some(server) = &mut self.lock().server {
             server.state = ServerState::Loading;
         }
+    }
+
+    /// From now on the servers are those of v0.1.0, or of this version.
+    pub(crate) fn is_first_version(&self, is_first_version: bool) {
+        self.lock().is_first_version = is_first_version;
     }
 
     /// The places that `who` was told since this was last asked.
@@ -536,6 +543,7 @@ impl Inner {
         let strategy = server.config.lines().find_map(|line| line.strip_prefix("persist-strategy "));
         ServerStatus {
             version: "model".into(),
+            contract_version: if self.is_first_version { 1 } else { CONTRACT_VERSION },
             state: server.state,
             identity: volume.identity.clone(),
             decision: server.decision.clone(),
@@ -614,7 +622,8 @@ impl ServerClient for Model {
         endpoint: &Endpoint,
         request: &ConfigCheckRequest,
     ) -> Result<ConfigCheck, ServerError> {
-        self.with_server(endpoint, "POST config check", false, |_| {
+        self.with_server(endpoint, "POST config check", false, |inner| {
+            assert!(!inner.is_first_version, "v0.1.0 has no such path");
             let bad = request.text.lines().position(|line| line == "hz abc");
             let problem =
                 |line: usize| ConfigProblem { line: Some(line + 1), message: "hz takes a number".into() };

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use holdfast_contract::control::{ConfigCheck, ConfigProblem, JobReport, ServerState, ServerStatus};
+use holdfast_contract::control::{
+    CONTRACT_VERSION, ConfigCheck, ConfigProblem, JobReport, ServerState, ServerStatus,
+};
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, reason};
 use holdfast_operator::api::v1alpha1::{BackupLocation, DeletionPolicy, Store, StoreBackup, Strategy};
@@ -14,6 +16,7 @@ use holdfast_operator::reconcile::facts::{
     Facts, LatestBackup, LocationProblem, ServerFact, SnapshotFact, SourceFact,
 };
 use holdfast_operator::reconcile::plan::{ChildKind, Recording, Step};
+use holdfast_operator::reconcile::rendering::Rendering;
 use holdfast_operator::reconcile::validate::{ValidatedStore, validate};
 use holdfast_operator::reconcile::{Decision, decide, status};
 use k8s_openapi::ByteString;
@@ -26,6 +29,8 @@ use serde_json::json;
 pub(crate) mod deletions;
 #[path = "scenarios/updates.rs"]
 mod updates;
+#[path = "scenarios/upgrades.rs"]
+mod upgrades;
 
 const STORE_ID: &str = "0b7c1d2e-0000-4000-8000-000000000001";
 const OTHER_ID: &str = "5e5e5e5e-0000-4000-8000-000000000002";
@@ -198,6 +203,7 @@ impl Scene {
             .to_owned();
         self.facts.server = ServerFact::Status(Box::new(ServerStatus {
             version: "1".into(),
+            contract_version: CONTRACT_VERSION,
             state,
             identity: (epoch > 0).then(|| identity(STORE_ID, epoch)),
             decision: None,
@@ -411,6 +417,7 @@ pub(crate) fn describe_all() -> String {
     mounts(&mut text);
     refused(&mut text);
     updates::updates(&mut text);
+    upgrades::upgrades(&mut text);
     text
 }
 
@@ -582,7 +589,7 @@ fn refused(text: &mut String) {
 
     let mut scene = Scene::serving("", 4);
     scene.store.spec.config = vec!["hz abc".into()];
-    let number = server_config::render(&scene.valid()).lines().count();
+    let number = server_config::render(&scene.valid(), Rendering::CURRENT).lines().count();
     let message = "argument couldn't be parsed into an integer; hz takes a number from 1 to 500".to_owned();
     let problems = vec![ConfigProblem { line: Some(number), message }];
     scene.facts.config_check = Some(ConfigCheck { problems });

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use holdfast_contract::control::{Barrier, BarrierRequest, ServerState, ServerStatus};
+use holdfast_contract::control::{Barrier, BarrierRequest, CONTRACT_VERSION, ServerState, ServerStatus};
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::DecisionReport;
 
@@ -255,6 +255,7 @@ impl Executor {
         };
         ServerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            contract_version: CONTRACT_VERSION,
             state,
             identity: self.desk.identity.clone(),
             decision: self.desk.decision.clone(),

@@ -99,6 +99,10 @@ pub struct PersistenceStatus {
     pub effective: Option<Strategy>,
     /// True when the server runs with exactly the configuration that the spec yields.
     pub configuration_current: bool,
+    /// Version of the files on the volume, as its server last said. A server that reads no such files is not brought back by
+    /// itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<u32>,
     /// The last finished snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_snapshot: Option<JobStatus>,

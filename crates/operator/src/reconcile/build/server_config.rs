@@ -7,6 +7,7 @@ use holdfast_contract::record::RECORD_KEY;
 
 use crate::api::v1alpha1::{ShutdownSnapshot, SnapshotRule, Strategy};
 use crate::names;
+use crate::reconcile::rendering::Rendering;
 use crate::reconcile::validate::ValidatedStore;
 
 /// Where the kubelet reads what a container has to say at its end: Kubernetes's default path.
@@ -33,9 +34,18 @@ pub fn strategy_of_word(word: &str) -> Option<Strategy> {
 }
 
 /// Renders the configuration file: what the operator manages first, then the lines of the spec.
+///
+/// Invariant: for one Store and rendering the text never changes, whatever the operator's version
+/// (`tests/golden/renderings`).
 #[must_use]
-pub fn render(store: &ValidatedStore) -> String {
-    let mut text = String::from("# Written by holdfast-operator from the Store; changes here are undone.\n");
+pub fn render(store: &ValidatedStore, rendering: Rendering) -> String {
+    let mut text = if rendering == Rendering::FIRST {
+        "# Written by holdfast-operator from the Store; changes here are undone.\n".to_owned()
+    } else {
+        format!(
+            "# Written by holdfast-operator from the Store (rendering {rendering}); changes here are undone.\n"
+        )
+    };
     let mut line = |directive: &str, value: &str| {
         let _ = writeln!(text, "{directive} {value}");
     };

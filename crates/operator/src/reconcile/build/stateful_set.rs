@@ -19,6 +19,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{Inputs, claim, digest, owned};
 use crate::api::v1alpha1::{PodMetadata, PodTemplate};
 use crate::names;
+use crate::reconcile::rendering::Rendering;
 use crate::reconcile::validate::{PodUser, ValidatedStore};
 
 /// User and group of the server: any number that is not 0; the images use the same.
@@ -71,6 +72,7 @@ pub(super) fn build(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str
     }
 }
 
+/// Invariant: for one Store and rendering it never changes, whatever the operator's version (`tests/golden/renderings`).
 fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) -> PodTemplateSpec {
     let PodTemplate {
         metadata,
@@ -85,6 +87,9 @@ fn pod_template(store: &ValidatedStore, inputs: &Inputs, config_sha256: &str) ->
     labels.extend(names::labels(&store.name));
     annotations.insert(names::key::CONFIG_SHA256.to_owned(), config_sha256.to_owned());
     annotations.insert(names::key::AUTH_REVISION.to_owned(), inputs.auth_revision.clone());
+    if inputs.rendering != Rendering::FIRST {
+        annotations.insert(names::key::RENDERING.to_owned(), inputs.rendering.to_string());
+    }
 
     let config_path = format!("{}/{}", names::CONFIG_DIR, names::CONFIG_KEY);
     let mounts = volume_mounts(inputs);

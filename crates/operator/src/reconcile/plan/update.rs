@@ -10,52 +10,94 @@ use crate::api::v1alpha1::{FailedUpdate, Store};
 use crate::names;
 use crate::reconcile::build::Desired;
 use crate::reconcile::facts::Facts;
+use crate::reconcile::rendering::{self, Rendering};
 use crate::reconcile::status::readiness;
-use crate::reconcile::update::{HeldBy, HeldUpdate, Update};
+use crate::reconcile::update::{GoodUpdate, HeldBy, HeldUpdate, Update};
 use crate::reconcile::validate::ValidatedStore;
 
 /// What is to be recorded of a Store whose pod was made by an operator that kept no record of updates: the pod works with its
 /// image, and with the configuration of the spec. Before that, an update would have nothing to go back to.
-pub(super) fn inherited(
-    store: &Store,
-    valid: &ValidatedStore,
-    desired: &Desired,
-    facts: &Facts,
-) -> Option<Recording> {
+pub(super) fn inherited(store: &Store, valid: &ValidatedStore, facts: &Facts) -> Option<Recording> {
     if store.status.as_ref().is_some_and(|status| status.last_good_update.is_some())
         || readiness(facts).status != "True"
-        || facts.server.status()?.config_sha256 != desired.config_sha256
+        || !rendering::is_configuration_current(store, valid, facts)
     {
         return None;
     }
-    let containers = &facts.pod.as_ref()?.spec.as_ref()?.containers;
+    let pod = facts.pod.as_ref()?;
+    let containers = &pod.spec.as_ref()?.containers;
     let server = containers.iter().find(|container| container.name == names::SERVER_CONTAINER)?;
-    Some(Recording::GoodUpdate(Box::new(valid.update.with_image(server.image.as_deref()?))))
+    let update = valid.update.with_image(server.image.as_deref()?);
+    let good = GoodUpdate::new(update, rendering::of(pod), facts.server.status()?);
+    Some(Recording::GoodUpdate(Box::new(good)))
 }
 
-/// What is to be recorded of the update of `valid`, which is in force and whose objects are applied: that it works, or that it
-/// does not. `has_template`: the pod is made from them.
+/// What [`judge`] comes to.
+pub(super) enum Judgement {
+    /// What is to be known of the update is recorded, or not known yet.
+    Recorded,
+    /// That it works, or that it does not.
+    Record(Recording),
+    /// It does not, and what worked before would not either.
+    Refuse(Hold),
+}
+
+/// Judges the update of `valid`, which is in force and whose objects are applied in this `rendering`. `has_template`: the pod is
+/// made from them.
+#[expect(clippy::too_many_arguments, reason = "what a judgement depends on, each by its name")]
 pub(super) fn judge(
     store: &Store,
     valid: &ValidatedStore,
     is_held: bool,
+    rendering: Rendering,
     desired: &Desired,
     facts: &Facts,
     has_template: bool,
     now: Timestamp,
-) -> Option<Recording> {
-    let good = Update::last_good(store);
-    let is_good = good.as_ref() == Some(&valid.update);
-    let ready = readiness(facts);
-    if ready.status == "True" {
-        let status = facts.server.status()?;
+) -> Judgement {
+    let good = GoodUpdate::last_good(store);
+    if readiness(facts).status == "True" {
+        let Some(status) = facts.server.status() else { return Judgement::Recorded };
+        let works = GoodUpdate::new(valid.update.clone(), rendering, status);
         let serves = has_template && status.config_sha256 == desired.config_sha256;
         let forgets = !is_held && store.status.as_ref().is_some_and(|status| status.failed_update.is_some());
-        return (serves && (!is_good || forgets))
-            .then(|| Recording::GoodUpdate(Box::new(valid.update.clone())));
+        return if serves && (good.as_ref() != Some(&works) || forgets) {
+            Judgement::Record(Recording::GoodUpdate(Box::new(works)))
+        } else {
+            Judgement::Recorded
+        };
     }
-    // Without one that worked there is nothing to go back to, and a server that answers is at work or waits for a person.
-    if is_good || good.is_none() || facts.server.status().is_some() {
+    // Without one that worked there is nothing to go back to.
+    let Some(good) = good.filter(|good| good.update != valid.update || good.rendering != rendering) else {
+        return Judgement::Recorded;
+    };
+    let Some(failed) = failed(store, valid, facts, has_template, now) else { return Judgement::Recorded };
+    match good.unreadable_format(store) {
+        None => Judgement::Record(Recording::FailedUpdate(failed)),
+        Some(found) => Judgement::Refuse(Hold::stalled(
+            reason::ROLLBACK_REFUSED,
+            format!(
+                "with {} the pod was not ready within {} s ({}: {}), and it is not taken back: its server has written files of version {found}, and what worked before reads them up to version {}; name an image that reads them, or restore a backup into another Store",
+                describe(&good.update, &valid.update),
+                failed.ready_timeout_seconds,
+                failed.reason,
+                failed.message,
+                good.format_version
+            ),
+        )),
+    }
+}
+
+/// The failure of the update of `valid`, when its pod has had its time.
+fn failed(
+    store: &Store,
+    valid: &ValidatedStore,
+    facts: &Facts,
+    has_template: bool,
+    now: Timestamp,
+) -> Option<FailedUpdate> {
+    // A server that answers is at work or waits for a person.
+    if facts.server.status().is_some() {
         return None;
     }
     let since = match &facts.pod {
@@ -68,14 +110,13 @@ pub(super) fn judge(
         }
     };
     let is_late = now.as_second() - since.as_second() >= i64::from(valid.ready_timeout_seconds);
-    is_late.then(|| {
-        Recording::FailedUpdate(FailedUpdate {
-            update: valid.update.name(),
-            ready_timeout_seconds: valid.ready_timeout_seconds,
-            reason: ready.reason,
-            message: ready.message,
-            time: Time(now),
-        })
+    let ready = readiness(facts);
+    is_late.then(|| FailedUpdate {
+        update: valid.update.name(),
+        ready_timeout_seconds: valid.ready_timeout_seconds,
+        reason: ready.reason,
+        message: ready.message,
+        time: Time(now),
     })
 }
 

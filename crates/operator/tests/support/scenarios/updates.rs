@@ -4,7 +4,7 @@ use super::*;
 
 impl Scene {
     /// The changed pod is there, since the beginning of time, and its image cannot be pulled.
-    fn fail_to_start(&mut self) {
+    pub(super) fn fail_to_start(&mut self) {
         self.serve(ServerState::Loading, 4);
         self.facts.server = ServerFact::Absent;
         let pod = self.facts.pod.as_mut().expect("a pod");
@@ -15,7 +15,7 @@ impl Scene {
         }]})));
     }
 
-    fn at(&mut self, second: i64) -> &mut Self {
+    pub(super) fn at(&mut self, second: i64) -> &mut Self {
         self.now = Timestamp::from_second(second).expect("a time");
         self
     }
