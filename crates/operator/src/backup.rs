@@ -218,7 +218,7 @@ fn is_settled(caches: &Caches, backup: &StoreBackup) -> bool {
     Kept::of(status).is_none_or(|kept| {
         let namespace = backup.namespace().unwrap_or_default();
         let location = caches::get(&caches.locations, &namespace, kept.location);
-        let verdict = kept.usable_now(location.as_deref());
+        let verdict = kept.usable_now(location.as_ref());
         with_verdicts(backup, status.clone(), vec![verdict], Timestamp::now()) == *status
     })
 }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
@@ -23,10 +22,11 @@ use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
 
 use crate::api::v1alpha1::{BackupLocation, BackupMethod, Store, StoreBackup};
-use crate::caches::{Caches, Feed, Feeds, watch_into};
+use crate::caches::{Cache, Caches, Feed, Feeds, watch, watch_into};
 use crate::context::{Context, ReconcileError};
 use crate::metrics::Outcome;
 use crate::names;
+use crate::packed::{Keep, Packed};
 use crate::spread::spread;
 use crate::{backup, failure, location, reconcile};
 
@@ -105,10 +105,6 @@ pub fn controllers(
     let ours = || {
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER))
     };
-    let store_of = |labels: &std::collections::BTreeMap<String, String>, namespace: Option<String>| {
-        let name = labels.get(names::key::STORE)?;
-        Some(ObjectRef::<Store>::new(name).within(&namespace?))
-    };
 
     let stores = controller(ctx, namespace, stores)
         .owns_stream(watch_into(api(ctx, namespace), ours(), stateful_sets).touched_objects())
@@ -116,43 +112,37 @@ pub fn controllers(
         .owns_stream(watch_into(api(ctx, namespace), ours(), services).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), service_accounts).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), pdbs).touched_objects())
-        .watches_stream(watch_into(api(ctx, namespace), ours(), pods).touched_objects(), move |pod: Pod| {
-            store_of(pod.labels(), pod.namespace())
+        .watches_stream(watch_into(api(ctx, namespace), ours(), pods).touched_objects(), |pod| store_of(&pod))
+        .watches_stream(watch_into(api(ctx, namespace), ours(), claims).touched_objects(), |claim| {
+            store_of(&claim)
         })
         .watches_stream(
-            watch_into(api(ctx, namespace), ours(), claims).touched_objects(),
-            move |claim: PersistentVolumeClaim| store_of(claim.labels(), claim.namespace()),
+            watch(api(ctx, namespace), watcher::Config::default()).touched_objects(),
+            |backup: Packed<StoreBackup>| {
+                let namespace = backup.namespace()?;
+                Some(ObjectRef::<Packed<Store>>::new(backup.store()?).within(&namespace))
+            },
         )
-        .watches(api::<StoreBackup>(ctx, namespace), watcher::Config::default(), |backup: StoreBackup| {
-            let namespace = backup.namespace()?;
-            Some(ObjectRef::<Store>::new(&backup.spec.store_ref.name).within(&namespace))
-        })
-        .watches(
-            api::<BackupLocation>(ctx, namespace),
-            watcher::Config::default(),
-            move |location: BackupLocation| {
-                let users = all_stores.state().into_iter().filter(move |store| {
-                    let used = store.spec.backup.as_ref().map(|backup| backup.location_ref.name.clone());
-                    store.namespace() == location.namespace() && used == Some(location.name_any())
-                });
-                users.map(|store| ObjectRef::from_obj(&*store)).collect::<Vec<_>>()
+        .watches_stream(
+            watch(api(ctx, namespace), watcher::Config::default()).touched_objects(),
+            move |location: Packed<BackupLocation>| {
+                refs_of(&all_stores, &location, |store| {
+                    store.spec.backup.is_some_and(|backup| backup.location_ref.name == location.name_any())
+                })
             },
         )
         .with_config(config.clone());
     let backups = controller(ctx, namespace, backups)
         // A location that names another place holds another set of backups.
-        .watches(
-            api::<BackupLocation>(ctx, namespace),
-            watcher::Config::default(),
-            move |location: BackupLocation| {
-                let held = all_backups.state().into_iter().filter(move |backup| {
+        .watches_stream(
+            watch(api(ctx, namespace), watcher::Config::default()).touched_objects(),
+            move |location: Packed<BackupLocation>| {
+                refs_of(&all_backups, &location, |backup| {
                     // The cache may be behind: a backup that names no location yet may have one by now.
-                    let used = backup.status.as_ref().and_then(|status| status.location.as_deref());
+                    let used = backup.status.and_then(|status| status.location);
                     backup.spec.method == BackupMethod::Snapshot
-                        && backup.namespace() == location.namespace()
                         && used.is_none_or(|used| used == location.name_any())
-                });
-                held.map(|backup| ObjectRef::from_obj(&*backup)).collect::<Vec<_>>()
+                })
             },
         )
         .with_config(config.clone());
@@ -178,21 +168,35 @@ pub fn controllers(
 }
 
 /// A controller of `K` that our own status does not wake.
-fn controller<K>(ctx: &Context, namespace: Option<&str>, feed: Feed<K>) -> Controller<K>
+fn controller<K>(ctx: &Context, namespace: Option<&str>, feed: Feed<K>) -> Controller<Packed<K>>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + Sync
-        + 'static,
+    K: Keep<Scope = NamespaceResourceScope> + 'static,
 {
     let reader = feed.writer.as_reader();
-    let objects = watch_into(api::<K>(ctx, namespace), watcher::Config::default(), feed)
+    let objects = watch_into(api(ctx, namespace), watcher::Config::default(), feed)
         .applied_objects()
-        .predicate_filter(wishes::<K>, PredicateConfig::default());
+        .predicate_filter(wishes::<Packed<K>>, PredicateConfig::default());
     Controller::for_stream(objects, reader)
+}
+
+/// The Store that an object is labelled with.
+fn store_of<K: Resource>(object: &K) -> Option<ObjectRef<Packed<Store>>> {
+    Some(ObjectRef::new(object.labels().get(names::key::STORE)?).within(&object.namespace()?))
+}
+
+/// The objects beside `location`, in its namespace, of which `concerns` is true.
+fn refs_of<K: Keep>(
+    cache: &Cache<K>,
+    location: &Packed<BackupLocation>,
+    concerns: impl Fn(K) -> bool,
+) -> Vec<ObjectRef<Packed<K>>> {
+    // Nothing is unpacked while the cache is locked.
+    let beside = cache.state_filter(|object| object.meta().namespace == location.meta().namespace);
+    beside
+        .into_iter()
+        .filter(|object| concerns(object.unpack()))
+        .map(|object| ObjectRef::from_obj(&*object))
+        .collect()
 }
 
 /// What of an object people change: everything but its status.

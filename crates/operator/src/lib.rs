@@ -40,6 +40,7 @@ pub mod lease;
 pub mod location;
 pub mod metrics;
 pub mod names;
+pub mod packed;
 pub mod reconcile;
 pub mod restart_gate;
 pub mod server_client;

@@ -30,7 +30,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Act
     // A location that is behind is no harm: what is written carries its version.
     let known = ctx.caches.as_ref().and_then(|caches| caches::get(&caches.locations, namespace, name));
     let location = match known {
-        Some(known) => Some(BackupLocation::clone(&known)),
+        Some(known) => Some(known),
         None => api.get_opt(name).await.map_err(ReconcileError::call("read", "BackupLocation", name))?,
     };
     let Some(location) = location.filter(|location| location.metadata.deletion_timestamp.is_none()) else {
