@@ -172,15 +172,14 @@ impl Kind for StoreBackup {
     }
 
     fn cached(caches: &Caches, namespace: &str, name: &str) -> Option<Self> {
-        caches::get(&caches.backups, namespace, name).map(|cached| cached.as_ref().clone())
+        caches::get(&caches.backups, namespace, name)
     }
 
     /// Only a backup that has ended may need nothing.
     async fn observe_cached(&self, _: &Context, caches: &Caches, valid: &ValidatedBackup) -> Option<Facts> {
         let status = self.status.as_ref().filter(|status| status.completion_time.is_some())?;
-        let location = status.location.as_ref().and_then(|name| {
-            caches::get(&caches.locations, &valid.namespace, name).map(|location| location.as_ref().clone())
-        });
+        let location =
+            status.location.as_ref().and_then(|name| caches::get(&caches.locations, &valid.namespace, name));
         Some(Facts { location, ..Facts::default() })
     }
 

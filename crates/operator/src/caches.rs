@@ -1,12 +1,11 @@
-//! What the watches have brought of everything that a look at a settled object needs. Trimmed, and perhaps behind.
+//! What the watches have brought of everything that a look at a settled object needs, packed ([`crate::packed`]) and perhaps
+//! behind.
 //!
 //! So a cache may only ever say that nothing is to be done: whatever would be written is decided again upon live reads
 //! ([`crate::reconcile::observe`]). How far a cache is behind then costs time, never data, and nothing has to be known of
 //! our own last write.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,38 +18,37 @@ use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use serde::de::DeserializeOwned;
+use kube::runtime::watcher;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
 use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
-use crate::names;
+use crate::packed::{Keep, Packed, Sample};
 
 /// Time for the first lists. Whoever comes later, and finds a cache that is not filled, reads live.
 const FILLED_WITHIN: Duration = Duration::from_secs(60);
 /// How long a Secret that was read is taken for what it is: no watch tells of a change, for watching one needs the right to
 /// list all.
 const SECRET_AGE_MAX: Duration = Duration::from_secs(120);
-/// What `kubectl apply` notes, a second copy of the object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Objects in one answer to a list. Each answer is in memory as a whole, and at a start those of all kinds at the same time.
+const PAGE_LEN: u32 = 200;
 
 /// The other end of one cache.
-pub(crate) struct Feed<K: Resource<DynamicType = ()> + Clone + 'static> {
-    pub(crate) writer: Writer<K>,
+pub(crate) struct Feed<K: Keep + 'static> {
+    pub(crate) writer: Writer<Packed<K>>,
     /// Caches whose first list is complete.
     filled: Arc<watch::Sender<usize>>,
 }
 
 /// The objects of one kind.
-pub(crate) type Cache<K> = reflector::Store<K>;
+pub(crate) type Cache<K> = reflector::Store<Packed<K>>;
 
 macro_rules! caches {
     ($($field:ident: $kind:ty),* $(,)?) => {
         /// The caches of one namespace, or of all.
         pub struct Caches {
             $(pub(crate) $field: Cache<$kind>,)*
-            secrets: Mutex<HashMap<(String, String), (Instant, Option<Secret>)>>,
+            secrets: Mutex<HashMap<(String, String), (Instant, Option<Packed<Secret>>)>>,
             filled: watch::Receiver<usize>,
             made: Instant,
         }
@@ -108,11 +106,12 @@ impl Caches {
     pub(crate) fn secret(&self, namespace: &str, name: &str) -> Option<Option<Secret>> {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let (read, secret) = secrets.get(&key(namespace, name))?;
-        (read.elapsed() < SECRET_AGE_MAX).then(|| secret.clone())
+        (read.elapsed() < SECRET_AGE_MAX).then(|| secret.as_ref().map(Packed::unpack))
     }
 
     /// Notes a Secret that was just read.
     pub(crate) fn note_secret(&self, namespace: &str, name: &str, secret: Option<Secret>) {
+        let Ok(secret) = secret.map(Packed::pack).transpose() else { return };
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.insert(key(namespace, name), (Instant::now(), secret));
     }
@@ -124,11 +123,11 @@ impl Caches {
 
     /// The StoreBackups of a Store, by name.
     pub(crate) fn backups_of(&self, namespace: &str, store: &str) -> Vec<StoreBackup> {
-        let is_of = |backup: &StoreBackup| {
-            backup.spec.store_ref.name == store && backup.metadata.namespace.as_deref() == Some(namespace)
+        let is_of = |backup: &Packed<StoreBackup>| {
+            backup.store() == Some(store) && backup.meta().namespace.as_deref() == Some(namespace)
         };
         let mut found: Vec<_> =
-            self.backups.state_filter(is_of).iter().map(|backup| StoreBackup::clone(backup)).collect();
+            self.backups.state_filter(is_of).iter().map(|backup| backup.unpack()).collect();
         // The order of a list of the API.
         found.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         found
@@ -140,32 +139,35 @@ fn key(namespace: &str, name: &str) -> (String, String) {
 }
 
 /// The object `namespace/name` of a cache.
-pub(crate) fn get<K>(cache: &Cache<K>, namespace: &str, name: &str) -> Option<Arc<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    cache.get(&ObjectRef::new(name).within(namespace))
+pub(crate) fn get<K: Keep>(cache: &Cache<K>, namespace: &str, name: &str) -> Option<K> {
+    cache.get(&ObjectRef::new(name).within(namespace)).map(|object| object.unpack())
 }
 
-/// Everything that happens to the objects of a kind, which go trimmed into the cache before.
+/// Everything that happens to the objects of a kind.
+pub(crate) fn watch<K>(
+    api: Api<Packed<K>>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<Packed<K>>>> + Send
+where
+    K: Keep<Scope = NamespaceResourceScope> + 'static,
+{
+    watcher(api, config.page_size(PAGE_LEN))
+}
+
+/// The same; the objects go into the cache before.
 pub(crate) fn watch_into<K>(
-    api: Api<K>,
+    api: Api<Packed<K>>,
     config: watcher::Config,
     feed: Feed<K>,
-) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+) -> impl Stream<Item = watcher::Result<watcher::Event<Packed<K>>>> + Send
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-    K::DynamicType: Eq + Hash,
+    K: Keep<Scope = NamespaceResourceScope> + 'static,
 {
-    let Feed { writer, filled } = feed;
-    let mut is_filled = false;
-    watcher(api, config).modify(trim).reflect(writer).inspect_ok(move |event| {
+    let Feed { mut writer, filled } = feed;
+    let (mut is_filled, mut sample) = (false, Sample::default());
+    watch(api, config).inspect_ok(move |event| {
+        let kept = event.clone().modify(|object| *object = object.to_keep(&mut sample));
+        writer.apply_watcher_event(&kept);
         // A watch that is interrupted lists again; the cache keeps what it has meanwhile.
         if matches!(event, watcher::Event::InitDone) && !is_filled {
             is_filled = true;
@@ -174,44 +176,9 @@ where
     })
 }
 
-/// Takes away what no decision looks at: who else owns fields of the object, and copies of it.
-fn trim<K: Resource>(object: &mut K) {
-    let metadata = object.meta_mut();
-    if let Some(entries) = &mut metadata.managed_fields {
-        entries.retain(|entry| {
-            entry.manager.as_deref() == Some(names::FIELD_MANAGER)
-                && entry.operation.as_deref() == Some("Apply")
-        });
-    }
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove(LAST_APPLIED);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn what_is_ours_stays_and_copies_go() {
-        let mut service: Service = serde_json::from_value(json!({"metadata": {
-            "name": "a",
-            "annotations": {LAST_APPLIED: "{}", "theirs": "x"},
-            "managedFields": [
-                {"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {}}},
-                {"manager": names::FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:status": {}}},
-                {"manager": names::FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:metadata": {}}},
-            ],
-        }}))
-        .expect("a Service");
-        trim(&mut service);
-        let annotations: Vec<_> = service.metadata.annotations.iter().flatten().collect();
-        assert_eq!(annotations, [(&"theirs".to_owned(), &"x".to_owned())]);
-        let entries = service.metadata.managed_fields.expect("entries");
-        assert_eq!(entries.len(), 1);
-        assert_eq!(entries[0].fields_v1.as_ref().expect("fields").0, json!({"f:metadata": {}}));
-    }
 
     #[tokio::test]
     async fn caches_that_nothing_fills_are_no_reason_to_wait_for_ever() {

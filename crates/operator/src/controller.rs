@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
@@ -21,11 +20,12 @@ use kube::{Client, Resource, ResourceExt as _};
 use tracing::Instrument as _;
 
 use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
-use crate::caches::{Caches, Feed, Feeds, watch_into};
+use crate::caches::{Caches, Feed, Feeds, watch, watch_into};
 use crate::context::{Context, ReconcileError};
 use crate::failure;
 use crate::metrics::Outcome;
 use crate::names;
+use crate::packed::Packed;
 use crate::pipeline::{self, Kind};
 use crate::spread::spread;
 
@@ -94,35 +94,32 @@ pub fn controllers(
     let ours = || {
         watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={}", names::FIELD_MANAGER))
     };
-    let store_of = |labels: &std::collections::BTreeMap<String, String>, namespace: Option<String>| {
-        let name = labels.get(names::key::STORE)?;
-        Some(ObjectRef::<Store>::new(name).within(&namespace?))
-    };
-
     let stores = controller(ctx, namespace, stores, || ())
         .owns_stream(watch_into(api(ctx, namespace), ours(), stateful_sets).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), config_maps).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), services).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), service_accounts).touched_objects())
         .owns_stream(watch_into(api(ctx, namespace), ours(), pdbs).touched_objects())
-        .watches_stream(watch_into(api(ctx, namespace), ours(), pods).touched_objects(), move |pod: Pod| {
-            store_of(pod.labels(), pod.namespace())
+        .watches_stream(watch_into(api(ctx, namespace), ours(), pods).touched_objects(), |pod| store_of(&pod))
+        .watches_stream(watch_into(api(ctx, namespace), ours(), claims).touched_objects(), |claim| {
+            store_of(&claim)
         })
         .watches_stream(
-            watch_into(api(ctx, namespace), ours(), claims).touched_objects(),
-            move |claim: PersistentVolumeClaim| store_of(claim.labels(), claim.namespace()),
+            watch(api(ctx, namespace), watcher::Config::default()).touched_objects(),
+            |backup: Packed<StoreBackup>| {
+                let namespace = backup.namespace()?;
+                Some(ObjectRef::<Packed<Store>>::new(backup.store()?).within(&namespace))
+            },
         )
-        .watches(api::<StoreBackup>(ctx, namespace), watcher::Config::default(), |backup: StoreBackup| {
-            let namespace = backup.namespace()?;
-            Some(ObjectRef::<Store>::new(&backup.spec.store_ref.name).within(&namespace))
-        })
-        .watches(
-            api::<BackupLocation>(ctx, namespace),
-            watcher::Config::default(),
-            move |location: BackupLocation| {
-                let users = all_stores.state().into_iter().filter(move |store| {
-                    let used = store.spec.backup.as_ref().map(|backup| backup.location_ref.name.clone());
-                    store.namespace() == location.namespace() && used == Some(location.name_any())
+        .watches_stream(
+            watch(api(ctx, namespace), watcher::Config::default()).touched_objects(),
+            move |location: Packed<BackupLocation>| {
+                // Nothing is unpacked while the cache is locked.
+                let beside =
+                    all_stores.state_filter(|store| store.meta().namespace == location.meta().namespace);
+                let users = beside.into_iter().filter(|store| {
+                    let used = store.unpack().spec.backup.map(|backup| backup.location_ref.name);
+                    used == location.meta().name
                 });
                 users.map(|store| ObjectRef::from_obj(&*store)).collect::<Vec<_>>()
             },
@@ -145,13 +142,18 @@ fn controller<K: Kind>(
     namespace: Option<&str>,
     feed: Feed<K>,
     changed: impl Fn() + Send + 'static,
-) -> Controller<K> {
+) -> Controller<Packed<K>> {
     let reader = feed.writer.as_reader();
-    let objects = watch_into(api::<K>(ctx, namespace), watcher::Config::default(), feed)
+    let objects = watch_into(api(ctx, namespace), watcher::Config::default(), feed)
         .inspect_ok(move |_| changed())
         .applied_objects()
-        .predicate_filter(wishes::<K>, PredicateConfig::default());
+        .predicate_filter(wishes::<Packed<K>>, PredicateConfig::default());
     Controller::for_stream(objects, reader)
+}
+
+/// The Store that an object is labelled with.
+fn store_of<K: Resource>(object: &K) -> Option<ObjectRef<Packed<Store>>> {
+    Some(ObjectRef::new(object.labels().get(names::key::STORE)?).within(&object.namespace()?))
 }
 
 /// An item for each change, or for several that came together.
@@ -187,7 +189,7 @@ where
 }
 
 fn run<K: Kind>(
-    controller: Controller<K>,
+    controller: Controller<Packed<K>>,
     ctx: &Context,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> BoxFuture<'static, ()> {
@@ -195,7 +197,7 @@ fn run<K: Kind>(
     let gone = Arc::clone(&worker);
     controller
         .graceful_shutdown_on(stop)
-        .run(reconcile_one::<K>, |object, error, worker| back_off(&*object, error, &worker), worker)
+        .run(reconcile_one::<K>, |object, error, worker| back_off(&object, error, &worker), worker)
         .for_each(move |result| {
             // Errors of reconciles are logged where they are handled; here come those of watches, which go on by themselves.
             match result {
@@ -213,7 +215,7 @@ fn run<K: Kind>(
         .boxed()
 }
 
-async fn reconcile_one<K: Kind>(object: Arc<K>, worker: Arc<Worker>) -> Result<Action, RunError> {
+async fn reconcile_one<K: Kind>(object: Arc<Packed<K>>, worker: Arc<Worker>) -> Result<Action, RunError> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let span = tracing::info_span!("reconcile", kind = K::KIND_NAME, namespace, name);
     let started = Instant::now();
@@ -242,7 +244,7 @@ async fn reconcile_one<K: Kind>(object: Arc<K>, worker: Arc<Worker>) -> Result<A
     result
 }
 
-fn back_off<K: Kind>(object: &K, error: &RunError, worker: &Worker) -> Action {
+fn back_off<K: Kind>(object: &Packed<K>, error: &RunError, worker: &Worker) -> Action {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let failures = {
         let mut failures = worker.failures.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,6 +41,7 @@ pub mod lease;
 pub mod location;
 pub mod metrics;
 pub mod names;
+pub mod packed;
 pub mod pipeline;
 pub mod reconcile;
 pub mod restart_gate;

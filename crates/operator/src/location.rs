@@ -152,7 +152,7 @@ impl Kind for BackupLocation {
     }
 
     fn cached(caches: &Caches, namespace: &str, name: &str) -> Option<Self> {
-        caches::get(&caches.locations, namespace, name).map(|cached| cached.as_ref().clone())
+        caches::get(&caches.locations, namespace, name)
     }
 
     /// A probe as any other; when it finds what is known, the location itself need not be read.

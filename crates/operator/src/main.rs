@@ -26,8 +26,14 @@ use kube::client::ClientBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// Threads that reconcile, on machines that have more: the operator waits for answers, and each thread keeps memory for itself.
+const THREADS_MAX: usize = 4;
 /// Between two questions whether the API is there, where no lease is renewed.
 const API_CHECK_PERIOD: Duration = Duration::from_secs(5);
+
+/// Returns what a burst of work has taken, and keeps few arenas, whatever the number of processors.
+#[global_allocator]
+static GLOBAL: holdfast_allocator::Jemalloc = holdfast_allocator::Jemalloc;
 
 #[derive(Parser)]
 #[command(name = "holdfast-operator", version, about = "Kubernetes operator of Holdfast stores")]
@@ -54,7 +60,10 @@ fn main() -> anyhow::Result<()> {
         Command::Run(args) => {
             telemetry::start(&args.log, args.log_format).context("parse the log filter")?;
             let config = Config::try_from(*args)?;
+            let threads =
+                std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX));
             tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(threads)
                 .enable_all()
                 .build()
                 .context("start the runtime")?

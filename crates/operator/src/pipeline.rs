@@ -23,14 +23,13 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::runtime::controller::Action;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::api::conditions::Verdict;
 use crate::caches::Caches;
 use crate::context::{Context, ReconcileError};
 use crate::events::Note;
+use crate::packed::Keep;
 use crate::reconcile::apply::post_params;
 use crate::reconcile::observe::NamedKind;
 use crate::reconcile::validate::Defaults;
@@ -38,12 +37,11 @@ use crate::spread::spread;
 
 /// A kind that the operator looks after.
 pub trait Kind:
-    NamedKind<DynamicType = (), Scope = NamespaceResourceScope>
+    Keep<Scope = NamespaceResourceScope>
+    + NamedKind
     + HasStatus<Status: Clone + PartialEq + Send + Sync>
     + Clone
     + Debug
-    + Serialize
-    + DeserializeOwned
     + Send
     + Sync
     + 'static

@@ -156,7 +156,7 @@ impl Kind for Store {
     }
 
     fn cached(caches: &Caches, namespace: &str, name: &str) -> Option<Self> {
-        caches::get(&caches.stores, namespace, name).map(|cached| cached.as_ref().clone())
+        caches::get(&caches.stores, namespace, name)
     }
 
     async fn observe_cached(&self, ctx: &Context, caches: &Caches, valid: &Valid) -> Option<Facts> {

@@ -24,7 +24,7 @@ use super::status::pod_is_ready;
 use super::validate::{Source, ValidatedStore};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{BackupLocation, BackupMethod, OnVolumeLoss, Store, StoreBackup};
-use crate::caches::{self, Cache, Caches};
+use crate::caches::{self, Caches};
 use crate::context::{Context, ReconcileError, code};
 use crate::names;
 use crate::server_client::{Endpoint, ServerError};
@@ -70,17 +70,17 @@ pub(super) async fn observe_settled(
 ) -> Option<Facts> {
     let (namespace, name) = (valid.namespace.as_str(), valid.name.as_str());
     let children = Children {
-        service_account: cached(&caches.service_accounts, namespace, &names::service_account(name)),
-        record: cached(&caches.config_maps, namespace, &names::record(name)),
-        config: cached(&caches.config_maps, namespace, &names::config(name)),
+        service_account: caches::get(&caches.service_accounts, namespace, &names::service_account(name)),
+        record: caches::get(&caches.config_maps, namespace, &names::record(name)),
+        config: caches::get(&caches.config_maps, namespace, &names::config(name)),
         auth: recent_secret(ctx, caches, namespace, &names::auth_secret(name)).await?,
-        service: cached(&caches.services, namespace, &names::stateful_set(name)),
-        headless_service: cached(&caches.services, namespace, &names::headless_service(name)),
-        pdb: cached(&caches.pdbs, namespace, &names::stateful_set(name)),
-        stateful_set: cached(&caches.stateful_sets, namespace, &names::stateful_set(name)),
+        service: caches::get(&caches.services, namespace, &names::stateful_set(name)),
+        headless_service: caches::get(&caches.services, namespace, &names::headless_service(name)),
+        pdb: caches::get(&caches.pdbs, namespace, &names::stateful_set(name)),
+        stateful_set: caches::get(&caches.stateful_sets, namespace, &names::stateful_set(name)),
     };
-    let claim = cached(&caches.claims, namespace, &names::claim(name));
-    let pod = cached(&caches.pods, namespace, &names::pod(name));
+    let claim = caches::get(&caches.claims, namespace, &names::claim(name));
+    let pod = caches::get(&caches.pods, namespace, &names::pod(name));
     let server = ask_server(ctx, &children, pod.as_ref()).await;
     let mut facts = Facts { children, claim, pod, server, ..Facts::default() };
     if !is_settled(store, valid, &facts) {
@@ -89,7 +89,7 @@ pub(super) async fn observe_settled(
     facts.backups = caches.backups_of(namespace, name);
     let locations = locations_wanted(store, valid, &facts).into_iter();
     facts.locations =
-        locations.map(|name| (name.clone(), cached(&caches.locations, namespace, &name))).collect();
+        locations.map(|name| (name.clone(), caches::get(&caches.locations, namespace, &name))).collect();
     Some(facts)
 }
 
@@ -107,13 +107,6 @@ fn is_settled(store: &Store, valid: &ValidatedStore, facts: &Facts) -> bool {
 
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
-}
-
-fn cached<K>(cache: &Cache<K>, namespace: &str, name: &str) -> Option<K>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    caches::get(cache, namespace, name).map(|object| K::clone(&object))
 }
 
 /// A Secret that was read not long ago, or now. The outer absence: the API does not tell.

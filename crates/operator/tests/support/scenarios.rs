@@ -8,14 +8,17 @@ use holdfast_contract::control::{
 };
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, reason};
-use holdfast_operator::api::v1alpha1::{BackupLocation, DeletionPolicy, Store, StoreBackup, Strategy};
+use holdfast_operator::api::v1alpha1::{
+    BackupLocation, DeletionPolicy, Store, StoreBackup, StoreStatus, Strategy,
+};
 use holdfast_operator::names;
+use holdfast_operator::packed::{Keep, Packed, Sample};
 use holdfast_operator::reconcile::apply::Applied;
 use holdfast_operator::reconcile::build::{secret, server_config};
 use holdfast_operator::reconcile::facts::{
-    Facts, LatestBackup, LocationProblem, ServerFact, SnapshotFact, SourceFact,
+    Children, Facts, LatestBackup, LocationProblem, ServerFact, SnapshotFact, SourceFact,
 };
-use holdfast_operator::reconcile::plan::{ChildKind, Recording, Step};
+use holdfast_operator::reconcile::plan::{ChildKind, Plan, Recording, Step};
 use holdfast_operator::reconcile::rendering::Rendering;
 use holdfast_operator::reconcile::validate::{ValidatedStore, validate};
 use holdfast_operator::reconcile::{Decision, decide, status};
@@ -66,7 +69,70 @@ impl Scene {
 
     /// Decides when these objects were applied a moment ago without changing.
     fn decide_after(&self, unchanged: &[ChildKind]) -> Decision {
-        decide(&self.store, &self.valid(), &self.facts, self.now, unchanged)
+        let decide = |scene: &Self| decide(&scene.store, &scene.valid(), &scene.facts, scene.now, unchanged);
+        let decision = decide(self);
+        let upon_cache = decide(&self.as_cached());
+        assert_eq!(
+            format!("{upon_cache:?}"),
+            format!("{decision:?}"),
+            "as decided upon a cache, and upon live reads"
+        );
+        decision
+    }
+
+    /// The status that is due by now.
+    fn status(&self, plan: &Plan) -> StoreStatus {
+        let applied = Applied::preview(plan.clone());
+        status::status(&self.store, Some(&self.valid()), &self.facts, &applied, self.now)
+    }
+
+    /// The same as the caches have it.
+    fn as_cached(&self) -> Self {
+        let Facts {
+            children,
+            claim,
+            pod,
+            server,
+            config_check,
+            source,
+            locations,
+            backups,
+            latest_backup,
+            claims_with_store_id,
+            stores_with_store_id,
+            pod_warning,
+            claim_warning,
+        } = self.facts.clone();
+        let Children { service_account, record, config, auth, service, headless_service, pdb, stateful_set } =
+            children;
+        let facts = Facts {
+            children: Children {
+                service_account: service_account.map(through_cache),
+                record: record.map(through_cache),
+                config: config.map(through_cache),
+                auth: auth.map(through_cache),
+                service: service.map(through_cache),
+                headless_service: headless_service.map(through_cache),
+                pdb: pdb.map(through_cache),
+                stateful_set: stateful_set.map(through_cache),
+            },
+            claim: claim.map(through_cache),
+            pod: pod.map(through_cache),
+            server,
+            config_check,
+            source,
+            locations: locations
+                .into_iter()
+                .map(|(name, location)| (name, location.map(through_cache)))
+                .collect(),
+            backups: backups.into_iter().map(through_cache).collect(),
+            latest_backup,
+            claims_with_store_id,
+            stores_with_store_id,
+            pod_warning,
+            claim_warning,
+        };
+        Self { store: through_cache(self.store.clone()), facts, now: self.now }
     }
 
     /// Runs all steps, as far as they change objects and status, until none is left.
@@ -288,13 +354,8 @@ impl Scene {
             let kind = if hold.stalled { "stalled" } else { "waiting" };
             let _ = writeln!(text, "hold:  {kind} {}: {}", hold.reason, hold.message);
         }
-        let status = status::status(
-            &self.store,
-            Some(&self.valid()),
-            &self.facts,
-            &Applied::preview(decision.plan.clone()),
-            self.now,
-        );
+        let status = self.status(&decision.plan);
+        assert_eq!(self.as_cached().status(&decision.plan), status, "upon a cache, and upon live reads");
         for condition in &status.conditions {
             let _ = writeln!(
                 text,
@@ -304,6 +365,21 @@ impl Scene {
         }
         text.push('\n');
     }
+}
+
+/// What comes out of a cache when the API server has `object`, of which others own fields too.
+fn through_cache<K: Keep>(mut object: K) -> K {
+    let metadata = object.meta_mut();
+    let theirs = json!({
+        "manager": "kubectl", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {}},
+    });
+    metadata.managed_fields.get_or_insert_default().insert(0, from_json(theirs));
+    let copy = ("kubectl.kubernetes.io/last-applied-configuration".to_owned(), "{}".to_owned());
+    metadata.annotations.get_or_insert_default().extend([copy]);
+    let mut sample = Sample::default();
+    let packed = Packed::pack(object).expect("a text");
+    let (_, kept) = (packed.to_keep(&mut sample), packed.to_keep(&mut sample));
+    kept.unpack()
 }
 
 /// The object as the API server has it after the operator has applied it: with a note of what the operator owns of it.
