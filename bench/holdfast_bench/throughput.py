@@ -19,7 +19,7 @@ PIPELINES = {"get": (1, 16, 64), "set": (1, 16, 64), "mset": (1, 16)}
 SIZES = (32, 3, 512)
 WARM_UP_SECONDS = 0.3
 # Servers that were filled are left alone until nothing has moved for so long, or for the longer time.
-SETTLE_SECONDS = 3
+SETTLE_SECONDS = 6
 SETTLE_SECONDS_MAX = 60
 # Where the scheduler places threads, a server beside itself differs by a tenth from round to round.
 ROUNDS_UNPINNED = 3

@@ -287,7 +287,7 @@ impl Executor {
         let engine = Engine::new(engine_options(&config));
         let points = Points::new(&config);
         let senders = Senders::start(io_threads(config.io_threads) - 1, wake);
-        let huge_pages = Mover::start(config.huge_pages);
+        let huge_pages = Mover::start(config.huge_pages, now);
         let core = Core {
             config,
             phase: Phase::Loading,

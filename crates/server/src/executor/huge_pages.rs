@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_allocator::huge_pages::HugePages;
 use rustix::process::setpriority_process;
@@ -21,6 +21,11 @@ const REFUSED_MAX: u32 = 16;
 const PAUSE_FACTOR: u32 = 9;
 /// Whoever executes commands comes first where both share a processor.
 const NICENESS: i32 = 10;
+
+/// A store that grows by more than so many bytes in [`GROWTH_INTERVAL`] is being filled.
+const FILLING_LEN: u64 = 8 << 20;
+/// Time over which growth is looked at.
+const GROWTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why memory is moved into huge pages or not, as INFO says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +51,8 @@ impl HugePagesState {
 struct Shared {
     moved: AtomicU64,
     rests: AtomicBool,
+    /// The kernel has refused to say what is mapped.
+    failed: AtomicBool,
 }
 
 /// The thread, which ends with this value.
@@ -53,14 +60,15 @@ struct Shared {
 pub(super) struct Mover {
     state: HugePagesState,
     shared: Arc<Shared>,
+    filling: Filling,
     /// Nothing is sent; the thread sees that it is gone.
     _stop: Option<Sender<()>>,
 }
 
 impl Mover {
     /// Starts the thread if it is wanted and can do something.
-    pub(super) fn start(is_wanted: bool) -> Self {
-        let without = |state| Self { state, shared: Arc::default(), _stop: None };
+    pub(super) fn start(is_wanted: bool, now: Instant) -> Self {
+        let without = |state| Self { state, shared: Arc::default(), filling: Filling::new(now), _stop: None };
         if !is_wanted {
             return without(HugePagesState::Off);
         }
@@ -76,7 +84,9 @@ impl Mover {
         let ours = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("huge-pages".to_owned());
         match thread.spawn(move || move_blocks(pages, &ours, &stopped)) {
-            Ok(_) => Self { state: HugePagesState::On, shared, _stop: Some(stop) },
+            Ok(_) => {
+                Self { state: HugePagesState::On, shared, filling: Filling::new(now), _stop: Some(stop) }
+            }
             Err(error) => {
                 tracing::warn!(%error, "failed to start the thread that moves memory into huge pages: none are used");
                 without(HugePagesState::Unavailable)
@@ -85,17 +95,45 @@ impl Mover {
     }
 
     pub(super) fn state(&self) -> HugePagesState {
-        self.state
+        if self.shared.failed.load(Ordering::Relaxed) { HugePagesState::Unavailable } else { self.state }
     }
 
-    /// Whether the thread shall rest, because entries are being moved together: blocks that are full now are to be emptied.
-    pub(super) fn rest(&self, rests: bool) {
-        self.shared.rests.store(rests, Ordering::Relaxed);
+    /// Once in each turn: has the thread rest while entries are moved together, because blocks that are full now are to be
+    /// emptied; and while the store is being filled.
+    pub(super) fn drive(&mut self, is_compacting: bool, used_memory: u64, now: Instant) {
+        self.filling.look(used_memory, now);
+        self.shared.rests.store(is_compacting || self.filling.is_running, Ordering::Relaxed);
     }
 
     /// Blocks of 2 MiB that were moved since the start.
     pub(super) fn moved(&self) -> u64 {
         self.shared.moved.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether the store is being filled. Each block that is moved gives 512 pages back, and a virtual machine that reports free
+/// pages to its host may stand still for milliseconds then: not while tables grow beside it.
+#[derive(Debug)]
+struct Filling {
+    is_running: bool,
+    looked_at: Instant,
+    used_memory: u64,
+}
+
+impl Filling {
+    fn new(now: Instant) -> Self {
+        Self { is_running: true, looked_at: now, used_memory: 0 }
+    }
+
+    fn look(&mut self, used_memory: u64, now: Instant) {
+        let since = now.duration_since(self.looked_at);
+        if since < GROWTH_INTERVAL {
+            return;
+        }
+        // A store without clients takes fewer turns, so the time between two looks may be longer.
+        let growth = u128::from(used_memory.saturating_sub(self.used_memory));
+        self.is_running = growth * GROWTH_INTERVAL.as_millis() > u128::from(FILLING_LEN) * since.as_millis();
+        (self.looked_at, self.used_memory) = (now, used_memory);
     }
 }
 
@@ -111,6 +149,7 @@ fn move_blocks(mut pages: HugePages, shared: &Shared, stopped: &Receiver<()>) {
             Ok(counts) => counts,
             Err(error) => {
                 tracing::warn!(%error, "failed to look for memory that could lie in huge pages; none is moved any more");
+                shared.failed.store(true, Ordering::Relaxed);
                 return;
             }
         };
@@ -165,4 +204,28 @@ fn walk(
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_being_filled_while_it_grows_quickly() {
+        let start = Instant::now();
+        let mut filling = Filling::new(start);
+        let mut look = |seconds: f64, mebibytes: u64| {
+            filling.look(mebibytes << 20, start + Duration::from_secs_f64(seconds));
+            filling.is_running
+        };
+        assert!(look(0.5, 0), "nothing is known of the first second");
+        assert!(look(1.0, 100), "loaded at the start");
+        assert!(!look(2.0, 108));
+        assert!(look(3.0, 117));
+        assert!(look(3.9, 117), "it is looked at once a second");
+        assert!(!look(4.0, 117));
+        assert!(!look(5.0, 20), "what goes does not grow");
+        assert!(!look(25.0, 180), "8 MiB a second");
+        assert!(look(26.0, 189));
+    }
 }

@@ -54,7 +54,7 @@ impl Executor {
             self.publish();
         }
         self.core.compaction.drive(&mut self.engine, started);
-        self.core.huge_pages.rest(self.core.compaction.is_running());
+        self.core.huge_pages.drive(self.core.compaction.is_running(), self.engine.used_memory(), started);
         self.finish_turn()?;
         if self.core.stopping {
             return Ok(Some(self.ended()));
