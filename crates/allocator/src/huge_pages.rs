@@ -115,7 +115,7 @@ impl HugePages {
     }
 
     /// Adds the addresses of full blocks that do not lie in huge pages, about `most` at once. Each call goes on where the last
-    /// has ended; false when that was the end of the memory, and the next call begins anew.
+    /// has ended; false when that was the end of the memory, and the next call starts over.
     ///
     /// # Errors
     /// The kernel does not say what is mapped.

@@ -42,7 +42,7 @@ fn check(name: &str, found: &str) {
     let expected = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == expected,
-        "{path:?}: {}\nUPDATE_GOLDEN=1 writes it anew",
+        "{path:?}: {}\nUPDATE_GOLDEN=1 writes it again",
         first_difference(found, &expected)
     );
 }

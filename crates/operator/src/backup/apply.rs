@@ -91,7 +91,7 @@ async fn create_snapshot(
 async fn prove(ctx: &Context, endpoint: &Endpoint, proof: &Proof) -> Result<bool, ServerError> {
     match ctx.servers.release_barrier(endpoint, &proof.barrier.token).await {
         Ok(barrier) => Ok(proof.holds(barrier.expired)),
-        // The server has started anew since: nobody knows when the barrier ended.
+        // The server has restarted since: nobody knows when the barrier ended.
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error),
     }

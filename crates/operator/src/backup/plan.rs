@@ -46,7 +46,7 @@ pub enum Plan {
 /// What is done when a backup does not go on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Setback {
-    /// The cut missed its barrier: begin anew.
+    /// The cut missed its barrier: start over.
     Retry {
         /// The barrier, unless it is released already.
         barrier: Option<String>,
@@ -230,7 +230,7 @@ pub(super) fn decide(backup: &StoreBackup, valid: &ValidatedBackup, facts: &Fact
     }
 }
 
-/// Whether a backup has taken too long, counted from its creation until it has begun, then anew.
+/// Whether a backup has taken too long, counted from its creation until it has begun, and from then on counted again.
 pub(super) fn is_late(backup: &StoreBackup, valid: &ValidatedBackup, now: Timestamp) -> bool {
     let begun = backup.status.as_ref().and_then(|status| status.start_time.as_ref());
     let since = begun.or(backup.metadata.creation_timestamp.as_ref());
@@ -389,7 +389,7 @@ fn upload_plan(
     }))
 }
 
-/// A server that stops, or is not ready yet, ends what it has begun; the next one begins anew, until the deadline.
+/// A server that stops, or is not ready yet, ends what it has begun; the next one starts over, until the deadline.
 pub(super) fn is_interrupted(progress: &BackupProgress) -> bool {
     progress.phase == BackupPhase::Failed
         && matches!(progress.reason.as_deref(), Some(backup_reason::CANCELLED | backup_reason::NOT_READY))

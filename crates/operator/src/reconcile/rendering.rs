@@ -80,7 +80,7 @@ impl Rendering {
 
     /// The newest one that a server understands which speaks this version of the contract.
     #[must_use]
-    pub fn newest_for(contract_version: u32) -> Self {
+    pub(crate) fn newest_for(contract_version: u32) -> Self {
         let understood = KNOWN.iter().rev().find(|known| known.contract_version <= contract_version);
         understood.map_or(Self::FIRST, |known| known.rendering)
     }

@@ -104,7 +104,7 @@ fn format_version_first() -> u32 {
 impl GoodUpdate {
     /// `update`, as it works with the `rendering` and what the server says of itself in `status`.
     #[must_use]
-    pub fn new(update: Update, rendering: Rendering, status: &ServerStatus) -> Self {
+    pub(crate) fn new(update: Update, rendering: Rendering, status: &ServerStatus) -> Self {
         let identity = status.identity.as_ref();
         let format_version = identity.map_or(FORMAT_VERSION_FIRST, |identity| identity.version);
         Self { update, rendering, format_version }
@@ -120,7 +120,7 @@ impl GoodUpdate {
 
     /// The version of the files on the volume of `store`, when the server of this update cannot read them.
     #[must_use]
-    pub fn unreadable_format(&self, store: &Store) -> Option<u32> {
+    pub(crate) fn unreadable_format(&self, store: &Store) -> Option<u32> {
         let found = store.status.as_ref()?.persistence.as_ref()?.format_version?;
         (found > self.format_version).then_some(found)
     }

@@ -109,6 +109,16 @@ async fn of_first_version(api: &ApiServer, namespace: &str, spec: serde_json::Va
 }
 
 /// The rendering of the pod that is there; that of v0.1.0 has no name.
+/// A change of the spec restarts the pod once, and the restart brings what this version writes.
+async fn a_change_brings_the_newest_rendering(world: &World) {
+    world.change_store(json!({"config": ["hz 20"]})).await;
+    until(world, "the change takes effect", async || restarts(world) == 1).await;
+    settled(world).await;
+    quiet(world).await;
+    assert_eq!(restarts(world), 1, "{:?}", world.faults.log());
+    assert_eq!(rendering_of_pod(world).await, Some(Rendering::CURRENT.to_string()));
+}
+
 async fn rendering_of_pod(world: &World) -> Option<String> {
     let pod = world.model.api::<Pod>().get_opt(&names::pod(STORE)).await.expect("read");
     pod.and_then(|pod| pod.annotations().get(names::key::RENDERING).cloned())
@@ -138,12 +148,7 @@ async fn what_the_first_version_made_is_left_alone_until_the_spec_changes(api: &
     assert_eq!((restarts(&world), pod_uid(&world).await), (0, pod));
     assert_eq!(rendering_of_pod(&world).await, None);
 
-    world.change_store(json!({"config": ["hz 20"]})).await;
-    until(&world, "the change takes effect", async || restarts(&world) == 1).await;
-    settled(&world).await;
-    quiet(&world).await;
-    assert_eq!(restarts(&world), 1, "{:?}", world.faults.log());
-    assert_eq!(rendering_of_pod(&world).await, Some(Rendering::CURRENT.to_string()));
+    a_change_brings_the_newest_rendering(&world).await;
     let about = ListParams::default().fields("involvedObject.kind=Store,reason=Restarting");
     let events = world.model.api::<k8s_openapi::api::core::v1::Event>().list(&about).await.expect("list");
     let told = events
@@ -220,10 +225,5 @@ async fn what_a_later_version_made_is_left_alone_until_the_spec_changes(api: &Ap
     let config = world.model.api::<ConfigMap>().get(&names::config(STORE)).await.expect("read");
     assert!(format!("{:?}", config.data).contains("directive-of-tomorrow"), "nor is it written");
 
-    world.change_store(json!({"config": ["hz 20"]})).await;
-    until(&world, "the change takes effect", async || restarts(&world) == 1).await;
-    settled(&world).await;
-    quiet(&world).await;
-    assert_eq!(restarts(&world), 1, "{:?}", world.faults.log());
-    assert_eq!(rendering_of_pod(&world).await, Some(Rendering::CURRENT.to_string()));
+    a_change_brings_the_newest_rendering(&world).await;
 }

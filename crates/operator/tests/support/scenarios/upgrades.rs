@@ -13,6 +13,12 @@ use super::*;
 const NEWER: &str = "3000";
 
 impl Scene {
+    fn change_password(&mut self) {
+        let auth = self.facts.children.auth.as_mut().expect("a Secret");
+        let data = auth.data.as_mut().expect("data");
+        data.insert(names::PASSWORD_KEY.into(), ByteString("another".into()));
+    }
+
     /// What the Store's spec yields in `rendering`.
     fn built(&self, rendering: Rendering) -> Desired {
         let live = self.facts.children.stateful_set.as_ref().expect("a StatefulSet");
@@ -175,16 +181,7 @@ fn from_first_version(text: &mut String) {
     let mut waits = waits.settle_objects();
     waits.describe("or wait for an approval", text);
     waits.expect_renderings("1", "1");
-    waits
-        .facts
-        .children
-        .auth
-        .as_mut()
-        .expect("a Secret")
-        .data
-        .as_mut()
-        .expect("data")
-        .insert(names::PASSWORD_KEY.into(), ByteString("another".into()));
+    waits.change_password();
     let waits = waits.restarted();
     waits.expect_renderings("2", "2");
     waits.describe("another password needs a restart of its own, and that brings the rendering", text);
@@ -207,16 +204,7 @@ fn rollbacks(text: &mut String) {
     scene.expect_renderings("1", "1");
 
     let mut scene = Scene::of_first_version(", updateStrategy: {readyTimeoutSeconds: 60}").settle_objects();
-    scene
-        .facts
-        .children
-        .auth
-        .as_mut()
-        .expect("a Secret")
-        .data
-        .as_mut()
-        .expect("data")
-        .insert(names::PASSWORD_KEY.into(), ByteString("another".into()));
+    scene.change_password();
     let mut scene = scene.settle();
     scene.fail_to_start();
     scene.at(60).describe("a rendering with which nothing but the password changed can fail as well", text);
