@@ -112,6 +112,8 @@ pub mod reason {
     pub const RESTART_INEFFECTIVE: &str = "RestartIneffective";
     /// The running server would not start with the new configuration.
     pub const CONFIGURATION_REFUSED: &str = "ConfigurationRefused";
+    /// The API would refuse the changed pod.
+    pub const POD_REFUSED: &str = "PodRefused";
     /// A changed pod did not become ready in time; the last one that worked is back.
     pub const UPDATE_ROLLED_BACK: &str = "UpdateRolledBack";
     /// A changed pod did not become ready in time, and the one before it cannot read what it has written.
@@ -179,6 +181,8 @@ pub mod reason {
     pub const VOLUME_SNAPSHOTS_UNAVAILABLE: &str = "VolumeSnapshotsUnavailable";
     /// The snapshot controller or driver reports an error.
     pub const VOLUME_SNAPSHOT_FAILED: &str = "VolumeSnapshotFailed";
+    /// Somebody deleted the volume snapshot before it was ready to use.
+    pub const VOLUME_SNAPSHOT_DELETED: &str = "VolumeSnapshotDeleted";
     /// The cut was not proven to lie within the barrier, in every attempt.
     pub const BARRIER_EXPIRED: &str = "BarrierExpired";
     /// The probe could write, read and delete.

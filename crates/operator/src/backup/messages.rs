@@ -90,8 +90,8 @@ pub(super) fn failure(failure: &Failure, valid: &ValidatedBackup) -> (String, St
             "this cluster has no VolumeSnapshots (snapshot.storage.k8s.io/v1); install the snapshot controller and its definitions, or use method Snapshot".to_owned(),
         ),
         Failure::SnapshotDeleted(name) => (
-            reason::BARRIER_EXPIRED,
-            format!("VolumeSnapshot {name:?} was deleted while it was being finished"),
+            reason::VOLUME_SNAPSHOT_DELETED,
+            format!("VolumeSnapshot {name:?} was deleted before it was ready to use; create another StoreBackup"),
         ),
         Failure::NoAttemptLeft => (
             reason::BARRIER_EXPIRED,
