@@ -1,16 +1,19 @@
-//! What an update of a Store is: the part of the spec that reaches the pod only by a restart. Pure.
+//! What an update of a Store is: the part of the spec, and of the operator's flags, that reaches the pod only by a restart.
+//! Pure.
 //!
-//! What the spec said when the pod last became ready is kept in the status. It stays in force while an update waits for a
+//! What they said when the pod last became ready is kept in the status. It stays in force while an update waits for a
 //! person or a maintenance window, and comes back when one did not become ready: then pod and configuration are built from
 //! it, and everything else from the spec as it is now.
 
 use holdfast_contract::control::ServerStatus;
+use k8s_openapi::api::core::v1::PodSpec;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::build::digest;
+use super::build::stateful_set::user_of;
 use super::rendering::Rendering;
-use super::validate::ValidatedStore;
+use super::validate::{Defaults, PodUser, ValidatedStore};
 use super::window::Opening;
 use crate::api::v1alpha1::{
     FailedUpdate, MemorySettings, Persistence, PodTemplate, Resources, Store, StoreSpec, UpdateType,
@@ -20,12 +23,16 @@ use crate::names;
 /// Seconds in which a changed pod must become ready unless the spec says otherwise: an image is pulled, a volume attached.
 pub const READY_TIMEOUT_SECONDS: u32 = 600;
 
-/// The part of a spec that reaches the pod only by a restart.
+/// The part of a spec, and of the operator's flags, that reaches the pod only by a restart.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Update {
     /// Image of the server; never the default, which may be another one tomorrow.
     pub image: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image_pull_policy: Option<String>,
+    #[serde(default)]
+    pod_user: PodUser,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resources: Option<Resources>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,11 +46,14 @@ pub struct Update {
 }
 
 impl Update {
-    /// What `spec` asks for.
+    /// What `spec` and the operator's `defaults` ask for.
     #[must_use]
-    pub fn of(spec: &StoreSpec, default_image: &str) -> Self {
+    pub fn of(spec: &StoreSpec, defaults: &Defaults) -> Self {
+        let Defaults { server_image, image_pull_policy, pod_user } = defaults;
         Self {
-            image: spec.image.clone().unwrap_or_else(|| default_image.to_owned()),
+            image: spec.image.clone().unwrap_or_else(|| server_image.clone()),
+            image_pull_policy: image_pull_policy.clone(),
+            pod_user: *pod_user,
             resources: spec.resources.clone(),
             memory: spec.memory.clone(),
             persistence: spec.persistence.clone(),
@@ -52,16 +62,27 @@ impl Update {
         }
     }
 
-    /// The same with another image.
+    /// The same with the image of `pod`, and with the flags that it was made by; absent for a pod without a server.
     #[must_use]
-    pub fn with_image(&self, image: &str) -> Self {
-        Self { image: image.to_owned(), ..self.clone() }
+    pub(crate) fn made_as(&self, pod: &PodSpec) -> Option<Self> {
+        let server = pod.containers.iter().find(|container| container.name == names::SERVER_CONTAINER)?;
+        // Kubernetes fills in the policy that nobody asked for, so a pod does not tell that it was left out.
+        let image_pull_policy = self.image_pull_policy.as_ref().and(server.image_pull_policy.clone());
+        Some(Self { image: server.image.clone()?, image_pull_policy, pod_user: user_of(pod), ..self.clone() })
     }
 
-    /// `store` as if its spec asked for this.
+    /// The same spec with the flags of `other`.
+    pub(crate) fn with_flags_of(&self, other: &Self) -> Self {
+        let Self { image_pull_policy, pod_user, .. } = other;
+        Self { image_pull_policy: image_pull_policy.clone(), pod_user: *pod_user, ..self.clone() }
+    }
+
+    /// `store` as if its spec asked for this, and the flags that belong to it.
     #[must_use]
-    pub fn in_place(self, store: &Store) -> Store {
-        let Self { image, resources, memory, persistence, config, pod_template } = self;
+    pub fn in_place(self, store: &Store) -> (Store, Defaults) {
+        let Self { image, image_pull_policy, pod_user, resources, memory, persistence, config, pod_template } =
+            self;
+        let defaults = Defaults { server_image: image.clone(), image_pull_policy, pod_user };
         let mut store = store.clone();
         store.spec.image = Some(image);
         store.spec.resources = resources;
@@ -69,7 +90,7 @@ impl Update {
         store.spec.persistence = persistence;
         store.spec.config = config;
         store.spec.pod_template = pod_template;
-        store
+        (store, defaults)
     }
 
     /// Names the update.
@@ -146,7 +167,7 @@ pub enum HeldBy {
     Window(Opening),
 }
 
-/// Why `update`, which the spec of `store` asks for, is not carried out; absent when it is, or when it is `good` itself.
+/// Why `update`, which the spec of `store` and the flags ask for, is not carried out; absent when it is, or when it is `good` itself.
 /// `opening`: the maintenance window that would have to be waited for.
 #[must_use]
 pub fn held_by(

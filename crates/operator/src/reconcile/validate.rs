@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use serde::{Deserialize, Serialize};
 
 use super::update::{self, GoodUpdate, HeldUpdate, Update};
 use super::window::{Window, next_opening};
@@ -105,7 +106,7 @@ pub struct Defaults {
 }
 
 /// Who chooses user and group of the pods.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PodUser {
     /// The operator: always the same numbers.
     #[default]
@@ -161,7 +162,7 @@ pub struct ValidatedStore {
     pub refused: Vec<Refusal>,
     /// What works, and perhaps not as somebody thinks.
     pub concerns: Vec<Refusal>,
-    /// The part of the spec that reaches the pod only by a restart.
+    /// The part of the spec and of the flags that reaches the pod only by a restart.
     pub update: Update,
     /// Seconds in which a changed pod must become ready.
     pub ready_timeout_seconds: u32,
@@ -250,10 +251,13 @@ pub fn validate(store: &Store, defaults: &Defaults, now: Timestamp) -> Result<Va
             &good,
             next_opening(&valid.windows, now),
         )
-        && let Ok(instead) = validate_spec(&good.update.in_place(store), defaults)
-        && instead.refused.is_empty()
     {
-        valid.held_update = Some(Box::new(HeldUpdate { instead, why }));
+        let (store, defaults) = good.update.in_place(store);
+        if let Ok(instead) = validate_spec(&store, &defaults)
+            && instead.refused.is_empty()
+        {
+            valid.held_update = Some(Box::new(HeldUpdate { instead, why }));
+        }
     }
     Ok(valid)
 }
@@ -474,7 +478,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         pod_user: defaults.pod_user,
         refused,
         concerns,
-        update: Update::of(&store.spec, &defaults.server_image),
+        update: Update::of(&store.spec, defaults),
         ready_timeout_seconds: ready_timeout_seconds.unwrap_or(update::READY_TIMEOUT_SECONDS),
         windows,
         held_update: None,

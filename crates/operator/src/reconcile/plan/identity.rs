@@ -269,7 +269,7 @@ fn choose_id(store: &Store, valid: &ValidatedStore, facts: &Facts) -> Identified
         (Some(label), None) => Identified::Hold(Hold::stalled(
             reason::RETAINED_VOLUME_FOUND,
             format!(
-                "claim {claim_name:?} holds the data of an earlier Store ({label}); to take it up set spec.bootstrap.adopt.storeID: {label}; to begin anew delete it: kubectl delete pvc {claim_name}"
+                "claim {claim_name:?} holds the data of an earlier Store ({label}); to take it up set spec.bootstrap.adopt.storeID: {label}; to start empty, delete it: kubectl delete pvc {claim_name}"
             ),
         )),
         (None, _) => Identified::Hold(Hold::stalled(
@@ -578,7 +578,7 @@ fn volume_lost(
         Some(Ok(None)) => halt(
             reason::NO_BACKUP_TO_RESTORE,
             format!(
-                "the volume is lost and location {location:?} holds no backup of {}; nothing is served; bring the old volume back under claim {claim_name:?}, or delete this Store and create it anew",
+                "the volume is lost and location {location:?} holds no backup of {}; nothing is served; bring the old volume back under claim {claim_name:?}, or delete this Store and create it again",
                 known.store_id
             ),
         ),

@@ -16,7 +16,7 @@ use crate::reconcile::update::{GoodUpdate, HeldBy, HeldUpdate, Update};
 use crate::reconcile::validate::ValidatedStore;
 
 /// What is to be recorded of a Store whose pod was made by an operator that kept no record of updates: the pod works with its
-/// image, and with the configuration of the spec. Before that, an update would have nothing to go back to.
+/// image and user, and with the configuration of the spec. Before that, an update would have nothing to go back to.
 pub(super) fn inherited(store: &Store, valid: &ValidatedStore, facts: &Facts) -> Option<Recording> {
     if store.status.as_ref().is_some_and(|status| status.last_good_update.is_some())
         || readiness(facts).status != "True"
@@ -25,9 +25,7 @@ pub(super) fn inherited(store: &Store, valid: &ValidatedStore, facts: &Facts) ->
         return None;
     }
     let pod = facts.pod.as_ref()?;
-    let containers = &pod.spec.as_ref()?.containers;
-    let server = containers.iter().find(|container| container.name == names::SERVER_CONTAINER)?;
-    let update = valid.update.with_image(server.image.as_deref()?);
+    let update = valid.update.made_as(pod.spec.as_ref()?)?;
     let good = GoodUpdate::new(update, rendering::of(pod), facts.server.status()?);
     Some(Recording::GoodUpdate(Box::new(good)))
 }
@@ -161,9 +159,11 @@ fn approval(valid: &ValidatedStore) -> String {
 
 /// What an update changes.
 fn describe(before: &Update, after: &Update) -> String {
-    if before.image == after.image {
-        "the changed spec".to_owned()
-    } else {
+    if before.image != after.image {
         format!("image {:?} in place of {:?}", after.image, before.image)
+    } else if before.with_flags_of(after) == *after {
+        "the operator's changed --pod-user or --image-pull-policy".to_owned()
+    } else {
+        "the changed spec".to_owned()
     }
 }

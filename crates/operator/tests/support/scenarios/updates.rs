@@ -83,6 +83,16 @@ pub(super) fn updates(text: &mut String) {
     late.store.spec.update_strategy.ready_timeout_seconds = Some(86_400);
     late.describe("what has begun is finished, also behind the end of the window", text);
 
+    let mut scene = Scene::serving(", updateStrategy: {type: Supervised}", 4);
+    let cluster = Defaults { pod_user: PodUser::Cluster, ..crate::defaults::defaults() };
+    let before = validate(&scene.store, &cluster, scene.now).expect("a valid Store");
+    let desired = scene.built(&before, Rendering::CURRENT);
+    scene.runs(&desired);
+    scene.store.status.get_or_insert_default().last_good_update = None;
+    let decision = scene.decide();
+    scene.act(&decision.plan.step.clone().expect("a step"), &decision);
+    scene.settle_objects().describe("a changed flag of the operator waits as a changed spec does", text);
+
     let mut scene = Scene::serving("", 4);
     scene.store.status.get_or_insert_default().last_good_update = None;
     scene.store.spec.image = Some("server:2".into());

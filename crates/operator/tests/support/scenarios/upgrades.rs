@@ -19,8 +19,8 @@ impl Scene {
         data.insert(names::PASSWORD_KEY.into(), ByteString("another".into()));
     }
 
-    /// What the Store's spec yields in `rendering`.
-    fn built(&self, rendering: Rendering) -> Desired {
+    /// What the Store's spec, as it is in `valid`, yields in `rendering`.
+    pub(super) fn built(&self, valid: &ValidatedStore, rendering: Rendering) -> Desired {
         let live = self.facts.children.stateful_set.as_ref().expect("a StatefulSet");
         let locations = mounted_locations(live).into_iter();
         let inputs = Inputs {
@@ -31,11 +31,11 @@ impl Scene {
             locations: locations.map(|(name, secret)| MountedLocation { name, secret }).collect(),
             claim_templates: live.spec.volume_claim_templates.clone(),
         };
-        build(&self.valid(), &inputs)
+        build(valid, &inputs)
     }
 
     /// `desired` is applied, and the pod runs with it.
-    fn runs(&mut self, desired: &Desired) {
+    pub(super) fn runs(&mut self, desired: &Desired) {
         let decision = Decision { desired: Some(desired.clone()), ..Decision::default() };
         self.act(&Step::Apply(vec![ChildKind::Config, ChildKind::StatefulSet]), &decision);
         self.serve(ServerState::Ready, 4);
@@ -44,7 +44,7 @@ impl Scene {
     /// As v0.1.0 has left it: the first rendering, and nothing in the status that it does not know.
     fn of_first_version(spec: &str) -> Self {
         let mut scene = Self::serving(spec, 4);
-        let first = scene.built(Rendering::FIRST);
+        let first = scene.built(&scene.valid(), Rendering::FIRST);
         scene.runs(&first);
         let status = scene.store.status.get_or_insert_default();
         (status.last_good_update, status.last_pod_restart) = (None, None);
@@ -61,7 +61,7 @@ impl Scene {
     /// As a later version has left it: with a template and a configuration that this one cannot write.
     fn of_later_version(spec: &str) -> Self {
         let mut scene = Self::serving(spec, 4);
-        let mut later = scene.built(Rendering::CURRENT);
+        let mut later = scene.built(&scene.valid(), Rendering::CURRENT);
         let text =
             later.config.data.as_mut().expect("data").get_mut(names::CONFIG_KEY).expect("a configuration");
         text.push_str("directive-of-tomorrow yes\n");
