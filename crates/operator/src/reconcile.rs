@@ -17,6 +17,7 @@ mod ownership;
 pub mod plan;
 pub mod rendering;
 pub mod status;
+mod trial;
 pub mod update;
 pub mod validate;
 pub mod window;

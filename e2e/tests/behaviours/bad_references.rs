@@ -191,6 +191,24 @@ async fn an_update_that_does_not_become_ready_is_taken_back() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_pod_that_would_be_refused_takes_no_pod_down() -> Result<()> {
+    run("refused-pod", Reach::OwnNamespace, async |s| {
+        s.ready_store("orders", "{}").await?;
+        s.redis("orders").await?.call::<()>("SET kept 1").await?;
+        let pod = s.pod("orders").await?.metadata.uid;
+        s.patch_store("orders", "{spec: {podTemplate: {priorityClassName: no-such-class}}}").await?;
+        let message = s.store_condition("orders", kind::STALLED, "True", reason::POD_REFUSED).await?;
+        ensure!(message.contains("no-such-class"), "{message}");
+        s.event("Store", "orders", reason::POD_REFUSED).await?;
+        s.patch_store("orders", "{spec: {podTemplate: null}}").await?;
+        s.ready("orders").await?;
+        ensure!(s.pod("orders").await?.metadata.uid == pod, "the pod was replaced");
+        still_serves(s).await
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_missing_image_is_named_and_the_data_stays() -> Result<()> {
     run("image", Reach::OwnNamespace, async |s| {
         s.ready_store("orders", "{}").await?;

@@ -24,6 +24,7 @@ use super::ownership::{Verified, VerifiedChildren, verify_children};
 use super::plan::identity::Known;
 use super::plan::{ChildKind, Hold, Plan, Recording, Step};
 use super::status::pod_is_ready;
+use super::trial;
 use super::validate::ValidatedStore;
 use crate::api::conditions::reason;
 use crate::api::v1alpha1::{Store, StoreStatus};
@@ -130,10 +131,7 @@ async fn take(
         Step::CreateAuth => create_auth(ctx, work, valid).await?,
         Step::Apply(kinds) => {
             let Some(desired) = work.desired else { return Ok(Outcome::Unchanged(kinds.clone())) };
-            return match verify_children(work.store, &work.facts.children) {
-                Ok(live) => apply_children(ctx, &valid.namespace, desired, kinds, &live).await,
-                Err(hold) => Ok(Outcome::Held(hold)),
-            };
+            return apply_tried(ctx, work, valid, desired, kinds).await;
         }
         Step::CreateClaim { data_source } => create_claim(ctx, work, valid, data_source.as_deref()).await?,
         Step::SendRecord(record) => send_record(ctx, work, record).await,
@@ -432,6 +430,31 @@ async fn restart_pod(
         ctx.events.publish(work.store, Note::normal(reason::RESTARTING, text)).await;
     }
     Ok(())
+}
+
+/// Applies these objects, but those that the next pod is made with only when there can be such a pod.
+async fn apply_tried(
+    ctx: &Context,
+    work: &Work<'_>,
+    valid: &ValidatedStore,
+    desired: &Desired,
+    kinds: &[ChildKind],
+) -> Result<Outcome, ReconcileError> {
+    let live = match verify_children(work.store, &work.facts.children) {
+        Ok(live) => live,
+        Err(hold) => return Ok(Outcome::Held(hold)),
+    };
+    let (of_pod, others): (Vec<ChildKind>, Vec<ChildKind>) =
+        kinds.iter().copied().partition(|kind| kind.reaches_pod());
+    if !of_pod.is_empty()
+        && let Some(hold) = trial::refused(ctx, valid, desired, work.facts).await?
+    {
+        if others.is_empty() {
+            return Ok(Outcome::Held(hold));
+        }
+        return apply_children(ctx, &valid.namespace, desired, &others, &live).await;
+    }
+    apply_children(ctx, &valid.namespace, desired, kinds, &live).await
 }
 
 async fn apply_children(

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Order matters: what is irreversible is recorded before it is done, the status before the ConfigMap, the ConfigMap
-//! before the server is told. Every step is idempotent and decided anew from what is there; none relies on an earlier
+//! before the server is told. Every step is idempotent and decided from what is there; none relies on an earlier
 //! one having been done by this process.
 
 pub mod identity;
@@ -125,6 +125,16 @@ pub enum ChildKind {
     Pdb,
     /// StatefulSet.
     StatefulSet,
+}
+
+impl ChildKind {
+    /// Whether the next pod is made with it.
+    pub(super) fn reaches_pod(self) -> bool {
+        match self {
+            Self::Config | Self::StatefulSet => true,
+            Self::ServiceAccount | Self::Record | Self::Service | Self::HeadlessService | Self::Pdb => false,
+        }
+    }
 }
 
 /// Why nothing goes on, or why something asked for is not done.
@@ -247,7 +257,7 @@ pub fn next_step(
     let mut stale = stale_children(desired, facts);
     stale.retain(|kind| !unchanged.contains(kind));
     if is_frozen || inputs.kept.is_some() {
-        stale.retain(|kind| !matches!(kind, ChildKind::Config | ChildKind::StatefulSet));
+        stale.retain(|kind| !kind.reaches_pod());
     }
     let stateful_set_stale = stale.pop_if(|kind| *kind == ChildKind::StatefulSet).is_some();
     if !stale.is_empty() {

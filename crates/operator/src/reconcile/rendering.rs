@@ -191,7 +191,7 @@ fn of_pod(facts: &Facts) -> Option<Rendering> {
 }
 
 /// The annotations of the pod template that is applied.
-fn applied_annotations(facts: &Facts) -> Option<&BTreeMap<String, String>> {
+pub(super) fn applied_annotations(facts: &Facts) -> Option<&BTreeMap<String, String>> {
     let template = &facts.children.stateful_set.as_ref()?.spec.template;
     template.metadata.as_ref()?.annotations.as_ref()
 }

@@ -100,6 +100,7 @@ async fn other_hands_never_make_the_operator_harm_a_store() {
         an_orphaned_deletion_keeps_the_volume_while_the_operator_is_there(&api),
         a_location_that_cannot_work_is_told_once(&api),
         a_line_that_the_server_refuses_takes_no_pod_down(&api),
+        a_pod_that_the_api_refuses_takes_no_pod_down(&api),
         an_image_that_does_not_start_is_taken_back(&api),
         a_supervised_update_waits_for_its_approval(&api),
         a_claim_of_an_earlier_version_is_marked_for_gitops_tools(&api),
@@ -298,6 +299,34 @@ async fn a_line_that_the_server_refuses_takes_no_pod_down(api: &ApiServer) {
     assert!(!format!("{:?}", config.data).contains("hz abc"), "a pod that dies now would not come back");
     world.change_store(json!({"config": ["hz 20"]})).await;
     until(&world, "the good line takes effect", async || restarts(&world) == 1).await;
+    settled(&world).await;
+}
+
+async fn a_pod_that_the_api_refuses_takes_no_pod_down(api: &ApiServer) {
+    let world = World::new(api, "refused-pod", Mode::Off, 0).await;
+    world.create_store(json!({"updateStrategy": {"readyTimeoutSeconds": 10}})).await;
+    let _running = run(&world);
+    settled(&world).await;
+    let pod = pod_uid(&world).await;
+    let refused = json!({"podTemplate": {"priorityClassName": "nope"}, "config": ["hz 20"]});
+    world.change_store(refused.clone()).await;
+    stalled(&world, "PodRefused").await;
+    quiet(&world).await;
+    assert_eq!((restarts(&world), pod_uid(&world).await), (0, pod.clone()));
+    let set = world.model.api::<StatefulSet>().get(STORE).await.expect("read");
+    let config = world.model.api::<ConfigMap>().get(&names::config(STORE)).await.expect("read");
+    assert!(!format!("{:?} {:?}", set.spec, config.data).contains("nope"));
+    assert!(!format!("{:?}", config.data).contains("hz 20"), "nothing is half applied");
+    // What needs no other pod goes on meanwhile.
+    world.model.remove::<Service>(STORE).await;
+    until(&world, "the Service is back", async || {
+        world.model.api::<Service>().get_opt(STORE).await.expect("read").is_some()
+    })
+    .await;
+    assert_eq!((restarts(&world), pod_uid(&world).await), (0, pod));
+
+    world.change_store(json!({"podTemplate": null})).await;
+    until(&world, "what is right takes effect", async || restarts(&world) == 1).await;
     settled(&world).await;
 }
 

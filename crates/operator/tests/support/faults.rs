@@ -173,11 +173,13 @@ where
         let state = self.state.clone();
         Box::pin(async move {
             let path = request.uri().path().to_owned();
+            let query = request.uri().query().unwrap_or_default().to_owned();
             // A watch lasts, and what it brings is read live before anything is decided.
-            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let is_watch = query.contains("watch=true");
+            let is_trial = query.contains("dryRun=All");
             // Events inform, and nothing depends on them.
             let is_event = path.starts_with("/apis/events.k8s.io/");
-            let is_write = request.method() != Method::GET && !is_event;
+            let is_write = request.method() != Method::GET && !is_event && !is_trial;
             let request = check_preconditions(request).await?;
             let what = format!("{} {path}", request.method());
             let fault = if is_event { Fault::None } else { state.next(&what, is_write) };
