@@ -23,7 +23,7 @@ lint: ## Formatting, shellcheck, links of the documentation, clippy with warning
 deps: ## Licences, sources, advisories and duplicates of all dependencies
 	@scripts/run tools dependencies
 
-gen: ## Write the generated files anew: definitions, manifest, golden files; read the difference
+gen: ## Write the generated files again: definitions, manifest, golden files; read the difference
 	@scripts/run tools gen
 
 check: ## The fast inner loop, no cluster: lint, and every test that needs no cluster

@@ -24,7 +24,7 @@ declare -A WHAT=(
   [docs]='every page is in the index, and every link leads somewhere'
   [clippy]='lints of Rust, warnings fail'
   [unit]='tests that need no cluster'
-  [gen]='write the generated files anew'
+  [gen]='write the generated files again'
   [generated]='generated files are those of their sources'
   [dependencies]='licences, sources, advisories, duplicates'
   [cluster]='a Kubernetes of three nodes, with volumes and an S3 server'
@@ -103,7 +103,7 @@ phase_gen() {
   git status --short -- "${GENERATED[@]}"
 }
 
-# The files are written anew and compared with what was there; the difference stays, to be read and committed.
+# The files are written again and compared with what was there; the difference stays, to be read and committed.
 phase_generated() {
   local before=$TARGET/generated-before
   rm -rf "$before"
@@ -113,7 +113,7 @@ phase_generated() {
   local path differs=
   for path in "${GENERATED[@]}"; do diff -ru "$before/$path" "$path" || differs=yes; done
   [ -z "$differs" ] || {
-    echo "These files were not those of their sources. They are written anew now: read the difference, and commit it."
+    echo "These files were not those of their sources. They have been written again: read the difference, and commit it."
     return 1
   }
 }

@@ -144,7 +144,7 @@ pub fn credentials_dir(location: &str) -> String {
     format!("{LOCATIONS_DIR}/{location}")
 }
 
-/// Name of the VolumeSnapshot of one attempt of a StoreBackup. A backup of the same name that was made anew has another
+/// Name of the VolumeSnapshot of one attempt of a StoreBackup. A backup of the same name that was made again has another
 /// UID and so another name.
 #[must_use]
 pub fn volume_snapshot(backup: &str, uid: &str, attempt: u32) -> String {

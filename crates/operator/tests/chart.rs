@@ -1,6 +1,6 @@
 //! The chart: lint, golden rendering, values that are refused, rights that are minimal, generated files that are current.
 //!
-//! Needs the helm binary: on the PATH, or named by `HOLDFAST_HELM`. `UPDATE_GOLDEN=1` writes the golden files anew.
+//! Needs the helm binary: on the PATH, or named by `HOLDFAST_HELM`. `UPDATE_GOLDEN=1` writes the golden files again.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -51,7 +51,7 @@ fn check_golden(name: &str, found: &str) {
         fs::write(&path, found).expect("golden file is writable");
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == expected, "{path:?} differs from what helm renders; UPDATE_GOLDEN=1 writes it anew");
+    assert!(found == expected, "{path:?} differs from what helm renders; UPDATE_GOLDEN=1 writes it again");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Golden files of the pure stages: what is built from a Store, and what is decided in which situation.
 //!
-//! `UPDATE_GOLDEN=1 cargo test -p holdfast-operator --test golden` writes them anew; read the difference before you
+//! `UPDATE_GOLDEN=1 cargo test -p holdfast-operator --test golden` writes them again; read the difference before you
 //! commit it.
 
 #[path = "support/backup_scenes.rs"]

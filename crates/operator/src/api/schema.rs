@@ -108,9 +108,9 @@ fn bound_schema(schema: &mut Value) {
 fn unwrap_lines(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
     for line in text.lines() {
-        let begins_anew = line.is_empty() || line.starts_with("- ") || joined.ends_with('\n');
+        let begins_line = line.is_empty() || line.starts_with("- ") || joined.ends_with('\n');
         if !joined.is_empty() {
-            joined.push(if begins_anew { '\n' } else { ' ' });
+            joined.push(if begins_line { '\n' } else { ' ' });
         }
         joined.push_str(line);
     }

@@ -96,7 +96,7 @@ pub(super) enum Next {
     AwaitReady,
     /// All done.
     Done,
-    /// The cut did not come in time: begin anew.
+    /// The cut did not come in time: begin again.
     Retry,
     /// No attempt is left.
     GiveUp,
