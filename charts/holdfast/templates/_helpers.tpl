@@ -1,6 +1,12 @@
-{{/* Name of every object: that of the release. */}}
+{{/* This one among all installations: the release; within a parent chart, whose objects may be called so, with the chart's name
+or alias. */}}
+{{- define "holdfast.instance" -}}
+{{- if .Chart.IsRoot }}{{ .Release.Name }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}{{ end -}}
+{{- end -}}
+
+{{/* Name of every object. */}}
 {{- define "holdfast.name" -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- include "holdfast.instance" . | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* Name of the Lease: releases side by side in one namespace do not stand by for each other. */}}
@@ -10,7 +16,7 @@
 
 {{- define "holdfast.selector" -}}
 app.kubernetes.io/name: holdfast-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ include "holdfast.instance" . }}
 {{- end -}}
 
 {{- define "holdfast.labels" -}}

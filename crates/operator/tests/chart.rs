@@ -84,6 +84,24 @@ fn values_that_make_no_sense_are_refused() {
         "image.pullPolicy=Sometimes",
         "podUser=root",
         "maxConcurrentRestarts=0",
+        "image.tag=a b",
+        "image.repository=example.test/operator@sha256:00",
+        "serviceAccount.name=Keeper",
+        "podLabels.app\\.kubernetes\\.io/name=mine",
+        "replicas=null",
+        "image=null",
+        "serverImage=null",
+        "serverImage.pullPolicy=null",
+        "rbac=null",
+        "rbac.create=null",
+        "serviceAccount=null",
+        "log=null",
+        "log.format=null",
+        "metrics=null",
+        "metrics.service=null",
+        "concurrency=null",
+        "maxConcurrentRestarts=null",
+        "podUser=null",
     ] {
         let error = render(&["--set", set]).expect_err(set);
         assert!(error.contains("values don't meet the specifications"), "{set}: {error}");
@@ -136,6 +154,64 @@ fn two_releases_in_one_namespace_have_leases_of_their_own() {
     };
     assert_eq!(lease("holdfast"), "holdfast-operator", "that of earlier versions");
     assert_ne!(lease("holdfast"), lease("keeper"));
+}
+
+/// Renders a chart that has ours among its `dependencies` (YAML, without version and repository).
+fn render_in_parent(dependencies: &str, values: &[&str]) -> Result<Vec<Value>, String> {
+    let parent = tempfile::tempdir().expect("a directory");
+    let ours = parent.path().join("charts/holdfast");
+    fs::create_dir(parent.path().join("charts")).expect("a directory");
+    let copied = Command::new("cp").arg("-r").arg(repository().join("charts/holdfast")).arg(&ours).status();
+    assert!(copied.expect("cp").success());
+    let manifest = format!(
+        "{{apiVersion: v2, name: shop, version: 1.0.0, dependencies: [{}]}}",
+        dependencies.replace("name: holdfast", "name: holdfast, version: '>=0.0.0-0'")
+    );
+    fs::write(parent.path().join("Chart.yaml"), manifest).expect("a manifest");
+    let path = parent.path().to_string_lossy().into_owned();
+    let base = ["template", "shop", &path, "--namespace", "shop", "--kube-version", "1.36.0"];
+    let sets: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+    Ok(documents(&helm(&[&base[..], &sets].concat())?))
+}
+
+#[test]
+fn a_parent_chart_installs_it_by_a_condition() {
+    let dependency = "{name: holdfast, condition: holdfast.enabled}";
+    let with = render_in_parent(dependency, &["holdfast.enabled=true"]).expect("rendering");
+    let deployment = with.iter().find(|document| document["kind"] == "Deployment").expect("one");
+    assert_eq!(deployment["metadata"]["name"], "shop-holdfast", "the parent's own may be called shop");
+    let without = render_in_parent(dependency, &["holdfast.enabled=false"]).expect("rendering");
+    assert_eq!(without, Vec::<Value>::new());
+    // Nobody reads it where there is no condition; then it would have installed what was to be left out.
+    for error in [
+        render(&["--set", "enabled=false"]).expect_err("no parent"),
+        render_in_parent("{name: holdfast}", &["holdfast.enabled=false"]).expect_err("no condition"),
+    ] {
+        assert!(error.contains("condition: holdfast.enabled"), "{error}");
+    }
+    let error = render(&["--set", "enabled=maybe"]).expect_err("no such value");
+    assert!(error.contains("values don't meet the specifications"), "{error}");
+}
+
+#[test]
+fn a_parent_chart_may_have_it_twice() {
+    let both = "{name: holdfast, alias: first}, {name: holdfast, alias: second}";
+    let values = ["first.watchNamespaces={a}", "second.watchNamespaces={b}"];
+    let documents = render_in_parent(both, &values).expect("rendering");
+    let named: BTreeSet<String> = documents
+        .iter()
+        .map(|document| {
+            let metadata = &document["metadata"];
+            format!("{} {}/{}", document["kind"], metadata["namespace"], metadata["name"])
+        })
+        .collect();
+    assert_eq!(named.len(), documents.len(), "{named:?}");
+    let selectors: BTreeSet<String> = documents
+        .iter()
+        .filter(|document| document["kind"] == "Deployment")
+        .map(|document| document["spec"]["selector"].to_string())
+        .collect();
+    assert_eq!(selectors.len(), 2, "each Deployment has pods of its own: {selectors:?}");
 }
 
 #[test]
