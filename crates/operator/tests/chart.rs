@@ -100,12 +100,17 @@ fn values_that_make_no_sense_are_refused() {
         "metrics=null",
         "metrics.service=null",
         "concurrency=null",
-        "maxConcurrentRestarts=null",
-        "podUser=null",
     ] {
         let error = render(&["--set", set]).expect_err(set);
         assert!(error.contains("values don't meet the specifications"), "{set}: {error}");
     }
+}
+
+/// `helm upgrade --reuse-values` takes the former chart's values, without those that came later.
+#[test]
+fn values_of_an_earlier_version_are_enough() {
+    let earlier = ["--set", "maxConcurrentRestarts=null,podUser=null"];
+    assert_eq!(render(&earlier), render(&[]), "those of v0.1.0");
 }
 
 #[test]
