@@ -167,7 +167,8 @@ pub enum HeldBy {
     Window(Opening),
 }
 
-/// Why `update`, which the spec of `store` and the flags ask for, is not carried out; absent when it is, or when it is `good` itself.
+/// Why `update`, which the spec of `store` and the flags ask for, is not carried out; absent when it is, or when it is `good`
+/// itself.
 /// `opening`: the maintenance window that would have to be waited for.
 #[must_use]
 pub fn held_by(
@@ -197,5 +198,48 @@ pub fn held_by(
     match store.spec.update_strategy.kind {
         UpdateType::Supervised => Some(HeldBy::Approval),
         UpdateType::Automatic => opening.map(HeldBy::Window),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn update(image_pull_policy: Option<&str>, pod_user: PodUser) -> Update {
+        let defaults = Defaults {
+            server_image: "server:1".into(),
+            image_pull_policy: image_pull_policy.map(str::to_owned),
+            pod_user,
+        };
+        Update::of(&serde_json::from_value(json!({})).expect("a spec"), &defaults)
+    }
+
+    /// A pod as v0.1.0 has made it: with a user, and with the policy that Kubernetes fills in.
+    fn pod() -> PodSpec {
+        let server = json!({
+            "name": names::SERVER_CONTAINER, "image": "server:1", "imagePullPolicy": "IfNotPresent",
+        });
+        let spec = json!({"containers": [server], "securityContext": {"runAsUser": 65532}});
+        serde_json::from_value(spec).expect("a pod")
+    }
+
+    #[test]
+    fn flags_that_were_not_changed_are_no_update() {
+        for policy in [None, Some("IfNotPresent")] {
+            let now = update(policy, PodUser::Fixed);
+            assert_eq!(now.made_as(&pod()), Some(now), "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn changed_flags_are_an_update_of_the_pod_that_is_there() {
+        let before = update(Some("IfNotPresent"), PodUser::Fixed);
+        for now in [update(Some("Always"), PodUser::Fixed), update(Some("IfNotPresent"), PodUser::Cluster)] {
+            assert_eq!(now.made_as(&pod()).as_ref(), Some(&before));
+            assert_ne!(now.name(), before.name());
+            assert_eq!(before.with_flags_of(&now), now, "nothing but flags");
+        }
     }
 }
