@@ -1,5 +1,5 @@
 //! jemalloc as the global allocator, built with size classes of 8 bytes (`.cargo/config.toml`), and what the store asks
-//! of it beyond `malloc`: figures, purging, and moving allocations together.
+//! of it beyond `malloc`: figures, and moving allocations together.
 //!
 //! The usual Rust binding passes no alignment to jemalloc for layouts whose alignment is at most 16 and at most their
 //! size. That is right with jemalloc's default quantum of 16 bytes and wrong with one of 8: a table of hashbrown that asks
@@ -99,22 +99,6 @@ pub fn is_active() -> bool {
         matches!((before, after), (Some(before), Some(after)) if after - before >= PROBE_LEN)
     });
     *ACTIVE
-}
-
-/// Returns memory that nobody uses to the kernel, as far as its time has come. jemalloc does so by itself only while the
-/// program allocates and frees.
-pub fn decay() {
-    if is_active() {
-        // 4096 is MALLCTL_ARENAS_ALL.
-        call(c"arena.4096.decay");
-    }
-}
-
-/// Returns all memory that nobody uses to the kernel.
-pub fn purge() {
-    if is_active() {
-        call(c"arena.4096.purge");
-    }
 }
 
 /// Copies an allocation to where jemalloc serves its size from now, and frees the old one; none in a program that has

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use holdfast_allocator::{Figures, decay, figures, flush_thread_cache};
+use holdfast_allocator::{Figures, figures, flush_thread_cache};
 
 use crate::engine::Engine;
 
@@ -93,7 +93,6 @@ impl Compaction {
 
     /// Asks the allocator, and begins a pass if it is worth it.
     fn look(&mut self, now: Instant) {
-        decay();
         self.figures = figures();
         self.is_running = is_worth_it(self.figures);
         self.next = now + LOOK_INTERVAL;

@@ -47,12 +47,19 @@ impl HugePagesState {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     moved: AtomicU64,
     rests: AtomicBool,
     /// The kernel has refused to say what is mapped.
     failed: AtomicBool,
+}
+
+impl Shared {
+    /// The thread rests until the first turn: what the files hold is loaded before.
+    fn new() -> Self {
+        Self { moved: AtomicU64::new(0), rests: AtomicBool::new(true), failed: AtomicBool::new(false) }
+    }
 }
 
 /// The thread, which ends with this value.
@@ -68,7 +75,8 @@ pub(super) struct Mover {
 impl Mover {
     /// Starts the thread if it is wanted and can do something.
     pub(super) fn start(is_wanted: bool, now: Instant) -> Self {
-        let without = |state| Self { state, shared: Arc::default(), filling: Filling::new(now), _stop: None };
+        let without =
+            |state| Self { state, shared: Arc::new(Shared::new()), filling: Filling::new(now), _stop: None };
         if !is_wanted {
             return without(HugePagesState::Off);
         }
@@ -80,7 +88,7 @@ impl Mover {
             }
         };
         let (stop, stopped) = channel();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new());
         let ours = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("huge-pages".to_owned());
         match thread.spawn(move || move_blocks(pages, &ours, &stopped)) {
@@ -209,6 +217,12 @@ fn processor_time() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_moved_before_the_first_turn() {
+        let mover = Mover::start(true, Instant::now());
+        assert!(mover.shared.rests.load(Ordering::Relaxed), "files are loaded before the first turn");
+    }
 
     #[test]
     fn a_store_is_being_filled_while_it_grows_quickly() {
