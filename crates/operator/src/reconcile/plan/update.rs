@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{Hold, Recording};
-use crate::api::conditions::reason;
+use crate::api::conditions::{self, kind, reason};
 use crate::api::v1alpha1::{FailedUpdate, Store};
 use crate::names;
 use crate::reconcile::build::Desired;
@@ -103,8 +103,12 @@ fn failed(
         Some(pod) => pod.creation_timestamp()?.0,
         // Only the restart that began this update says since when its pod is missing.
         None => {
-            let restart = store.status.as_ref()?.last_pod_restart.as_ref()?;
-            (restart.update.as_ref() == Some(&valid.update.name())).then_some(restart.start_time.0)?
+            let status = store.status.as_ref()?;
+            let restart = status.last_pod_restart.as_ref()?;
+            // It was decided then, and may have waited for its turn or for a snapshot: the pod served until it went.
+            let ready = conditions::find(&status.conditions, kind::READY)?;
+            let began = restart.update.as_ref() == Some(&valid.update.name()) && ready.status == "False";
+            began.then_some(restart.start_time.0.max(ready.last_transition_time.0))?
         }
     };
     let is_late = now.as_second() - since.as_second() >= i64::from(valid.ready_timeout_seconds);

@@ -15,6 +15,16 @@ impl Scene {
         }]})));
     }
 
+    /// Whoever looks at the Store knows that nobody is served since then.
+    pub(super) fn unready_since(&mut self, second: i64) {
+        let time = Timestamp::from_second(second).expect("a time");
+        let status = self.store.status.get_or_insert_default();
+        status.conditions.retain(|condition| condition.type_ != "Ready");
+        status.conditions.push(from_json(json!({
+            "type": "Ready", "status": "False", "reason": "PodTerminating", "message": "", "lastTransitionTime": Time(time),
+        })));
+    }
+
     pub(super) fn at(&mut self, second: i64) -> &mut Self {
         self.now = Timestamp::from_second(second).expect("a time");
         self
@@ -43,6 +53,17 @@ pub(super) fn updates(text: &mut String) {
     drained.at(999_999);
     let drained = drained.settle_objects();
     drained.describe("nor is a pod late that somebody took away before the update began", text);
+    let mut queued = Scene::serving(", updateStrategy: {readyTimeoutSeconds: 60}", 4);
+    queued.store.spec.image = Some("server:2".into());
+    let mut queued = queued.settle();
+    assert!(queued.facts.pod.is_none(), "the pod is deleted");
+    queued.at(120).describe(
+        "nor is one late that went a moment ago, however long its restart has waited for its turn",
+        text,
+    );
+    queued.unready_since(120);
+    queued.at(179).describe("its time begins when it goes, not when its restart was decided", text);
+    queued.at(180).describe("and ends as for any other", text);
     let decision = scene.decide();
     scene.act(&decision.plan.step.clone().expect("a step"), &decision);
     scene.describe("then what worked before is applied", text);
