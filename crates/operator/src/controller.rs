@@ -258,7 +258,7 @@ async fn reconcile_one<K: Kind>(object: Arc<Packed<K>>, worker: Arc<Worker>) -> 
         && worker.failures_of(&namespace, &name) + 1 >= FAILURES_TOLD
         && !matches!(error, RunError::Reconcile(error) if error.code() == Some(409))
     {
-        let problem = causes(error);
+        let problem = format!("{}; {}", causes(error), remedy(error));
         let told = failure::report::<K>(&worker.ctx, &namespace, &name, &problem);
         match tokio::time::timeout(RECONCILE_TIMEOUT, told).await {
             Ok(Ok(())) => {}
@@ -298,6 +298,20 @@ fn causes(error: &RunError) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// What people can do about an error that lasts.
+fn remedy(error: &RunError) -> &'static str {
+    let code = match error {
+        RunError::Reconcile(error) => error.code(),
+        RunError::TimedOut => None,
+    };
+    match code {
+        Some(401 | 403) => {
+            "give the operator's account the rights that its chart grants (kubectl auth can-i tells what it lacks)"
+        }
+        _ => "if that lasts, see whether the API server, its webhooks and its storage are well",
+    }
 }
 
 /// The pause after so many errors in a row. What failed together, for example while the API server was away, does not come
