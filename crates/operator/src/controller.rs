@@ -20,7 +20,7 @@ use kube::{Client, Resource, ResourceExt as _};
 use tracing::Instrument as _;
 
 use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
-use crate::caches::{Caches, Feed, Feeds, watch, watch_into};
+use crate::caches::{Cache, Caches, Feed, Feeds, watch, watch_into};
 use crate::context::{Context, ReconcileError};
 use crate::failure;
 use crate::metrics::Outcome;
@@ -112,17 +112,8 @@ pub fn controllers(
             },
         )
         .watches_stream(
-            watch(api(ctx, namespace), watcher::Config::default()).touched_objects(),
-            move |location: Packed<BackupLocation>| {
-                // Nothing is unpacked while the cache is locked.
-                let beside =
-                    all_stores.state_filter(|store| store.meta().namespace == location.meta().namespace);
-                let users = beside.into_iter().filter(|store| {
-                    let used = store.unpack().spec.backup.map(|backup| backup.location_ref.name);
-                    used == location.meta().name
-                });
-                users.map(|store| ObjectRef::from_obj(&*store)).collect::<Vec<_>>()
-            },
+            changed_by_people(watch(api(ctx, namespace), watcher::Config::default())),
+            move |location| stores_with(&all_stores, &location),
         )
         .with_config(config.clone());
     // A location that names another place holds another set of backups. An ended backup is looked at again only for this, and
@@ -151,6 +142,42 @@ fn controller<K: Kind>(
     Controller::for_stream(objects, reader)
 }
 
+/// The objects that people have made, changed or deleted. What a probe writes into the status of a location, however often,
+/// is nothing that a Store goes by.
+fn changed_by_people<K>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+) -> impl Stream<Item = watcher::Result<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Send,
+{
+    let mut seen = HashMap::new();
+    events.try_filter_map(move |event| {
+        let news = match event {
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                let wishes = wishes(&object);
+                (seen.insert(ObjectRef::from_obj(&object), wishes) != Some(wishes)).then_some(object)
+            }
+            watcher::Event::Delete(object) => {
+                seen.remove(&ObjectRef::from_obj(&object));
+                Some(object)
+            }
+            watcher::Event::Init | watcher::Event::InitDone => None,
+        };
+        futures::future::ready(Ok(news))
+    })
+}
+
+/// The Stores whose spec names `location`.
+fn stores_with(stores: &Cache<Store>, location: &Packed<BackupLocation>) -> Vec<ObjectRef<Packed<Store>>> {
+    // Nothing is unpacked while the cache is locked.
+    let beside = stores.state_filter(|store| store.meta().namespace == location.meta().namespace);
+    let users = beside.into_iter().filter(|store| {
+        let used = store.unpack().spec.backup.map(|backup| backup.location_ref.name);
+        used == location.meta().name
+    });
+    users.map(|store| ObjectRef::from_obj(&*store)).collect()
+}
+
 /// The Store that an object is labelled with.
 fn store_of<K: Resource>(object: &K) -> Option<ObjectRef<Packed<Store>>> {
     Some(ObjectRef::new(object.labels().get(names::key::STORE)?).within(&object.namespace()?))
@@ -168,6 +195,7 @@ fn news(changes: tokio::sync::watch::Receiver<()>) -> impl Stream<Item = ()> + S
 fn wishes<K: Resource>(object: &K) -> Option<u64> {
     let metadata = object.meta();
     let mut hasher = DefaultHasher::new();
+    metadata.uid.hash(&mut hasher);
     metadata.generation.hash(&mut hasher);
     metadata.annotations.hash(&mut hasher);
     metadata.labels.hash(&mut hasher);
@@ -230,7 +258,7 @@ async fn reconcile_one<K: Kind>(object: Arc<Packed<K>>, worker: Arc<Worker>) -> 
         && worker.failures_of(&namespace, &name) + 1 >= FAILURES_TOLD
         && !matches!(error, RunError::Reconcile(error) if error.code() == Some(409))
     {
-        let problem = causes(error);
+        let problem = format!("{}; {}", causes(error), remedy(error));
         let told = failure::report::<K>(&worker.ctx, &namespace, &name, &problem);
         match tokio::time::timeout(RECONCILE_TIMEOUT, told).await {
             Ok(Ok(())) => {}
@@ -272,6 +300,20 @@ fn causes(error: &RunError) -> String {
     text
 }
 
+/// What people can do about an error that lasts.
+fn remedy(error: &RunError) -> &'static str {
+    let code = match error {
+        RunError::Reconcile(error) => error.code(),
+        RunError::TimedOut => None,
+    };
+    match code {
+        Some(401 | 403) => {
+            "give the operator's account the rights that its chart grants (kubectl auth can-i tells what it lacks)"
+        }
+        _ => "if that lasts, see whether the API server, its webhooks and its storage are well",
+    }
+}
+
 /// The pause after so many errors in a row. What failed together, for example while the API server was away, does not come
 /// back together.
 fn pause(failures: u32) -> Duration {
@@ -284,6 +326,7 @@ fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::jiff::Timestamp;
     use std::collections::HashSet;
 
     /// A Store without finalizer is gone at once, and no look ever sees that it is being deleted.
@@ -314,22 +357,72 @@ mod tests {
         assert_eq!(ctx.restarts.enter("shop", "other", Some("server:2"), day, now), Ok(()));
     }
 
-    #[test]
-    fn our_own_status_wakes_nobody() {
-        let location = |change: &str| {
-            let text = format!(
-                "{{apiVersion: holdfast.dev/v1alpha1, kind: BackupLocation, metadata: {{name: a, generation: 1{change}}}, spec: {{s3: {{bucket: abc}}, credentialsSecretRef: {{name: k}}}}}}"
-            );
-            serde_yaml::from_str::<BackupLocation>(&text).expect("a location")
-        };
-        let mut written = location(", resourceVersion: '8'");
+    fn location(change: &str) -> BackupLocation {
+        let text = format!(
+            "{{apiVersion: holdfast.dev/v1alpha1, kind: BackupLocation, metadata: {{name: a, namespace: shop, generation: 1{change}}}, spec: {{s3: {{bucket: abc}}, credentialsSecretRef: {{name: k}}}}}}"
+        );
+        serde_yaml::from_str(&text).expect("a location")
+    }
+
+    /// The location as the API has it when a probe has written its status.
+    fn probed(version: u32) -> BackupLocation {
+        let mut written = location(&format!(", resourceVersion: '{version}'"));
+        let verdict = BackupLocation::failed(format!("probe {version}"));
         written.status = Some(crate::api::v1alpha1::BackupLocationStatus {
             observed_generation: Some(1),
-            ..Default::default()
+            conditions: crate::api::conditions::merge(&[], vec![verdict], Some(1), Timestamp::UNIX_EPOCH),
         });
+        written
+    }
+
+    #[test]
+    fn our_own_status_wakes_nobody() {
+        let written = probed(8);
         assert_eq!(wishes(&written), wishes(&location(", resourceVersion: '7'")));
         assert_ne!(wishes(&location("")), wishes(&location(", annotations: {a: b}")));
         assert_ne!(wishes(&location("")), wishes(&location(", finalizers: [a/b]")));
+    }
+
+    #[tokio::test]
+    async fn the_status_of_a_location_wakes_no_store() {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let is_told = async |events: Vec<watcher::Event<BackupLocation>>| {
+            // The Stores know the location, and its status is written again and again.
+            let before = [Init, InitApply(location(", resourceVersion: '1'")), InitDone, Apply(probed(2))];
+            let events = before.into_iter().chain(events).map(Ok);
+            let told = changed_by_people(futures::stream::iter(events));
+            told.try_collect::<Vec<_>>().await.expect("no watch was interrupted").len() - 1
+        };
+        assert_eq!(is_told(vec![Apply(probed(3)), Apply(probed(4)), Apply(probed(5))]).await, 0);
+        let again = vec![Init, InitApply(probed(6)), InitDone];
+        assert_eq!(is_told(again).await, 0, "nor when a watch begins anew");
+        let moved = location(", resourceVersion: '7', annotations: {a: b}");
+        assert_eq!(is_told(vec![Apply(moved.clone()), Apply(moved)]).await, 1, "what people change is told");
+        let gone = vec![Delete(probed(8)), Apply(location(", resourceVersion: '9'")), Apply(probed(10))];
+        assert_eq!(is_told(gone).await, 2, "and so is that it went and came back");
+    }
+
+    #[test]
+    fn a_location_wakes_the_stores_that_name_it() {
+        let store = |namespace: &str, name: &str, used: &str| {
+            let text = format!(
+                "{{apiVersion: holdfast.dev/v1alpha1, kind: Store, metadata: {{name: {name}, namespace: {namespace}}}, spec: {{storage: {{volumeClaimTemplate: {{spec: {{resources: {{requests: {{storage: 1Gi}}}}}}}}}}{used}}}}}"
+            );
+            Packed::pack(serde_yaml::from_str::<Store>(&text).expect("a Store")).expect("a text")
+        };
+        let (caches, feeds) = Caches::new();
+        let mut writer = feeds.stores.writer;
+        let naming = |name: &str| format!(", backup: {{locationRef: {{name: {name}}}}}");
+        for store in [
+            store("shop", "orders", &naming("a")),
+            store("shop", "others", &naming("b")),
+            store("shop", "without", ""),
+            store("elsewhere", "orders", &naming("a")),
+        ] {
+            writer.apply_watcher_event(&watcher::Event::Apply(store));
+        }
+        let woken = stores_with(&caches.stores, &Packed::pack(location("")).expect("a text"));
+        assert_eq!(woken, [ObjectRef::new("orders").within("shop")]);
     }
 
     #[test]

@@ -298,7 +298,7 @@ async fn adopt_claim(ctx: &Context, work: &Work<'_>, valid: &ValidatedStore) -> 
     let Some(claim) = &work.facts.claim else { return Ok(()) };
     let name = claim.name_any();
     let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &valid.namespace);
-    let former = claim::former_owners(claim, &valid.uid).join(",");
+    let former = claim::owners(claim).join(",");
     let annotations = BTreeMap::from([
         (names::key::STORE_UID, valid.uid.as_str()),
         (names::key::FORMER_STORE_UIDS, former.as_str()),

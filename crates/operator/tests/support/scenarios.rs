@@ -199,6 +199,19 @@ fn restarts(text: &mut String) {
     let decision = scene.decide();
     scene.act(&decision.plan.step.clone().expect("a step"), &decision);
     scene.describe("with it the pod restarts", text);
+
+    let mut scene = Scene::serving(", persistence: {strategy: Never, shutdown: {budgetSeconds: 60}}", 4);
+    scene.store.spec.persistence.shutdown.as_mut().expect("settings").budget_seconds = Some(600);
+    let scene = scene.settle_objects().ready_to_restart();
+    scene.describe(
+        "the pod that ends has the time that the spec gives it now, not that of its template",
+        text,
+    );
+    let grace = match scene.decide().plan.step {
+        Some(Step::RestartPod { grace_seconds, .. }) => grace_seconds,
+        step => panic!("no restart: {step:?}"),
+    };
+    assert_eq!(grace, 600, "the pod was made with 60");
 }
 
 /// Credentials of a location that change while nobody needs them.
@@ -210,6 +223,18 @@ fn mounts(text: &mut String) {
     scene.describe("another Secret of a location restarts no Store that backs nothing up", text);
     scene.facts.backups = vec![backup("nightly", json!({}))];
     scene.describe("the first backup that needs it does", text);
+
+    let mut scene = Scene::new(", backup: {locationRef: {name: offsite}}");
+    scene.facts.locations.insert("offsite".into(), None);
+    let scene = scene.start(4);
+    scene.describe("a Store whose location is missing serves", text);
+    let scene = scene.with_location();
+    scene.describe("the location is made: it goes into the template", text);
+    let mut scene = scene.settle_objects();
+    scene.describe("and restarts nothing", text);
+    assert_eq!(scene.decide().plan.step, None, "no restart for a location that nobody needs yet");
+    scene.facts.backups = vec![backup("nightly", json!({}))];
+    scene.describe("before the first backup that needs it", text);
 }
 
 /// What cannot be obeyed takes nothing down.

@@ -43,18 +43,27 @@ pub fn build(
 /// Most former owners that are remembered.
 const FORMER_OWNERS_MAX: usize = 8;
 
-/// UIDs of the Store objects other than `uid` that have used `claim`, oldest first.
+/// UIDs of the Store objects that had `claim` before the one with `uid`, oldest first.
+///
+/// Invariant: of two Stores at most one names the other. Who had the claim once and takes it up again names nobody who came in
+/// between; otherwise two Stores with copies of one claim would take the marker in the bucket from each other for ever.
 #[must_use]
 pub fn former_owners(claim: &PersistentVolumeClaim, uid: &str) -> Vec<String> {
+    owners(claim).into_iter().take_while(|owner| owner != uid).collect()
+}
+
+/// UIDs of the Store objects that have `claim` or had it, oldest first.
+#[must_use]
+pub fn owners(claim: &PersistentVolumeClaim) -> Vec<String> {
     let annotation = |key: &str| claim.annotations().get(key).map(String::as_str).unwrap_or_default();
     let mut owners: Vec<String> = annotation(names::key::FORMER_STORE_UIDS)
         .split(',')
         .chain([annotation(names::key::STORE_UID)])
         .map(str::trim)
-        .filter(|owner| !owner.is_empty() && *owner != uid)
+        .filter(|owner| !owner.is_empty())
         .map(str::to_owned)
         .collect();
-    let surplus = owners.len().saturating_sub(FORMER_OWNERS_MAX);
+    let surplus = owners.len().saturating_sub(FORMER_OWNERS_MAX + 1);
     owners.drain(..surplus);
     owners
 }
@@ -96,5 +105,63 @@ pub(super) fn template(store: &ValidatedStore, storage: &Storage, store_id: &str
             ..PersistentVolumeClaimSpec::default()
         }),
         status: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The claim after these Stores have taken it up, one after the other, as `adopt_claim` writes it.
+    fn taken_up_by(uids: &[&str]) -> PersistentVolumeClaim {
+        uids.iter().fold(PersistentVolumeClaim::default(), |mut claim, uid| {
+            let former = owners(&claim).join(",");
+            claim.metadata.annotations = Some(BTreeMap::from([
+                (names::key::STORE_UID.to_owned(), (*uid).to_owned()),
+                (names::key::FORMER_STORE_UIDS.to_owned(), former),
+            ]));
+            claim
+        })
+    }
+
+    #[test]
+    fn who_had_a_claim_before_is_named_oldest_first() {
+        assert_eq!(former_owners(&PersistentVolumeClaim::default(), "a"), [""; 0]);
+        assert_eq!(former_owners(&taken_up_by(&["a"]), "a"), [""; 0]);
+        assert_eq!(former_owners(&taken_up_by(&["a", "b", "c"]), "c"), ["a", "b"]);
+        assert_eq!(former_owners(&taken_up_by(&["a", "b"]), "c"), ["a", "b"], "who is about to take it up");
+    }
+
+    #[test]
+    fn the_list_of_former_owners_is_bounded() {
+        let uids: Vec<String> = (0..30).map(|number| format!("uid-{number}")).collect();
+        let uids: Vec<&str> = uids.iter().map(String::as_str).collect();
+        let former = former_owners(&taken_up_by(&uids), "uid-29");
+        assert_eq!(former.len(), FORMER_OWNERS_MAX);
+        assert_eq!(former.last().map(String::as_str), Some("uid-28"), "the oldest are forgotten");
+    }
+
+    /// The marker in the bucket gives way to whom its owner is named by. Each of two Stores has a copy of the claim of one
+    /// volume, for example in two clusters that share a bucket.
+    #[test]
+    fn two_stores_that_take_up_one_volume_do_not_take_the_marker_from_each_other_for_ever() {
+        let histories: [(&[&str], &[&str]); 4] = [
+            (&["a"], &["a", "b"]),
+            (&["a", "b", "a"], &["a", "b"]),
+            (&["a", "b", "a"], &["a", "b", "a", "b"]),
+            (&["b", "a", "b", "a"], &["b", "a", "b"]),
+        ];
+        for (of_a, of_b) in histories {
+            let former = [former_owners(&taken_up_by(of_a), "a"), former_owners(&taken_up_by(of_b), "b")];
+            let mut marker = 0;
+            let mut moves = 0;
+            for turn in 0..20 {
+                let asking = turn % 2;
+                if asking != marker && former[asking].iter().any(|uid| uid == ["a", "b"][marker]) {
+                    (marker, moves) = (asking, moves + 1);
+                }
+            }
+            assert!(moves <= 1, "{of_a:?} and {of_b:?}: the marker moved {moves} times");
+        }
     }
 }

@@ -224,6 +224,7 @@ impl Scene {
                     "name": names::SERVER_CONTAINER, "image": container.image, "imagePullPolicy": container.image_pull_policy,
                 }],
                 "securityContext": spec.security_context, "volumes": spec.volumes,
+                "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
             },
             "status": {"conditions": [{"type": "Ready", "status": ready}]},
         })));
@@ -269,7 +270,12 @@ impl Scene {
 
     /// A Store that serves, at `epoch`.
     pub(super) fn serving(spec: &str, epoch: u64) -> Self {
-        let mut scene = Self::new(spec).with_location().settle();
+        Self::new(spec).with_location().start(epoch)
+    }
+
+    /// The same Store when it has started, and serves at `epoch`.
+    pub(super) fn start(self, epoch: u64) -> Self {
+        let mut scene = self.settle();
         scene.serve(ServerState::AwaitingRecord, 1);
         let mut scene = scene.settle();
         scene.store.status.get_or_insert_default().epoch = Some(epoch);
@@ -288,6 +294,20 @@ impl Scene {
             }
         }
         panic!("does not settle");
+    }
+
+    /// A restart is recorded, and what must be saved before it is saved.
+    pub(super) fn ready_to_restart(mut self) -> Self {
+        for _ in 0..4 {
+            let decision = self.decide();
+            match decision.plan.step.clone() {
+                Some(step @ (Step::Record(Recording::Restart(_)) | Step::SaveSnapshot)) => {
+                    self.act(&step, &decision);
+                }
+                _ => return self,
+            }
+        }
+        panic!("never ready to restart");
     }
 
     pub(super) fn with_location(mut self) -> Self {
