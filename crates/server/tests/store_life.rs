@@ -225,9 +225,17 @@ fn a_store_is_born_recorded_backed_up_lost_and_restored() {
     assert_eq!(backup.phase, BackupPhase::Succeeded, "{backup:?}");
     assert_eq!(backup.dataset.as_ref().unwrap().keys, 301);
     let path = backup.backup_path.unwrap();
-    let (_, text) = cluster.health("/metrics");
-    assert!(text.contains("holdfast_backups_total{result=\"success\"} 1"), "{text}");
-    assert!(text.contains("holdfast_keys 301"), "{text}");
+    // The metrics are those of the last tick.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (_, text) = cluster.health("/metrics");
+        if text.contains("holdfast_backups_total{result=\"success\"} 1") && text.contains("holdfast_keys 301")
+        {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     pod.kill();
 
     // Lost: an empty volume is never served, and a restart by itself changes nothing.
