@@ -12,24 +12,34 @@
 
 mod args;
 mod bits;
+mod blocking;
 mod client;
 mod config;
 mod connection;
 mod debug;
+mod dump;
 pub(crate) mod error;
 mod expiry;
 mod facts;
+mod hashes;
 pub(crate) mod host;
 mod info;
 mod introspect;
 mod keys;
+mod lists;
 mod long_double;
 mod monitor;
 mod observe;
 mod pubsub;
+mod random;
 mod replay;
+mod scan;
 mod server;
 pub(crate) mod session;
+mod sets;
+mod sorted_sets;
+mod sorting;
+mod store;
 mod strings;
 pub mod table;
 mod transaction;
@@ -126,6 +136,15 @@ pub enum Deferred {
         /// Longest wait; 0 is for ever.
         timeout_ms: u64,
     },
+    /// BLPOP and its relatives: [`retry`] when one of the keys has changed; a null array when the time is over.
+    Block {
+        /// Place of the first key among the arguments.
+        first_key: usize,
+        /// Number of keys.
+        keys: usize,
+        /// Longest wait; 0 is for ever.
+        timeout_ms: u64,
+    },
     /// SAVE: `+OK`, or an error.
     Save,
     /// SHUTDOWN: no reply and the process ends, or an error.
@@ -143,6 +162,8 @@ pub(crate) struct Call<'c, 'x> {
     pub(crate) reply: ReplyWriter<'c>,
     /// Inside EXEC, where nothing may wait.
     pub(crate) in_exec: bool,
+    /// It has waited and is run again.
+    pub(crate) is_retry: bool,
 }
 
 /// What a family function returns.
@@ -231,6 +252,33 @@ fn confirms_subscription(request: &Request<'_>, reply: &[u8]) -> bool {
     !reply.starts_with(b"-") && table::resolve(request).is_ok_and(|command| command.flags & BOTH == BOTH)
 }
 
+/// Runs a command again that has waited for keys. [`Outcome::Deferred`] means that it waits on.
+pub(crate) fn retry<'c>(
+    ctx: &'c mut Context<'_>,
+    session: &'c mut Session,
+    request: &Request<'c>,
+    mut reply: ReplyWriter<'c>,
+) -> Outcome {
+    let Ok(command) = table::resolve(request) else { return Outcome::Done };
+    let start = reply.position();
+    ctx.effects.begin_unit(true);
+    let (in_exec, is_retry) = (false, true);
+    let mut call =
+        Call { ctx, session, command, request: *request, reply: reply.reborrow(), in_exec, is_retry };
+    let result = (command.run)(&mut call);
+    ctx.engine.check_logged(command.full_name);
+    ctx.effects.end_unit();
+    let outcome = result.unwrap_or_else(|error| {
+        reply.rewind(start);
+        write_error(ctx.engine, &mut reply, &error);
+        Outcome::Done
+    });
+    if session.is_reply_suppressed() {
+        reply.rewind(start);
+    }
+    outcome
+}
+
 fn dispatch<'c>(
     ctx: &'c mut Context<'_>,
     session: &'c mut Session,
@@ -292,7 +340,8 @@ pub(crate) fn run<'c>(
     in_exec: bool,
 ) -> Outcome {
     let start = reply.position();
-    let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec };
+    let is_retry = false;
+    let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec, is_retry };
     let result = (command.run)(&mut call);
     ctx.engine.check_logged(command.full_name);
     let outcome = match result {

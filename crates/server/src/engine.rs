@@ -12,12 +12,14 @@
 //!   the keyspace events and the snapshot.
 
 mod ahead;
+mod awaited;
 mod chunk;
 pub mod effects;
 pub(crate) mod events;
 mod garbage;
 mod keyspace;
 pub(crate) mod object;
+mod random;
 mod stats;
 pub(crate) mod table;
 pub mod value;
@@ -26,18 +28,23 @@ mod watch;
 pub use chunk::Chunk;
 pub(crate) use chunk::ChunkEntry;
 pub(crate) use garbage::Garbage;
-pub(crate) use keyspace::{Expiry, Found, Keyspace};
+pub use holdfast_collections::hash::HashSeed;
+pub use holdfast_collections::types::Limits;
+pub use keyspace::Tools;
+pub(crate) use keyspace::{Expiry, Found, Keyspace, WrongType};
+pub(crate) use random::Random;
 pub use stats::Stats;
 pub(crate) use table::Growth;
-pub use table::HashSeed;
-pub use value::ValueRef;
+pub use value::{StringRef, ValueRef};
 pub(crate) use watch::WatchToken;
 
 use ahead::Ahead;
+use awaited::AwaitedKeys;
 use effects::EffectBuffer;
 use events::{Events, KeyEvent, class};
-use object::{Blob, Entry as StoredEntry, NewValue};
-use table::{KeyHasher, Table};
+use holdfast_collections::hash::KeyHasher;
+use object::{Discarded, Entry as StoredEntry, NewValue};
+use table::Table;
 use value::Entry;
 
 use watch::Watches;
@@ -47,6 +54,8 @@ use watch::Watches;
 pub struct EngineOptions {
     /// Number of databases, at least 1.
     pub databases: u32,
+    /// When collections stop being packed.
+    pub limits: Limits,
     /// Secret key of the hash tables, and seed of RANDOMKEY; random per process.
     pub seed: HashSeed,
 }
@@ -56,6 +65,9 @@ pub struct EngineOptions {
 pub struct Engine {
     databases: Vec<Table>,
     hasher: KeyHasher,
+    limits: Limits,
+    /// Memory in which a packed collection is changed.
+    scratch: Vec<u8>,
     /// Bytes of all databases.
     used: usize,
     /// Number of the last snapshot's cut.
@@ -64,6 +76,7 @@ pub struct Engine {
     /// What nobody needs any more, waiting to be freed.
     garbage: Garbage,
     watches: Watches,
+    awaited: AwaitedKeys,
     events: Events,
     /// Changes for which no effect has been recorded yet.
     owed: u32,
@@ -72,7 +85,7 @@ pub struct Engine {
     active_expiry: bool,
     /// Database with which the next expiry cycle begins.
     expire_next: usize,
-    random: u64,
+    random: Random,
     /// Database whose entries are moved together next.
     relocating: u32,
     /// Changes since the engine was made, counted as Redis counts `rdb_changes_since_last_save`.
@@ -139,23 +152,26 @@ pub struct EntryRef<'a> {
 impl Engine {
     /// An empty data set.
     pub fn new(options: EngineOptions) -> Engine {
-        let EngineOptions { databases, seed } = options;
+        let EngineOptions { databases, limits, seed } = options;
         let hasher = KeyHasher::new(seed);
         Engine {
             databases: (0..databases.max(1)).map(|_| Table::new(hasher, 0)).collect(),
             hasher,
+            limits,
+            scratch: Vec::new(),
             used: 0,
             epoch: 0,
             snapshot: None,
             garbage: Garbage::default(),
             watches: Watches::default(),
+            awaited: AwaitedKeys::default(),
             events: Events::default(),
             owed: 0,
             ahead: Ahead::default(),
             replaying: false,
             active_expiry: true,
             expire_next: 0,
-            random: seed.0[0] ^ seed.0[1].rotate_left(32),
+            random: Random::new(seed.0[0] ^ seed.0[1].rotate_left(32)),
             relocating: 0,
             dirty: 0,
             stats: Stats::default(),
@@ -165,6 +181,11 @@ impl Engine {
     /// Number of databases.
     pub(crate) fn databases(&self) -> u32 {
         u32::try_from(self.databases.len()).expect("made from a u32")
+    }
+
+    /// When collections stop being packed, from now on.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Keys of all databases, expired ones that were not collected yet included.
@@ -234,11 +255,11 @@ impl Engine {
         result
     }
 
-    /// Keeps a large value that is about to be dropped for whoever has time to free it.
+    /// Keeps what lies outside of an entry that is gone for whoever has time to free it.
     #[inline]
-    fn discard(&mut self, blob: Option<Blob>) {
-        if let Some(blob) = blob {
-            self.garbage.add_blob(blob);
+    fn discard(&mut self, discarded: Option<Discarded>) {
+        if let Some(discarded) = discarded {
+            self.garbage.add(discarded);
         }
     }
 
@@ -286,6 +307,11 @@ impl Engine {
         digest
     }
 
+    /// What collections of this data set are made with.
+    pub(crate) fn tools(&self) -> Tools {
+        Tools { limits: self.limits, hasher: self.hasher }
+    }
+
     /// Inserts a key that is not there, as a snapshot or another store gave it. Nothing is recorded as an effect.
     /// # Errors
     /// [`LoadError`]; the engine is unchanged.
@@ -330,18 +356,20 @@ impl Engine {
         // Databases take turns, so that a busy one does not starve the others.
         let mut finished = 0;
         while removed < budget && finished < count {
-            let db = self.expire_next % count;
-            match self.databases[db].first_expired(now_ms) {
+            let next = self.expire_next % count;
+            let db = u32::try_from(next).expect("made from a u32");
+            // Looking drops what the index no longer needs, which is memory, too.
+            match self.with_table(db, |table| table.first_expired(now_ms)) {
                 Some(at) => {
                     effects.begin_unit(false);
-                    self.collect(u32::try_from(db).expect("fits"), at, effects);
+                    self.collect(db, at, effects);
                     effects.end_unit();
                     removed += 1;
                     finished = 0;
                 }
                 None => {
                     finished += 1;
-                    self.expire_next = (db + 1) % count;
+                    self.expire_next = (next + 1) % count;
                 }
             }
         }
@@ -360,12 +388,12 @@ impl Engine {
     /// Removes an expired key on behalf of time.
     fn collect(&mut self, db: u32, at: table::Position, effects: &mut EffectBuffer) {
         let entry = self.with_table(db, |table| table.remove(at));
-        self.discard(entry.view().shared_blob());
         let key = entry.view().key();
         effects.push(db, &[b"DEL", key]);
         self.stats.expired_keys += 1;
         self.watches.collected(db, key);
         self.events.push(db, class::EXPIRED, "expired", key);
+        self.discard(entry.dismantle());
     }
 
     fn table(&self, db: u32) -> &Table {
@@ -374,15 +402,6 @@ impl Engine {
 
     fn table_mut(&mut self, db: u32) -> &mut Table {
         &mut self.databases[db as usize]
-    }
-
-    /// A number that is hard to guess without the seed (splitmix64).
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 
     /// Empties one database or all; returns the number of keys that were there. They count as changes, to be logged.
@@ -423,6 +442,8 @@ impl Engine {
         self.touch_watches_of_swap(b, Some(a), now_ms);
         // The tables take with them the index they had at the cut of a snapshot.
         self.databases.swap(a as usize, b as usize);
+        self.awaited.replaced(a);
+        self.awaited.replaced(b);
         self.dirty += 1;
         self.owed += 1;
     }
@@ -508,14 +529,11 @@ impl Engine {
 impl EntryRef<'_> {
     fn digest(&self) -> [u8; 20] {
         use sha2::{Digest, Sha256};
-        let mut number = itoa::Buffer::new();
-        let value = self.value.as_bytes(&mut number);
         let mut hasher = Sha256::new();
         hasher.update(self.db.to_le_bytes());
         hasher.update((self.key.len() as u64).to_le_bytes());
         hasher.update(self.key);
-        hasher.update((value.len() as u64).to_le_bytes());
-        hasher.update(value);
+        self.value.hash_into(&mut hasher);
         hasher.update(self.expires_at_ms.map_or([0; 9], |at| {
             let mut bytes = [1; 9];
             bytes[1..].copy_from_slice(&at.to_le_bytes());

@@ -21,6 +21,7 @@ mod admin;
 mod admit;
 mod batch;
 mod block;
+mod blocked;
 mod client;
 mod commit;
 mod compaction;
@@ -60,6 +61,7 @@ pub use loaded::{LoadFailure, LoadProgress, Loaded, Reload};
 
 use admin::Desk;
 use batch::Batch;
+use blocked::BlockedClients;
 use client::{Client, Clients, Origin};
 use compaction::Compaction;
 use freer::Freer;
@@ -218,6 +220,9 @@ struct Core {
     /// Slots of clients that CLIENT KILL has named.
     killed: Vec<usize>,
     waiters: Waiters,
+    blocked: BlockedClients,
+    /// Clients that CLIENT UNBLOCK has named, and whether they get an error.
+    unblocked: Vec<(usize, bool)>,
     /// Threads that serve sockets, the executor's own included.
     io_threads: usize,
     compaction: Compaction,
@@ -308,6 +313,8 @@ impl Executor {
             paused: Vec::new(),
             killed: Vec::new(),
             waiters: Waiters::default(),
+            blocked: BlockedClients::default(),
+            unblocked: Vec::new(),
             io_threads: senders.threads() + 1,
             compaction: Compaction::new(now),
             huge_pages,

@@ -10,8 +10,8 @@ use holdfast_contract::identity::Identity;
 use crate::clock::unix_ms;
 use crate::command::Replayer;
 use crate::config::{Config, Strategy};
-use crate::engine::Engine;
 use crate::engine::value::Entry;
+use crate::engine::{Engine, Tools};
 use crate::error_chain::error_chain;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::{Journal, JournalSettings, create_log};
@@ -37,6 +37,10 @@ struct Target<'a> {
 }
 
 impl RecoveryTarget for Target<'_> {
+    fn tools(&self) -> Tools {
+        self.engine.tools()
+    }
+
     fn load(&mut self, entry: Entry) -> Result<(), ApplyError> {
         self.progress.keys.fetch_add(1, Ordering::Relaxed);
         Ok(self.engine.load(entry)?)

@@ -59,6 +59,37 @@ enum Op {
     /// Both keys get the value in one transaction, or neither.
     Pair(Vec<u8>, Vec<u8>, Vec<u8>),
     Rename(Vec<u8>, Vec<u8>),
+    /// An element is added to a collection of the kind that the key names.
+    Add(Vec<u8>, String),
+    /// And taken away.
+    Take(Vec<u8>, String),
+    /// In one transaction an element goes to the end of a list, and the first one on to another list by the command that would
+    /// wait for it.
+    AddAndMove(Vec<u8>, Vec<u8>, String),
+}
+
+/// The kinds of collections, as keys name them, with the commands that add and take.
+fn commands_of(key: &[u8]) -> Option<(&'static str, &'static str)> {
+    let kind = std::str::from_utf8(key).unwrap().split(':').nth(1).unwrap();
+    Some(match kind {
+        "list" => ("RPUSH", "LREM"),
+        "set" => ("SADD", "SREM"),
+        "zset" => ("ZADD", "ZREM"),
+        "hash" => ("HSET", "HDEL"),
+        _ => return None,
+    })
+}
+
+/// Changes the elements of a collection, which a model holds as text in their order.
+fn change_elements(model: &mut Model, key: &[u8], change: impl FnOnce(&mut Vec<String>)) {
+    let (text, until) = model.remove(key).unwrap_or_default();
+    let text = String::from_utf8(text).unwrap();
+    let mut elements: Vec<String> = text.split_terminator(' ').map(str::to_owned).collect();
+    change(&mut elements);
+    if !elements.is_empty() {
+        let text: String = elements.iter().map(|element| format!("{element} ")).collect();
+        model.insert(key.to_vec(), (text.into_bytes(), until));
+    }
 }
 
 impl Op {
@@ -66,6 +97,10 @@ impl Op {
         let mut key =
             |kind: &str| format!("{writer}:{kind}:{}", rng.random_range(0..KEYS_PER_WRITER)).into_bytes();
         let (a, b, counter) = (key("k"), key("k"), key("n"));
+        let collection = key(["list", "set", "zset", "hash"][usize::try_from(number % 4).unwrap()]);
+        let (list, other_list) = (key("list"), key("list"));
+        // From few, so that some are met again.
+        let element = format!("e{}", rng.random_range(0..400));
         let value = match rng.random_range(0..20) {
             0 => vec![b'x'; rng.random_range(0..20_000)],
             1 => (0..rng.random_range(0..200)).map(|_| rng.random::<u8>()).collect(),
@@ -73,7 +108,7 @@ impl Op {
         };
         // Far enough away that nothing expires while the test runs.
         let until = 4_000_000_000_000 + rng.random_range(0..1_000_000_000);
-        match rng.random_range(0..100) {
+        match rng.random_range(0..150) {
             0..35 => Self::Set(a, value),
             35..45 => Self::SetUntil(a, value, until),
             45..52 => Self::Append(a, value),
@@ -82,7 +117,10 @@ impl Op {
             74..80 => Self::ExpireAt(a, until),
             80..84 => Self::Persist(a),
             84..96 => Self::Pair(a, b, value),
-            _ => Self::Rename(a, b),
+            96..100 => Self::Rename(a, b),
+            100..130 => Self::Add(collection, element),
+            130..140 => Self::Take(collection, element),
+            _ => Self::AddAndMove(list, other_list, element),
         }
     }
 
@@ -105,12 +143,30 @@ impl Op {
                 command(&[b"EXEC"], out);
             }
             Self::Rename(from, to) => command(&[b"RENAME", from, to], out),
+            Self::Add(key, element) => {
+                let (add, _) = commands_of(key).unwrap();
+                match add {
+                    "ZADD" => command(&[add.as_bytes(), key, b"1.5", element.as_bytes()], out),
+                    "HSET" => command(&[add.as_bytes(), key, element.as_bytes(), b"v"], out),
+                    _ => command(&[add.as_bytes(), key, element.as_bytes()], out),
+                }
+            }
+            Self::Take(key, element) => match commands_of(key).unwrap() {
+                (_, "LREM") => command(&[b"LREM", key, b"1", element.as_bytes()], out),
+                (_, take) => command(&[take.as_bytes(), key, element.as_bytes()], out),
+            },
+            Self::AddAndMove(from, to, element) => {
+                command(&[b"MULTI"], out);
+                command(&[b"RPUSH", from, element.as_bytes()], out);
+                command(&[b"BLMOVE", from, to, b"LEFT", b"RIGHT", b"0"], out);
+                command(&[b"EXEC"], out);
+            }
         }
     }
 
     /// Replies that belong to the operation; the last one is the acknowledgement.
     fn replies(&self) -> usize {
-        if matches!(self, Self::Pair(..)) { 4 } else { 1 }
+        if matches!(self, Self::Pair(..) | Self::AddAndMove(..)) { 4 } else { 1 }
     }
 
     fn apply(&self, model: &mut Model) {
@@ -150,6 +206,26 @@ impl Op {
                 if let Some(entry) = model.remove(from) {
                     model.insert(to.clone(), entry);
                 }
+            }
+            Self::Add(key, element) => change_elements(model, key, |elements| {
+                if commands_of(key) == Some(("RPUSH", "LREM")) {
+                    elements.push(element.clone());
+                } else if let Err(place) = elements.binary_search(element) {
+                    elements.insert(place, element.clone());
+                }
+            }),
+            Self::Take(key, element) => change_elements(model, key, |elements| {
+                if let Some(place) = elements.iter().position(|it| it == element) {
+                    elements.remove(place);
+                }
+            }),
+            Self::AddAndMove(from, to, element) => {
+                let mut moved = None;
+                change_elements(model, from, |elements| {
+                    elements.push(element.clone());
+                    moved = Some(elements.remove(0));
+                });
+                change_elements(model, to, |elements| elements.extend(moved));
             }
         }
     }
@@ -272,14 +348,32 @@ fn difference(expected: &Model, found: &Model) -> String {
     format!("{} keys differ: {}", differing.len(), differing[..differing.len().min(5)].join("; "))
 }
 
+/// The bytes of a string; the elements of a collection as a model holds them.
+fn read_value(client: &mut Client, key: &[u8]) -> Vec<u8> {
+    let request: &[&[u8]] = match commands_of(key) {
+        None => &[b"GET", key],
+        Some(("RPUSH", _)) => &[b"LRANGE", key, b"0", b"-1"],
+        Some(("SADD", _)) => &[b"SMEMBERS", key],
+        Some(("ZADD", _)) => &[b"ZRANGE", key, b"0", b"-1"],
+        Some(_) => &[b"HKEYS", key],
+    };
+    let reply = client.command(request);
+    if let Reply::Bulk(value) = reply {
+        return value.unwrap_or_else(|| panic!("{} vanished", String::from_utf8_lossy(key)));
+    }
+    let mut elements: Vec<String> = reply.items().iter().map(Reply::text).collect();
+    if !matches!(commands_of(key), Some(("RPUSH", _))) {
+        elements.sort_unstable();
+    }
+    elements.iter().map(|element| format!("{element} ")).collect::<String>().into_bytes()
+}
+
 fn read_keys(client: &mut Client, writer: usize) -> Model {
     let mut model = Model::new();
     let keys = client.command(&["KEYS", &format!("{writer}:*")]);
     for key in keys.items() {
         let Reply::Bulk(Some(key)) = key else { panic!("{key:?}") };
-        let Reply::Bulk(Some(value)) = client.command(&[b"GET", &key[..]]) else {
-            panic!("{} vanished", String::from_utf8_lossy(key))
-        };
+        let value = read_value(client, key);
         let until = match client.command(&[b"PEXPIRETIME", &key[..]]).int() {
             -1 => None,
             until => Some(until),

@@ -4,29 +4,50 @@
 mod log;
 #[path = "common/store.rs"]
 mod store;
+#[path = "common/value.rs"]
+mod value;
 
 use std::collections::BTreeMap;
 
 use holdfast_server::command::Replayer;
 use holdfast_server::engine::value::Entry;
-use holdfast_server::engine::{Chunk, Engine, EngineOptions, HashSeed, ValueRef};
+use holdfast_server::engine::{Chunk, Engine, EngineOptions, HashSeed, Limits, ValueRef};
 use holdfast_server::protocol::OwnedRequest;
 use log::decode;
 use proptest::prelude::*;
 use store::{START_MS, Store};
+use value::value_bytes;
 
 /// Databases that random commands use.
 const DATABASES: u32 = 3;
+/// Small, so that collections of a few elements are large already, and both forms and the step between them are met.
+const LIMITS: Limits = Limits {
+    hash_entries: 4,
+    hash_value: 16,
+    set_ints: 4,
+    set_entries: 6,
+    set_value: 16,
+    sorted_set_entries: 4,
+    sorted_set_value: 16,
+    list_fill: 3,
+};
+/// Elements that one command may add, enough for several nodes of each large form.
+const BULK_MAX: u32 = 400;
+
+fn empty(seed: HashSeed) -> Engine {
+    Engine::new(EngineOptions { databases: 16, limits: LIMITS, seed })
+}
+
+fn new_store() -> Store {
+    let mut store = Store::new();
+    store.engine = empty(HashSeed([0x5eed, 0xbeef]));
+    store
+}
 
 type Dump = BTreeMap<(u32, Vec<u8>), (Vec<u8>, Option<i64>)>;
 
 fn dump_entries<'a>(entries: impl Iterator<Item = (u32, &'a [u8], ValueRef<'a>, Option<i64>)>) -> Dump {
-    entries
-        .map(|(db, key, value, expiry)| {
-            let mut buffer = itoa::Buffer::new();
-            ((db, key.to_vec()), (value.as_bytes(&mut buffer).to_vec(), expiry))
-        })
-        .collect()
+    entries.map(|(db, key, value, expiry)| ((db, key.to_vec()), (value_bytes(value), expiry))).collect()
 }
 
 fn dump(engine: &Engine) -> Dump {
@@ -48,6 +69,8 @@ fn save(engine: &mut Engine, budget: usize, saved: &mut Vec<Entry>) -> bool {
 #[derive(Debug, Clone)]
 enum Step {
     Command(Vec<String>),
+    /// A value goes to another key as a payload: DUMP, then RESTORE.
+    Carry(String, String),
     /// Time passes, in milliseconds.
     Wait(i64),
     ExpireCycle(usize),
@@ -112,9 +135,155 @@ fn rare_command() -> impl Strategy<Value = Vec<String>> {
     "(FLUSHDB|FLUSHALL|FLUSHALL ASYNC|FLUSHDB ASYNC)".prop_map(|text| words(&text))
 }
 
+/// A key of one type, mostly: `k0` of strings, `h0` of hashes, …
+fn key_of(kind: char) -> impl Strategy<Value = String> {
+    (0..3u8, 0..25u8).prop_map(move |(number, other)| {
+        let kind = if other == 0 { 'k' } else { kind };
+        format!("{kind}{number}")
+    })
+}
+
+fn any_key() -> impl Strategy<Value = String> {
+    "[khlsz]".prop_flat_map(|kind| key_of(kind.chars().next().expect("one letter")))
+}
+
+/// A field, a member or an element: from few, so that they are met again; some too long for a packed form.
+fn element() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (0..12u8).prop_map(|number| number.to_string()),
+        3 => "[a-f]{0,2}",
+        1 => any::<i64>().prop_map(|number| number.to_string()),
+        1 => "[y]{17,19}",
+        1 => "0[0-9]",
+    ]
+}
+
+fn score() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (-6..6i8).prop_map(|number| number.to_string()),
+        2 => (-40..40i8).prop_map(|number| format!("{number}.125")),
+        1 => any::<f64>().prop_filter("a number", |it| !it.is_nan()).prop_map(|it| format!("{it:e}")),
+        1 => "(inf|-inf|0.1|-0|1e300|3.0000000000000004)",
+    ]
+}
+
+fn index() -> impl Strategy<Value = String> {
+    (-7..12i8).prop_map(|index| index.to_string())
+}
+
+fn args(first: &[&str], rest: impl IntoIterator<Item = String>) -> Vec<String> {
+    first.iter().map(|it| (*it).to_owned()).chain(rest).collect()
+}
+
+/// A command that adds many elements, which differ by `from`.
+fn bulk_command() -> impl Strategy<Value = Vec<String>> {
+    ("[hlsz]", 0..3u8, 0..500u32, 1..BULK_MAX, any::<bool>()).prop_map(|(kind, key, from, count, is_text)| {
+        let text = |number: u32| if is_text { format!("m{number}") } else { number.to_string() };
+        let numbers = from..from + count;
+        let key = format!("{kind}{key}");
+        match kind.as_str() {
+            "h" => args(&["HSET", &key], numbers.flat_map(|it| [text(it), format!("v{it}")])),
+            "l" => args(&["RPUSH", &key], numbers.map(text)),
+            "s" => args(&["SADD", &key], numbers.map(text)),
+            _ => args(&["ZADD", &key], numbers.flat_map(|it| [(it % 37).to_string(), text(it)])),
+        }
+    })
+}
+
+fn hash_command() -> impl Strategy<Value = Vec<String>> {
+    let (k, f) = (|| key_of('h'), element);
+    prop_oneof![
+        4 => (k(), f(), value(), f(), value()).prop_map(|(k, f, v, g, w)| args(&["HSET"], [k, f, v, g, w])),
+        1 => (k(), f(), value()).prop_map(|(k, f, v)| args(&["HSETNX"], [k, f, v])),
+        1 => (k(), f(), value()).prop_map(|(k, f, v)| args(&["HMSET"], [k, f, v])),
+        2 => (k(), f(), f()).prop_map(|(k, f, g)| args(&["HDEL"], [k, f, g])),
+        1 => (k(), f(), -30..30i64).prop_map(|(k, f, by)| args(&["HINCRBY"], [k, f, by.to_string()])),
+        1 => (k(), f(), score()).prop_map(|(k, f, by)| args(&["HINCRBYFLOAT"], [k, f, by])),
+        1 => (k(), "(HGETALL|HKEYS|HLEN|HRANDFIELD)").prop_map(|(k, c)| vec![c, k]),
+        1 => (k(), f(), "(HGET|HEXISTS|HSTRLEN|HMGET)").prop_map(|(k, f, c)| vec![c, k, f]),
+    ]
+}
+
+fn list_command() -> impl Strategy<Value = Vec<String>> {
+    let k = || key_of('l');
+    let end = || "(LEFT|RIGHT)";
+    prop_oneof![
+        4 => ("(LPUSH|RPUSH)", k(), element(), element()).prop_map(|(c, k, v, w)| vec![c, k, v, w]),
+        1 => ("(LPUSHX|RPUSHX)", k(), element()).prop_map(|(c, k, v)| vec![c, k, v]),
+        2 => ("(LPOP|RPOP)", k()).prop_map(|(c, k)| vec![c, k]),
+        1 => ("(LPOP|RPOP)", k(), 0..6u8).prop_map(|(c, k, n)| vec![c, k, n.to_string()]),
+        2 => (k(), index(), element()).prop_map(|(k, at, v)| args(&["LSET"], [k, at, v])),
+        2 => (k(), "(BEFORE|AFTER)", element(), element()).prop_map(|(k, p, a, v)| args(&["LINSERT"], [k, p, a, v])),
+        2 => (k(), -3..4i8, element()).prop_map(|(k, n, v)| args(&["LREM"], [k, n.to_string(), v])),
+        1 => (k(), index(), index()).prop_map(|(k, a, b)| args(&["LTRIM"], [k, a, b])),
+        1 => (k(), index(), index()).prop_map(|(k, a, b)| args(&["LRANGE"], [k, a, b])),
+        2 => (k(), k(), end(), end()).prop_map(|(a, b, e, f)| args(&["LMOVE"], [a, b, e, f])),
+        1 => (k(), k()).prop_map(|(a, b)| args(&["RPOPLPUSH"], [a, b])),
+        1 => (k(), k(), end()).prop_map(|(a, b, e)| args(&["LMPOP", "2"], [a, b, e, "COUNT".into(), "3".into()])),
+        1 => (k(), k(), "(BLPOP|BRPOP)").prop_map(|(a, b, c)| vec![c, a, b, "0".into()]),
+        1 => (k(), k(), end(), end()).prop_map(|(a, b, e, f)| args(&["BLMOVE"], [a, b, e, f, "0".into()])),
+        1 => (k(), k(), end()).prop_map(|(a, b, e)| args(&["BLMPOP", "0", "2"], [a, b, e])),
+    ]
+}
+
+fn set_command() -> impl Strategy<Value = Vec<String>> {
+    let (k, m) = (|| key_of('s'), element);
+    prop_oneof![
+        4 => (k(), m(), m()).prop_map(|(k, m, n)| args(&["SADD"], [k, m, n])),
+        2 => (k(), m(), m()).prop_map(|(k, m, n)| args(&["SREM"], [k, m, n])),
+        1 => k().prop_map(|k| args(&["SPOP"], [k])),
+        1 => (k(), 0..8u8).prop_map(|(k, n)| args(&["SPOP"], [k, n.to_string()])),
+        1 => (k(), k(), m()).prop_map(|(a, b, m)| args(&["SMOVE"], [a, b, m])),
+        2 => ("(SINTERSTORE|SUNIONSTORE|SDIFFSTORE)", k(), k(), k()).prop_map(|(c, d, a, b)| vec![c, d, a, b]),
+        1 => (k(), "(SMEMBERS|SCARD|SRANDMEMBER)").prop_map(|(k, c)| vec![c, k]),
+    ]
+}
+
+fn sorted_set_command() -> impl Strategy<Value = Vec<String>> {
+    let (k, m) = (|| key_of('z'), element);
+    prop_oneof![
+        4 => (k(), score(), m(), score(), m()).prop_map(|(k, s, m, t, n)| args(&["ZADD"], [k, s, m, t, n])),
+        1 => (k(), "(NX|XX|GT|LT|CH)", score(), m()).prop_map(|(k, o, s, m)| args(&["ZADD"], [k, o, s, m])),
+        1 => (k(), score(), m()).prop_map(|(k, s, m)| args(&["ZADD"], [k, "INCR".into(), s, m])),
+        1 => (k(), score(), m()).prop_map(|(k, s, m)| args(&["ZINCRBY"], [k, s, m])),
+        2 => (k(), m(), m()).prop_map(|(k, m, n)| args(&["ZREM"], [k, m, n])),
+        1 => (k(), index(), index()).prop_map(|(k, a, b)| args(&["ZREMRANGEBYRANK"], [k, a, b])),
+        1 => (k(), score(), score()).prop_map(|(k, a, b)| args(&["ZREMRANGEBYSCORE"], [k, format!("({a}"), b])),
+        1 => (k(), m(), m()).prop_map(|(k, a, b)| args(&["ZREMRANGEBYLEX"], [k, format!("[{a}"), format!("({b}")])),
+        1 => ("(ZPOPMIN|ZPOPMAX)", k(), 0..5u8).prop_map(|(c, k, n)| vec![c, k, n.to_string()]),
+        1 => (k(), k(), "(MIN|MAX)").prop_map(|(a, b, e)| args(&["ZMPOP", "2"], [a, b, e, "COUNT".into(), "2".into()])),
+        1 => ("(BZPOPMIN|BZPOPMAX)", k(), k()).prop_map(|(c, a, b)| vec![c, a, b, "0".into()]),
+        1 => (k(), k(), index(), index()).prop_map(|(d, k, a, b)| args(&["ZRANGESTORE"], [d, k, a, b])),
+        1 => ("(ZUNIONSTORE|ZINTERSTORE|ZDIFFSTORE)", k(), k(), k())
+            .prop_map(|(c, d, a, b)| vec![c, d, "2".into(), a, b]),
+        1 => (k(), k(), key_of('s')).prop_map(|(d, a, b)| {
+            args(&["ZUNIONSTORE"], [d, "2".into(), a, b, "WEIGHTS".into(), "2".into(), "-0.5".into()])
+        }),
+        1 => (k(), index(), index()).prop_map(|(k, a, b)| args(&["ZRANGE"], [k, a, b])),
+    ]
+}
+
+fn collection_command() -> impl Strategy<Value = Vec<String>> {
+    prop_oneof![
+        6 => hash_command(),
+        8 => list_command(),
+        6 => set_command(),
+        8 => sorted_set_command(),
+        3 => bulk_command(),
+        1 => any_key().prop_map(|k| vec!["DEL".into(), k]),
+        1 => (any_key(), 1..60i64).prop_map(|(k, ms)| vec!["PEXPIRE".into(), k, ms.to_string()]),
+        1 => (any_key(), any_key(), "(RENAME|RENAMENX)").prop_map(|(a, b, c)| vec![c, a, b]),
+        2 => (any_key(), any_key()).prop_map(|(a, b)| args(&["COPY"], [a, b, "REPLACE".into()])),
+        1 => (any_key(), 0..DATABASES).prop_map(|(k, db)| args(&["MOVE"], [k, db.to_string()])),
+        1 => (any_key(), key_of('l')).prop_map(|(k, d)| args(&["SORT"], [k, "ALPHA".into(), "STORE".into(), d])),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        30 => command().prop_map(Step::Command),
+        20 => command().prop_map(Step::Command),
+        30 => collection_command().prop_map(Step::Command),
+        1 => (any_key(), any_key()).prop_map(|(from, to)| Step::Carry(from, to)),
         1 => rare_command().prop_map(Step::Command),
         3 => (0..30i64).prop_map(Step::Wait),
         1 => (0..4usize).prop_map(Step::ExpireCycle),
@@ -127,6 +296,17 @@ fn run(store: &mut Store, step: &Step) {
         Step::Command(args) => {
             store.run_on(1, args);
         }
+        Step::Carry(from, to) => {
+            // Another connection, for the first may be in a transaction or in another database.
+            let (reply, _) = store.run_on(2, &["DUMP", from]);
+            let Some(at) = reply.windows(2).position(|it| it == b"\r\n").filter(|_| reply[..3] != *b"$-1")
+            else {
+                return;
+            };
+            let payload = &reply[at + 2..reply.len() - 2];
+            let (reply, _) = store.run_on(2, &[&b"RESTORE"[..], to.as_bytes(), b"0", payload, b"REPLACE"]);
+            assert_eq!(reply, b"+OK\r\n", "{}", payload.escape_ascii());
+        }
         Step::Wait(ms) => store.now_ms += ms,
         Step::ExpireCycle(budget) => {
             store.engine.expire_cycle(store.now_ms, *budget, &mut store.effects);
@@ -137,7 +317,7 @@ fn run(store: &mut Store, step: &Step) {
 
 /// Replays a log into an empty engine with another seed, as after a restart much later.
 fn replay(log: &[u8]) -> Engine {
-    let mut engine = Engine::new(EngineOptions { databases: 16, seed: HashSeed([7, 8]) });
+    let mut engine = empty(HashSeed([7, 8]));
     let mut replayer = Replayer::begin(&mut engine);
     for args in decode(log) {
         let request = OwnedRequest::from_args(&args);
@@ -155,7 +335,7 @@ proptest! {
 
     #[test]
     fn replaying_the_effects_gives_the_same_data(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut store = Store::new();
+        let mut store = new_store();
         let mut log = Vec::new();
         for step in &steps {
             run(&mut store, step);
@@ -172,7 +352,7 @@ proptest! {
         before in proptest::collection::vec(step(), 1..80),
         during in proptest::collection::vec(step(), 0..80),
     ) {
-        let mut store = Store::new();
+        let mut store = new_store();
         for step in &before {
             run(&mut store, step);
         }
@@ -200,7 +380,7 @@ proptest! {
         before in proptest::collection::vec(step(), 1..60),
         during in proptest::collection::vec(step(), 0..60),
     ) {
-        let mut store = Store::new();
+        let mut store = new_store();
         for step in &before {
             run(&mut store, step);
         }
@@ -215,7 +395,7 @@ proptest! {
             }
         }
         while !save(&mut store.engine, 3, &mut saved) {}
-        let mut engine = Engine::new(EngineOptions { databases: 16, seed: HashSeed([9, 9]) });
+        let mut engine = empty(HashSeed([9, 9]));
         for entry in saved {
             engine.load(entry).expect("each key once");
         }
@@ -226,6 +406,44 @@ proptest! {
         }
         replayer.end(&mut engine);
         prop_assert_eq!(dump(&engine), dump(&store.engine));
+    }
+
+    #[test]
+    fn memory_that_was_counted_is_counted_off(
+        steps in proptest::collection::vec(step(), 1..120),
+        during in proptest::collection::vec(step(), 0..30),
+        flush in any::<bool>(),
+    ) {
+        let mut store = new_store();
+        for step in &steps {
+            run(&mut store, step);
+        }
+        // A snapshot makes tables keep what it needs and share nodes.
+        store.engine.snapshot_begin();
+        let mut saved = Vec::new();
+        for step in &during {
+            run(&mut store, step);
+        }
+        while !save(&mut store.engine, 3, &mut saved) {}
+        drop(saved);
+        store.run_on(1, &["DISCARD"]);
+        // A table that was emptied while it was saved gives its memory back with the next change.
+        for db in 0..DATABASES {
+            store.run_on(3, &["SELECT", &db.to_string()]);
+            store.run_on(3, &["SET", "last", ""]);
+        }
+        if flush {
+            store.run_on(1, &["FLUSHALL"]);
+        } else {
+            // One by one: what each takes off is what its changes have added.
+            let keys: Vec<_> = store.engine.entries().map(|it| (it.db, it.key.to_vec())).collect();
+            for (db, key) in keys {
+                store.run_on(3, &["SELECT", &db.to_string()]);
+                store.run_on(3, &[&b"DEL"[..], &key]);
+            }
+            prop_assert!(store.engine.is_empty());
+        }
+        prop_assert_eq!(store.engine.used_memory(), empty(HashSeed([1, 2])).used_memory());
     }
 
     #[test]

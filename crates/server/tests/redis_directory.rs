@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use support::{Client, Reply, Server};
 
-/// Value and absolute expiry of each key of each database.
+/// Value (see [`value`]) and absolute expiry of each key of each database.
 type Dataset = BTreeMap<(u32, Vec<u8>), (Vec<u8>, i64)>;
 
 /// Absolute expiries, in milliseconds: past any test.
@@ -29,15 +29,90 @@ fn read(client: &mut Client) -> Dataset {
         let keys = client.run("KEYS *");
         for key in keys.items() {
             let Reply::Bulk(Some(key)) = key else { panic!("{key:?}") };
-            let Reply::Bulk(Some(value)) = client.command(&[b"GET", &key[..]]) else {
-                panic!("{} vanished", key.escape_ascii())
-            };
+            let value = value(client, key);
             let until = client.command(&[b"PEXPIRETIME", &key[..]]).int();
             dataset.insert((db, key.clone()), (value, until));
         }
     }
     client.run("SELECT 0");
     dataset
+}
+
+/// The bytes of a string; of a collection its type and its elements, sorted where they have no order.
+fn value(client: &mut Client, key: &[u8]) -> Vec<u8> {
+    let kind = client.command(&[b"TYPE", key]).text();
+    let (request, width): (&[&[u8]], _) = match kind.as_str() {
+        "string" => (&[b"GET", key], 0),
+        "list" => (&[b"LRANGE", key, b"0", b"-1"], 0),
+        "zset" => (&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"], 0),
+        "set" => (&[b"SMEMBERS", key], 1),
+        "hash" => (&[b"HGETALL", key], 2),
+        other => panic!("{} is {other}", key.escape_ascii()),
+    };
+    let reply = client.command(request);
+    if let Reply::Bulk(Some(bytes)) = reply {
+        return bytes;
+    }
+    let elements = reply.items().iter().map(|it| match it {
+        Reply::Bulk(Some(bytes)) => bytes.escape_ascii().to_string(),
+        other => panic!("{other:?}"),
+    });
+    let mut elements: Vec<String> = elements.collect();
+    if width > 0 {
+        elements = elements.chunks(width).map(|it| it.join("=")).collect();
+        elements.sort_unstable();
+    }
+    format!("{kind}: {}", elements.join(" ")).into_bytes()
+}
+
+/// Collections in both forms, changed by commands whose effects differ from them.
+fn fill_collections(client: &mut Client, round: usize) {
+    let numbers = |count: usize| (0..count).map(|it| format!(" {}", it * 3 + round)).collect::<String>();
+    let pairs =
+        |count: usize| (0..count).map(|it| format!(" {}.5 m{it}", it % 7 + round)).collect::<String>();
+    for (name, count) in [("small", 20), ("large", 700)] {
+        client.run(&format!("RPUSH list:{name}{}", numbers(count)));
+        client.run(&format!("SADD set:{name}{}", numbers(count)));
+        client.run(&format!("SADD set:{name} text:{round}"));
+        client.run(&format!("ZADD zset:{name}{}", pairs(count)));
+        client.run(&format!("HSET hash:{name}{}", pairs(count)));
+        for command in [
+            "LPOP list:NAME 3",
+            "LMOVE list:NAME list:moved RIGHT LEFT",
+            "BLMOVE list:NAME list:moved LEFT LEFT 1",
+            "BLPOP none list:NAME 1",
+            "LMPOP 2 none list:NAME RIGHT COUNT 2",
+            "LINSERT list:NAME BEFORE 30 between",
+            "LREM list:NAME 2 33",
+            "LTRIM list:NAME 1 -2",
+            "SPOP set:NAME",
+            "SPOP set:NAME 5",
+            "SMOVE set:NAME set:moved 30",
+            "SUNIONSTORE set:union:NAME set:NAME set:moved",
+            "SINTERSTORE set:none set:NAME none",
+            "ZINCRBY zset:NAME 0.1 m3",
+            "ZADD zset:NAME INCR inf m4",
+            "ZPOPMIN zset:NAME 2",
+            "BZPOPMAX none zset:NAME 1",
+            "ZMPOP 1 zset:NAME MIN",
+            "ZRANGESTORE zset:range:NAME zset:NAME 2 9",
+            "ZUNIONSTORE zset:union:NAME 2 zset:NAME set:NAME WEIGHTS 0.3 2",
+            "ZREMRANGEBYRANK zset:NAME 4 6",
+            "HINCRBYFLOAT hash:NAME 0.5 0.25",
+            "HDEL hash:NAME 1.5 2.5",
+            "SORT set:NAME ALPHA LIMIT 0 8 STORE sorted:NAME",
+            "COPY zset:NAME zset:copy:NAME REPLACE",
+            "PEXPIREAT hash:NAME 4102444800000",
+        ] {
+            let reply = client.run(&command.replace("NAME", name));
+            assert!(!matches!(reply, Reply::Error(_)), "{command}: {reply:?}");
+        }
+    }
+    client.run("MULTI");
+    client.run("RPUSH list:pair x");
+    client.run("SPOP set:large 2");
+    client.run("BRPOPLPUSH list:large list:pair 0");
+    assert_eq!(client.run("EXEC").items().len(), 3);
 }
 
 /// Every form of value, several databases, expiries, deletions, transactions; different for each `round`.
@@ -71,6 +146,7 @@ fn fill(client: &mut Client, round: usize) {
         client.run(&format!("SET pair:b {text}"));
         client.run("DEL pair:c");
         assert_eq!(client.run("EXEC").items().len(), 3);
+        fill_collections(client, round);
     }
     client.run("SELECT 7");
     client.run("SET only here");

@@ -9,7 +9,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use holdfast_server::command::Replayer;
-use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
+use holdfast_server::engine::{Engine, EngineOptions, HashSeed, Limits};
 use holdfast_server::limits::MIB;
 use holdfast_server::protocol::encode::write_command;
 use holdfast_server::protocol::{DecodeLimits, Decoder, OwnedRequest, parse_i64};
@@ -20,7 +20,7 @@ use crate::redis::{Redis, reply_len};
 use store::Store;
 
 #[path = "../../tests/common/store.rs"]
-mod store;
+pub(crate) mod store;
 
 /// See the module.
 pub const TARGET: Target = Target {
@@ -87,6 +87,100 @@ pub const TARGET: Target = Target {
         "LEN",
         "MINMATCHLEN ",
         "WITHMATCHLEN",
+        "HSET h f 1 g 2\n",
+        "HSETNX h ",
+        "HGET h f\n",
+        "HGETALL h\n",
+        "HDEL h f\n",
+        "HINCRBY h f ",
+        "HINCRBYFLOAT h f ",
+        "HKEYS h\n",
+        "HVALS h\n",
+        "HMGET h f g\n",
+        "HSTRLEN h f\n",
+        "HEXISTS h ",
+        "HLEN h\n",
+        "RPUSH l 1 2 3 a b\n",
+        "LPUSH l ",
+        "RPUSHX l ",
+        "LPOP l ",
+        "RPOP l ",
+        "LRANGE l 0 -1\n",
+        "LINDEX l ",
+        "LSET l 1 ",
+        "LINSERT l BEFORE a ",
+        "LINSERT l AFTER 2 ",
+        "LREM l ",
+        "LTRIM l ",
+        "LPOS l a ",
+        "RANK -1",
+        "COUNT 2",
+        "MAXLEN 3",
+        "LMOVE l m LEFT RIGHT\n",
+        "RPOPLPUSH l l\n",
+        "LMPOP 2 l m LEFT",
+        "BLPOP l m 0\n",
+        "BRPOP l 0\n",
+        "BLMOVE l m LEFT RIGHT 0\n",
+        "BRPOPLPUSH l m 0\n",
+        "BLMPOP 0 2 l m RIGHT",
+        "LLEN l\n",
+        "SADD s 1 2 3\n",
+        "SADD t a b 2\n",
+        "SREM s ",
+        "SMEMBERS s\n",
+        "SISMEMBER s ",
+        "SMISMEMBER s 1 a\n",
+        "SMOVE s t ",
+        "SINTER s t\n",
+        "SUNION s t\n",
+        "SDIFF s t\n",
+        "SINTERSTORE u s t\n",
+        "SUNIONSTORE u s t\n",
+        "SDIFFSTORE u s t\n",
+        "SINTERCARD 2 s t LIMIT 1\n",
+        "SCARD s\n",
+        "ZADD z 1 a 2 b 3 c\n",
+        "ZADD y 1.5 a -inf b 2 x\n",
+        "ZADD z GT CH INCR ",
+        "ZINCRBY z 0.1 a\n",
+        "ZREM z a\n",
+        "ZRANGE z 0 -1 WITHSCORES\n",
+        "ZRANGE z (1 +inf BYSCORE",
+        "ZRANGE z [a + BYLEX",
+        "LIMIT 1 2",
+        "REV",
+        "ZRANGESTORE w z 0 -1\n",
+        "ZRANGEBYSCORE z ",
+        "ZREVRANGEBYSCORE z ",
+        "ZRANGEBYLEX z - +",
+        "ZREVRANGE z 0 -1\n",
+        "ZRANK z a\n",
+        "ZREVRANK z a\n",
+        "ZSCORE z a\n",
+        "ZMSCORE z a b\n",
+        "ZCOUNT z ",
+        "ZLEXCOUNT z - +\n",
+        "ZCARD z\n",
+        "ZREMRANGEBYRANK z ",
+        "ZREMRANGEBYSCORE z ",
+        "ZREMRANGEBYLEX z ",
+        "ZPOPMIN z ",
+        "ZPOPMAX z ",
+        "ZMPOP 2 z y MAX",
+        "BZPOPMIN z y 0\n",
+        "BZMPOP 0 1 z MIN\n",
+        "ZUNION 2 z y WITHSCORES\n",
+        "ZINTER 2 z s WITHSCORES\n",
+        "ZDIFF 2 z y\n",
+        "ZUNIONSTORE w 2 z y WEIGHTS 2 -0.5 AGGREGATE MAX\n",
+        "ZINTERSTORE w 2 z y\n",
+        "ZDIFFSTORE w 2 z y\n",
+        "ZINTERCARD 2 z y\n",
+        "SORT l ALPHA DESC\n",
+        "SORT s LIMIT 0 2",
+        "SORT l BY w_* GET # GET v_*->f",
+        "STORE d\n",
         "TYPE a\n",
         "OBJECT ENCODING a\n",
         "BYTE",
@@ -110,6 +204,17 @@ pub const TARGET: Target = Target {
     ],
 };
 
+/// As Redis is started: small, so that short inputs meet both forms of collections.
+const LIMITS: Limits = Limits {
+    hash_entries: 4,
+    hash_value: 16,
+    set_ints: 4,
+    set_entries: 4,
+    set_value: 16,
+    sorted_set_entries: 4,
+    sorted_set_value: 16,
+    list_fill: 3,
+};
 /// Commands of one input.
 const COMMANDS_MAX: usize = 32;
 /// Times nearer than this are left out: a key must not expire while the input runs.
@@ -123,6 +228,8 @@ enum Kind {
     Transaction,
     /// An array in any order.
     Set,
+    /// An array of pairs in any order.
+    Pairs,
     /// Seconds or milliseconds to or of an expiry.
     Time {
         tolerance: i64,
@@ -138,6 +245,14 @@ fn kind_of(name: &[u8]) -> Option<Kind> {
         "bitfield_ro",
         "bitop",
         "bitpos",
+        "blmove",
+        "blmpop",
+        "blpop",
+        "brpop",
+        "brpoplpush",
+        "bzmpop",
+        "bzpopmax",
+        "bzpopmin",
         "copy",
         "dbsize",
         "decr",
@@ -155,10 +270,34 @@ fn kind_of(name: &[u8]) -> Option<Kind> {
         "getex",
         "getrange",
         "getset",
+        "hdel",
+        "hexists",
+        "hget",
+        "hincrby",
+        "hincrbyfloat",
+        "hlen",
+        "hmget",
+        "hmset",
+        "hset",
+        "hsetnx",
+        "hstrlen",
         "incr",
         "incrby",
         "incrbyfloat",
         "lcs",
+        "lindex",
+        "linsert",
+        "llen",
+        "lmove",
+        "lmpop",
+        "lpop",
+        "lpos",
+        "lpush",
+        "lpushx",
+        "lrange",
+        "lrem",
+        "lset",
+        "ltrim",
         "mget",
         "move",
         "mset",
@@ -171,23 +310,70 @@ fn kind_of(name: &[u8]) -> Option<Kind> {
         "psetex",
         "rename",
         "renamenx",
+        "rpop",
+        "rpoplpush",
+        "rpush",
+        "rpushx",
+        "sadd",
+        "scard",
+        "sdiffstore",
         "select",
         "set",
         "setbit",
         "setex",
         "setnx",
         "setrange",
+        "sintercard",
+        "sinterstore",
+        "sismember",
+        "smismember",
+        "smove",
+        "sort",
+        "sort_ro",
+        "srem",
         "strlen",
         "substr",
+        "sunionstore",
         "swapdb",
         "touch",
         "type",
         "unlink",
+        "zadd",
+        "zcard",
+        "zcount",
+        "zdiff",
+        "zdiffstore",
+        "zincrby",
+        "zinter",
+        "zintercard",
+        "zinterstore",
+        "zlexcount",
+        "zmpop",
+        "zmscore",
+        "zpopmax",
+        "zpopmin",
+        "zrange",
+        "zrangebylex",
+        "zrangebyscore",
+        "zrangestore",
+        "zrank",
+        "zrem",
+        "zremrangebylex",
+        "zremrangebyrank",
+        "zremrangebyscore",
+        "zrevrange",
+        "zrevrangebylex",
+        "zrevrangebyscore",
+        "zrevrank",
+        "zscore",
+        "zunion",
+        "zunionstore",
     ];
     let name = name.to_ascii_lowercase();
     match &name[..] {
         b"multi" | b"exec" | b"discard" | b"watch" | b"unwatch" => Some(Kind::Transaction),
-        b"keys" => Some(Kind::Set),
+        b"keys" | b"hkeys" | b"hvals" | b"smembers" | b"sinter" | b"sunion" | b"sdiff" => Some(Kind::Set),
+        b"hgetall" => Some(Kind::Pairs),
         b"ttl" | b"expiretime" => Some(Kind::Time { tolerance: 2 }),
         b"pttl" | b"pexpiretime" => Some(Kind::Time { tolerance: 2_000 }),
         name => EXACT.iter().any(|it| it.as_bytes() == name).then_some(Kind::Exact),
@@ -227,9 +413,31 @@ fn is_tie(args: &[Vec<u8>], all: &[Vec<Vec<u8>>]) -> bool {
     all.iter().map(|other| numbers(other)).sum::<usize>() > numbers(args)
 }
 
+/// Makes a command that blocks return soon.
+fn shorten_wait(args: &mut [Vec<u8>]) {
+    const SOON: &[u8] = b"0.001";
+    let name = args[0].to_ascii_lowercase();
+    let timeout = match &name[..] {
+        b"blpop" | b"brpop" | b"blmove" | b"brpoplpush" | b"bzpopmin" | b"bzpopmax" => args.last_mut(),
+        b"blmpop" | b"bzmpop" => args.get_mut(1),
+        _ => None,
+    };
+    // What is no timeout stays, and is refused.
+    if let Some(timeout) = timeout.filter(|it| it.iter().all(|byte| b"0123456789.".contains(byte))) {
+        *timeout = SOON.to_vec();
+    }
+}
+
+/// Whether the order of the reply is that of a set in memory: SORT that does not sort.
+fn is_unordered(args: &[Vec<u8>]) -> bool {
+    args[0].to_ascii_lowercase().starts_with(b"sort")
+        && args.windows(2).any(|pair| pair[0].eq_ignore_ascii_case(b"by") && !pair[1].contains(&b'*'))
+}
+
 fn parse(data: &[u8], now_ms: i64) -> Vec<(Vec<Vec<u8>>, Kind)> {
     let lines = data.split(|&byte| byte == b'\n').filter(|line| !line.contains(&0));
-    let commands: Vec<_> = lines.filter_map(split_slowly).filter(|args| !args.is_empty()).collect();
+    let mut commands: Vec<_> = lines.filter_map(split_slowly).filter(|args| !args.is_empty()).collect();
+    commands.iter_mut().for_each(|args| shorten_wait(args));
     let all = commands.clone();
     let has_multi = commands.iter().any(|args| args[0].eq_ignore_ascii_case(b"multi"));
     let comparable = commands.into_iter().filter_map(|args| {
@@ -237,8 +445,9 @@ fn parse(data: &[u8], now_ms: i64) -> Vec<(Vec<Vec<u8>>, Kind)> {
         let is_object = args[0].eq_ignore_ascii_case(b"object");
         let left_out = is_near(&args, now_ms)
             || is_tie(&args, &all)
+            || is_unordered(&args)
             // Parts of the reply of EXEC are compared exactly.
-            || (has_multi && matches!(kind, Kind::Set | Kind::Time { .. }))
+            || (has_multi && matches!(kind, Kind::Set | Kind::Pairs | Kind::Time { .. }))
             || (is_object && !args.get(1).is_some_and(|arg| arg.eq_ignore_ascii_case(b"encoding")));
         (!left_out).then_some((args, kind))
     });
@@ -262,6 +471,7 @@ fn run(data: &[u8]) {
     let mut theirs = Redis::shared().ask(&requests, commands.len() + 2).split_off(2);
 
     let mut store = Store::new();
+    store.engine = Engine::new(EngineOptions { databases: 16, limits: LIMITS, seed: HashSeed([3, 4]) });
     store.now_ms = now_ms;
     store.settings.proto_max_bulk_len = MIB;
     let history = || commands.iter().map(|(args, _)| show(args)).collect::<Vec<_>>().join("\n");
@@ -269,9 +479,10 @@ fn run(data: &[u8]) {
         let (mut reply, _) = store.run_on(1, args);
         let equal = match kind {
             Kind::Exact | Kind::Transaction => reply == *expected,
-            Kind::Set => {
-                sort_items(&mut reply);
-                sort_items(expected);
+            Kind::Set | Kind::Pairs => {
+                let width = if *kind == Kind::Set { 1 } else { 2 };
+                sort_items(&mut reply, width);
+                sort_items(expected, width);
                 reply == *expected
             }
             Kind::Time { tolerance } => match (integer(&reply), integer(expected)) {
@@ -299,7 +510,8 @@ fn run(data: &[u8]) {
 }
 
 fn replay(log: &[u8], now_ms: i64) -> Engine {
-    let mut engine = Engine::new(EngineOptions { databases: 16, seed: HashSeed([7, 8]) });
+    let mut engine =
+        Engine::new(EngineOptions { databases: 16, limits: Limits::default(), seed: HashSeed([7, 8]) });
     let mut replayer = Replayer::begin(&mut engine);
     let mut decoder = Decoder::new();
     let mut rest = log;
@@ -324,8 +536,8 @@ fn integer(reply: &[u8]) -> Option<i64> {
     std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()
 }
 
-/// Orders the items of an array, so that two arrays with the same items are equal.
-fn sort_items(reply: &mut Vec<u8>) {
+/// Orders the items of an array, `width` by `width`, so that two arrays with the same items are equal.
+fn sort_items(reply: &mut Vec<u8>, width: usize) {
     if reply.first() != Some(&b'*') {
         return;
     }
@@ -336,6 +548,7 @@ fn sort_items(reply: &mut Vec<u8>) {
         items.push(reply[at..at + len].to_vec());
         at += len;
     }
+    let mut items: Vec<_> = items.chunks(width).map(<[_]>::concat).collect();
     items.sort();
     reply.truncate(head);
     reply.extend(items.concat());

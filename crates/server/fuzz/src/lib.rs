@@ -26,6 +26,7 @@ pub mod metadata;
 pub mod mutate;
 pub mod protocol;
 pub mod redis;
+pub mod restore;
 pub mod snapshot;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     config::TARGET,
     metadata::TARGET,
     snapshot::TARGET,
+    restore::TARGET,
     log::TARGET,
     commands::TARGET,
 ];

@@ -7,7 +7,7 @@
 use std::io::Cursor;
 
 use holdfast_server::command::Replayer;
-use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
+use holdfast_server::engine::{Engine, EngineOptions, HashSeed, Limits};
 use holdfast_server::persistence::log::reader::{
     ApplyError, Expectation, LogVisitor, SegmentSummary, Tail, read_segment,
 };
@@ -87,7 +87,8 @@ fn assemble(offset: u64, bodies: &[u8], cut: u8) -> Vec<u8> {
 type Commands = Vec<Vec<Vec<u8>>>;
 
 fn read(file: &[u8], expectation: &Expectation) -> Result<(Commands, SegmentSummary), String> {
-    let mut engine = Engine::new(EngineOptions { databases: 16, seed: HashSeed([1, 2]) });
+    let mut engine =
+        Engine::new(EngineOptions { databases: 16, limits: Limits::default(), seed: HashSeed([1, 2]) });
     let replayer = Replayer::begin(&mut engine);
     let mut target = Applying { engine, replayer, commands: Vec::new() };
     let result = read_segment(&mut Cursor::new(file.to_vec()), file.len() as u64, expectation, &mut target);

@@ -48,6 +48,10 @@ impl Redis {
             .args(["-c", GUARD, "sh"])
             .arg(&dir)
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--proto-max-bulk-len", "1mb"])
+            // Small, so that short inputs meet both forms of collections: as in the target `commands`.
+            .args(["--hash-max-listpack-entries", "4", "--hash-max-listpack-value", "16"])
+            .args(["--zset-max-listpack-entries", "4", "--zset-max-listpack-value", "16"])
+            .args(["--set-max-intset-entries", "4", "--list-max-listpack-size", "3"])
             .args(["--dir".as_ref(), dir.as_os_str(), "--unixsocket".as_ref(), socket.as_os_str()])
             .stdin(Stdio::piped())
             .spawn()

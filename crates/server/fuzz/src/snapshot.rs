@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 use holdfast_server::engine::value::Entry;
-use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
+use holdfast_server::engine::{Engine, EngineOptions, HashSeed, Limits};
 use holdfast_server::persistence::snapshot::{BoxError, RdbVisitor, read_rdb};
 
 use crate::Target;
@@ -40,7 +40,8 @@ fn run(data: &[u8]) {
 
 /// What was seen of a file: fields and hints in order, the digest of the data, and the summary or the error.
 fn read(data: &[u8], piece_len: usize) -> (Vec<String>, [u8; 20], String) {
-    let engine = Engine::new(EngineOptions { databases: 16, seed: HashSeed([1, 2]) });
+    let engine =
+        Engine::new(EngineOptions { databases: 16, limits: Limits::default(), seed: HashSeed([1, 2]) });
     let mut target = Loading { engine, seen: Vec::new() };
     let result = read_rdb(Pieces { rest: data, piece_len }, &mut target);
     if let Ok(summary) = &result {

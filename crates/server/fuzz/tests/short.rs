@@ -80,6 +80,11 @@ fn snapshots_are_read_alike_however_they_come() {
 }
 
 #[test]
+fn payloads_are_restored_whole_or_refused() {
+    check("restore");
+}
+
+#[test]
 fn logs_are_whole_after_a_torn_tail_was_cut() {
     check("log");
 }

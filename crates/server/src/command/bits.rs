@@ -8,6 +8,8 @@ use super::args::{integer, is};
 use super::strings::clip_range;
 use super::{Call, Outcome, ReplyError, Run, error};
 use crate::engine::events::Change;
+use crate::engine::object::Kind;
+use crate::engine::{StringRef, WrongType};
 use crate::protocol::parse_i64;
 
 /// A bit offset within the longest string; with `width` also `#N` for the N-th integer of that width.
@@ -41,10 +43,10 @@ pub(crate) fn setbit(call: &mut Call<'_, '_>) -> Run {
     };
     let at = byte_index(bit)?;
     let mut keys = call.keys();
-    let found = keys.find(key);
+    let found = keys.find_kind(key, Kind::String)?;
     let (len, was_on) = keys.view(found).map_or((None, false), |entry| {
         let mut buffer = itoa::Buffer::new();
-        let bytes = entry.value().as_bytes(&mut buffer);
+        let bytes = entry.string().as_bytes(&mut buffer);
         (Some(bytes.len()), bytes.get(at).is_some_and(|byte| byte & mask(bit) != 0))
     });
     // A write that changes nothing is none; a string that grows has changed.
@@ -68,9 +70,10 @@ pub(crate) fn getbit(call: &mut Call<'_, '_>) -> Run {
     let bit = bit_offset(call, call.arg(2), None)?;
     let at = byte_index(bit)?;
     let mut buffer = itoa::Buffer::new();
-    let on = call.keys().read(key).is_some_and(|entry| {
-        entry.value().as_bytes(&mut buffer).get(at).is_some_and(|byte| byte & mask(bit) != 0)
-    });
+    let on = call
+        .keys()
+        .read_string(key)?
+        .is_some_and(|string| string.as_bytes(&mut buffer).get(at).is_some_and(|byte| byte & mask(bit) != 0));
     call.reply.integer(i64::from(on));
     Ok(Outcome::Done)
 }
@@ -142,7 +145,7 @@ impl BitRange {
 
 pub(crate) fn bitcount(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
-    let Some(len) = read_len(call, key) else {
+    let Some(len) = read_len(call, key)? else {
         call.reply.integer(0);
         return Ok(Outcome::Done);
     };
@@ -167,14 +170,14 @@ pub(crate) fn bitcount(call: &mut Call<'_, '_>) -> Run {
 }
 
 /// The length of the string at a key, which counts as a read of it.
-fn read_len(call: &mut Call<'_, '_>, key: &[u8]) -> Option<usize> {
-    call.keys().read(key).map(|entry| entry.value().len())
+fn read_len(call: &mut Call<'_, '_>, key: &[u8]) -> Result<Option<usize>, WrongType> {
+    Ok(call.keys().read_string(key)?.map(StringRef::len))
 }
 
-/// Calls `use_bytes` with the string at a key, empty when there is none.
+/// Calls `use_bytes` with the string at a key whose type was checked, empty when there is none.
 fn with_bytes<R>(call: &mut Call<'_, '_>, key: &[u8], use_bytes: impl FnOnce(&[u8]) -> R) -> R {
     let mut buffer = itoa::Buffer::new();
-    use_bytes(call.keys().view_of(key).map_or(&[][..], |entry| entry.value().as_bytes(&mut buffer)))
+    use_bytes(call.keys().view_of(key).map_or(&[][..], |entry| entry.string().as_bytes(&mut buffer)))
 }
 
 pub(crate) fn bitpos(call: &mut Call<'_, '_>) -> Run {
@@ -184,7 +187,7 @@ pub(crate) fn bitpos(call: &mut Call<'_, '_>) -> Run {
         1 => true,
         _ => return Err(error::BIT_ARGUMENT),
     };
-    let Some(len) = read_len(call, key) else {
+    let Some(len) = read_len(call, key)? else {
         call.reply.integer(if on { -1 } else { 0 });
         return Ok(Outcome::Done);
     };
@@ -218,8 +221,10 @@ pub(crate) fn bitop(call: &mut Call<'_, '_>) -> Run {
         return Err(error::BITOP_NOT);
     }
     let request = call.request;
-    let lens: Vec<usize> = request.args_from(3).map(|key| read_len(call, key).unwrap_or(0)).collect();
-    let len = lens.iter().copied().max().unwrap_or(0);
+    let mut len = 0;
+    for key in request.args_from(3) {
+        len = len.max(read_len(call, key)?.unwrap_or(0));
+    }
     let mut result = vec![0; len];
     for (number, key) in request.args_from(3).enumerate() {
         with_bytes(call, key, |source| {
@@ -244,6 +249,11 @@ pub(crate) fn bitop(call: &mut Call<'_, '_>) -> Run {
             call.log(&[b"DEL", target]);
         }
     } else {
+        let mut found = found;
+        if keys.view(found).is_some_and(|entry| entry.kind() != Kind::String) {
+            keys.remove(found, target, Change::silent());
+            found = keys.find(target);
+        }
         keys.edit(found, target, len, Change::string("set"), |bytes| bytes.copy_from_slice(&result));
         let found = keys.find(target);
         keys.set_expiry(found, target, None, Change::silent());

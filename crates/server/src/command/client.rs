@@ -1,6 +1,6 @@
 //! CLIENT: the connections as things.
 
-use super::args::{is, timeout_ms};
+use super::args::{integer, is, timeout_ms};
 use super::facts::ClientKind;
 use super::host::{ClientFilter, PauseMode};
 use super::session::ReplyMode;
@@ -115,6 +115,20 @@ pub(crate) fn kill(call: &mut Call<'_, '_>) -> Run {
     let killed = call.ctx.host.kill_clients(&filter, call.session);
     call.reply.count(killed.count);
     Ok(if killed.me { Outcome::Close } else { Outcome::Done })
+}
+
+pub(crate) fn unblock(call: &mut Call<'_, '_>) -> Run {
+    let with_error = match call.request.arg_at(3) {
+        None => false,
+        Some(_) if call.len() > 4 => return Err(error::unknown_subcommand_or_arity(call.arg(1), "CLIENT")),
+        Some(reason) if is(reason, "timeout") => false,
+        Some(reason) if is(reason, "error") => true,
+        Some(_) => return Err(error::UNBLOCK_REASON),
+    };
+    let id = integer(call.arg(2))?;
+    let unblocked = u64::try_from(id).is_ok_and(|id| call.ctx.host.unblock_client(id, with_error));
+    call.reply.integer(i64::from(unblocked));
+    Ok(Outcome::Done)
 }
 
 pub(crate) fn reply(call: &mut Call<'_, '_>) -> Run {

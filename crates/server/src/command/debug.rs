@@ -9,12 +9,17 @@ use crate::protocol::{RespVersion, parse_i64};
 
 const HELP: &[(&str, &str)] = &[
     ("DIGEST", "Gives a digest of all data, equal for equal data."),
+    ("DIGEST-VALUE <key> [<key> ...]", "Gives a digest of each value, equal for equal values."),
     ("LOADAOF", "Writes out the log, empties the data set and loads the log."),
     ("LOG <message>", "Does nothing; test suites mark their log with it."),
     ("OBJECT <key>", "Tells how the value at a key is stored."),
     ("PANIC", "Ends the server as a defect in a command would."),
     ("POPULATE <count> [<prefix>] [<size>]", "Makes keys that are not there yet."),
     ("PROTOCOL <type>", "Answers with a sample of a reply type."),
+    (
+        "QUICKLIST-PACKED-THRESHOLD <size>",
+        "Has no effect: list-max-listpack-size says which elements stand alone.",
+    ),
     ("RELOAD", "Saves, empties the data set and loads what was saved."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Switches the removal of expired keys that nobody meets."),
     ("SLEEP <seconds>", "Stops the server for a time."),
@@ -37,16 +42,16 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             call.reply.ok();
             Ok(Outcome::Done)
         }
-        _ if is(name, "log") && len == 3 => {
+        _ if (is(name, "log") || is(name, "quicklist-packed-threshold")) && len == 3 => {
             call.reply.ok();
             Ok(Outcome::Done)
         }
         _ if is(name, "digest") && len == 2 => {
             let digest = call.ctx.engine.digest(call.ctx.now_ms);
-            let text = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            call.reply.simple(&text);
+            call.reply.simple(&hexadecimal(&digest));
             Ok(Outcome::Done)
         }
+        _ if is(name, "digest-value") => digest_values(call),
         _ if is(name, "object") && len == 3 => object(call),
         // What the executor does about a panic is tested with this one.
         _ if is(name, "panic") && len == 2 => panic!("DEBUG PANIC was asked for"),
@@ -64,6 +69,23 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
     }
 }
 
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn digest_values(call: &mut Call<'_, '_>) -> Run {
+    let request = call.request;
+    let (mut keys, reply) = call.keys_and_reply();
+    reply.array(request.len() - 2);
+    for key in request.args_from(2) {
+        let found = keys.find(key);
+        // No value has zeros, as in Redis.
+        let digest = keys.view(found).map_or([0; 20], |entry| entry.value().digest());
+        reply.simple(&hexadecimal(&digest));
+    }
+    Ok(Outcome::Done)
+}
+
 fn defer(call: &Call<'_, '_>, request: DebugRequest) -> Run {
     if call.in_exec { Err(error::NO_MULTI) } else { Ok(Outcome::Deferred(Deferred::Debug(request))) }
 }
@@ -77,7 +99,7 @@ fn object(call: &mut Call<'_, '_>) -> Run {
         "Value at:0x0 refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         super::keys::refcount(entry),
         super::keys::encoding(entry),
-        entry.value().len(),
+        crate::persistence::snapshot::dump::serialized_len(entry.value()),
         entry.accessed(),
         keys.idle_seconds(entry),
     );

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::engine::WrongType;
+
 /// The text of an error reply, beginning with its code and without the `-`.
 ///
 /// It may quote bytes of the request, so it is not always UTF-8.
@@ -32,6 +34,12 @@ impl From<Vec<u8>> for ReplyError {
     }
 }
 
+impl From<WrongType> for ReplyError {
+    fn from(_: WrongType) -> ReplyError {
+        WRONG_TYPE
+    }
+}
+
 macro_rules! fixed {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* pub(crate) const $name: ReplyError = ReplyError::fixed($text);)*
@@ -39,10 +47,20 @@ macro_rules! fixed {
 }
 
 fixed! {
+    WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value";
     SYNTAX = "ERR syntax error";
     NOT_INTEGER = "ERR value is not an integer or out of range";
     NOT_POSITIVE = "ERR value is out of range, must be positive";
     NOT_I32 = "ERR value is out of range, value must between -2147483648 and 2147483647";
+    BUSY_KEY = "BUSYKEY Target key name already exists.";
+    RESTORE_TTL = "ERR Invalid TTL value, must be >= 0";
+    RESTORE_IDLE = "ERR Invalid IDLETIME value, must be >= 0";
+    RESTORE_FREQUENCY = "ERR Invalid FREQ value, must be >= 0 and <= 255";
+    HASH_NOT_INTEGER = "ERR hash value is not an integer";
+    HASH_NOT_FLOAT = "ERR hash value is not a float";
+    INFINITE_VALUE = "ERR value is NaN or Infinity";
+    OUT_OF_RANGE = "ERR value is out of range";
+    RANDOM_COUNT = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
     NOT_FLOAT = "ERR value is not a valid float";
     OVERFLOW = "ERR increment or decrement would overflow";
     DECREMENT_OVERFLOW = "ERR decrement would overflow";
@@ -52,6 +70,12 @@ fixed! {
     NO_SUCH_KEY = "ERR no such key";
     SAME_OBJECT = "ERR source and destination objects are the same";
     DB_INDEX_OUT_OF_RANGE = "ERR DB index is out of range";
+    INDEX_OUT_OF_RANGE = "ERR index out of range";
+    LPOS_RANK = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list";
+    LPOS_COUNT = "ERR COUNT can't be negative";
+    LPOS_MAXLEN = "ERR MAXLEN can't be negative";
+    TOO_MANY_KEYS = "ERR Number of keys can't be greater than number of args";
+    SORT_NOT_DOUBLE = "ERR One or more scores can't be converted into double";
     INVALID_CURSOR = "ERR invalid cursor";
     BIT_OFFSET = "ERR bit offset is not an integer or out of range";
     BIT_VALUE = "ERR bit is not an integer or out of range";
@@ -61,10 +85,23 @@ fixed! {
     BITFIELD_RO = "ERR BITFIELD_RO only supports the GET subcommand";
     BITOP_NOT = "ERR BITOP NOT must be called with a single source key.";
     LCS_BOTH = "ERR If you want both the length and indexes, please just use IDX.";
+    LCS_TYPE = "ERR The specified keys must contain string values";
     LCS_TOO_LONG = "ERR String too long for LCS";
     LCS_MEMORY = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
     EXPIRE_NX = "ERR NX and XX, GT or LT options at the same time are not compatible";
     EXPIRE_GT_LT = "ERR GT and LT options at the same time are not compatible";
+    SCORE_NAN = "ERR resulting score is not a number (NaN)";
+    ZADD_NX_XX = "ERR XX and NX options at the same time are not compatible";
+    ZADD_GT_LT_NX = "ERR GT, LT, and/or NX options at the same time are not compatible";
+    ZADD_INCR = "ERR INCR option supports a single increment-element pair";
+    BOUND_NOT_FLOAT = "ERR min or max is not a float";
+    BOUND_NOT_MEMBER = "ERR min or max not valid string range item";
+    RANGE_LIMIT = "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX";
+    RANGE_WITH_SCORES = "ERR syntax error, WITHSCORES not supported in combination with BYLEX";
+    WEIGHT_NOT_FLOAT = "ERR weight value is not a float";
+    LIMIT_NEGATIVE = "ERR LIMIT can't be negative";
+    NUMKEYS = "ERR numkeys should be greater than 0";
+    COUNT_POSITIVE = "ERR count should be greater than 0";
     NO_AUTH = "NOAUTH Authentication required.";
     WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
     AUTH_WITHOUT_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
@@ -83,8 +120,11 @@ fixed! {
     NO_SUCH_CLIENT = "ERR No such client";
     CLIENT_ID = "ERR Invalid client ID";
     CLIENT_ID_POSITIVE = "ERR client-id should be greater than 0";
+    UNBLOCK_REASON = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
     PAUSE_MODE = "ERR CLIENT PAUSE mode must be WRITE or ALL";
     TIMEOUT_NOT_INTEGER = "ERR timeout is not an integer or out of range";
+    TIMEOUT_NOT_FLOAT = "ERR timeout is not a float or out of range";
+    TIMEOUT_OUT_OF_RANGE = "ERR timeout is out of range";
     TIMEOUT_NEGATIVE = "ERR timeout is negative";
     NO_SHUTDOWN = "ERR No shutdown in progress.";
     PROTOCOL_SAMPLE = "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
@@ -101,6 +141,7 @@ fixed! {
     INVALID_COMMAND = "ERR Invalid command specified";
     NO_KEY_ARGUMENTS = "ERR The command has no key arguments";
     GETKEYS_ARITY = "ERR Invalid number of arguments specified for command";
+    GETKEYS_ARGUMENTS = "ERR Invalid arguments specified for command";
 }
 
 /// `cause` is the text of the error that EXEC got; its code is repeated unless it is the general one, as in Redis.
@@ -111,6 +152,10 @@ pub(crate) fn exec_aborted(cause: &[u8]) -> ReplyError {
 
 pub(crate) fn wrong_arity(full_name: &str) -> ReplyError {
     ReplyError::from(format!("ERR wrong number of arguments for '{full_name}' command"))
+}
+
+pub(crate) fn no_input_keys(full_name: &str) -> ReplyError {
+    ReplyError::from(format!("ERR at least 1 input key is needed for '{full_name}' command"))
 }
 
 pub(crate) fn invalid_expire(full_name: &str) -> ReplyError {

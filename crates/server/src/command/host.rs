@@ -178,6 +178,12 @@ pub trait Host {
     /// CLIENT KILL: closes all that match. `me` itself is only counted.
     fn kill_clients(&mut self, filter: &ClientFilter, me: &Session) -> Killed;
 
+    /// CLIENT UNBLOCK: ends the wait of a client, as if its time were over or with an error. False when it does not wait.
+    fn unblock_client(&mut self, id: u64, with_error: bool) -> bool {
+        let _ = (id, with_error);
+        false
+    }
+
     /// CLIENT PAUSE until the given time in milliseconds since the Unix epoch.
     ///
     /// An earlier end or a weaker mode never shortens a pause in effect, as in Redis.

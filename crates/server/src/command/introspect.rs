@@ -1,7 +1,7 @@
 //! COMMAND and all HELP subcommands: the table, told to clients.
 
 use super::args::is;
-use super::table::{self, Command, KeySpec, categories, flags};
+use super::table::{self, BeginSearch, Command, FindKeys, KeySpec, categories, flags};
 use super::{Call, Outcome, ReplyError, Run, error};
 use crate::glob;
 use crate::protocol::ReplyWriter;
@@ -145,7 +145,32 @@ fn find_keys<'c>(call: &Call<'c, '_>) -> Result<Vec<(&'c [u8], &'static KeySpec)
     if !command.accepts_len(len) {
         return Err(error::GETKEYS_ARITY);
     }
-    Ok(command.key_positions(len).map(|(at, spec)| (call.arg(at + 2), spec)).collect())
+    let args: Vec<&[u8]> = call.request.args_from(2).collect();
+    let mut positions = command.key_positions(&args).ok_or(error::GETKEYS_ARGUMENTS)?;
+    if command.name == "sort"
+        && let (Some(at), Some(spec)) = (sort_destination(&args), command.keys.last())
+    {
+        positions.push((at, spec));
+    }
+    if positions.is_empty() {
+        return Err(error::GETKEYS_ARGUMENTS);
+    }
+    Ok(positions.into_iter().map(|(at, spec)| (args[at], spec)).collect())
+}
+
+/// Finds the key after the last STORE of a SORT as Redis does; no key spec can express it.
+fn sort_destination(args: &[&[u8]]) -> Option<usize> {
+    let (mut at, mut found) = (2, None);
+    while at < args.len() {
+        match args[at] {
+            option if is(option, "limit") => at += 2,
+            option if is(option, "get") || is(option, "by") => at += 1,
+            option if is(option, "store") && at + 1 < args.len() => found = Some(at + 1),
+            _ => {}
+        }
+        at += 1;
+    }
+    found
 }
 
 pub(crate) fn help(call: &mut Call<'_, '_>) -> Run {
@@ -169,17 +194,16 @@ pub(crate) fn write_help(call: &mut Call<'_, '_>) -> Run {
 
 /// One element of COMMAND INFO: ten values.
 fn write_info(reply: &mut ReplyWriter<'_>, command: &Command) {
-    // The first spec tells the classic positions; a command with several says so by `movablekeys` or has them adjacent.
-    let (first, last, step) = key_range(command);
+    let (visible_flags, range) = (command.visible_flags(), command.key_range());
     reply.array(10);
     reply.bulk(command.full_name.as_bytes());
     reply.integer(i64::from(command.arity));
-    let names = flags::NAMES.iter().filter(|(bit, _)| command.has(*bit));
+    let names = flags::NAMES.iter().filter(|(bit, _)| visible_flags & bit != 0);
     reply.set(names.clone().count());
     names.for_each(|(_, name)| reply.simple(name));
-    reply.integer(first);
-    reply.integer(last);
-    reply.integer(step);
+    reply.count(range.first);
+    reply.integer(range.last);
+    reply.count(range.step);
     let names = categories::NAMES.iter().filter(|(bit, _)| command.categories() & bit != 0);
     reply.set(names.clone().count());
     names.for_each(|(_, name)| reply.simple(&format!("@{name}")));
@@ -187,21 +211,12 @@ fn write_info(reply: &mut ReplyWriter<'_>, command: &Command) {
     command.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     reply.set(command.keys.len());
     command.keys.iter().for_each(|spec| write_key_spec(reply, spec));
-    reply.set(command.subcommands.len());
+    // As in Redis, an empty set or an array.
+    match command.subcommands.len() {
+        0 => reply.set(0),
+        len => reply.array(len),
+    }
     command.subcommands.iter().for_each(|subcommand| write_info(reply, subcommand));
-}
-
-/// First, last and step of the keys, all specs taken together.
-fn key_range(command: &Command) -> (i64, i64, i64) {
-    let to_i64 = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-    let Some(first) = command.keys.first() else { return (0, 0, 0) };
-    let last = |spec: &KeySpec| if spec.last < 0 { spec.last } else { to_i64(spec.first) + spec.last };
-    let end = command
-        .keys
-        .iter()
-        .map(last)
-        .fold(last(first), |end, last| if end < 0 || last < 0 { end.min(last) } else { end.max(last) });
-    (to_i64(first.first), end, to_i64(first.step))
 }
 
 fn write_key_spec(reply: &mut ReplyWriter<'_>, spec: &KeySpec) {
@@ -215,25 +230,52 @@ fn write_key_spec(reply: &mut ReplyWriter<'_>, spec: &KeySpec) {
     reply.set(spec.flags.len());
     spec.flags.iter().for_each(|flag| reply.simple(flag));
     bulk(reply, "begin_search");
-    reply.map(2);
-    bulk(reply, "type");
-    bulk(reply, "index");
-    bulk(reply, "spec");
-    reply.map(1);
-    bulk(reply, "index");
-    reply.count(spec.first);
+    match spec.begin_search {
+        BeginSearch::Index(index) => write_search(reply, "index", &[("index", to_i64(index))]),
+        BeginSearch::Keyword { word, from } => {
+            write_search_head(reply, "keyword", 2);
+            bulk(reply, "keyword");
+            bulk(reply, word);
+            bulk(reply, "startfrom");
+            reply.integer(from);
+        }
+        BeginSearch::Unknown => write_search(reply, "unknown", &[]),
+    }
     bulk(reply, "find_keys");
+    match spec.find_keys {
+        FindKeys::Range { last, step, limit } => {
+            let fields = [("lastkey", last), ("keystep", to_i64(step)), ("limit", to_i64(limit))];
+            write_search(reply, "range", &fields);
+        }
+        FindKeys::KeyNum { count, first, step } => {
+            let fields =
+                [("keynumidx", to_i64(count)), ("firstkey", to_i64(first)), ("keystep", to_i64(step))];
+            write_search(reply, "keynum", &fields);
+        }
+        FindKeys::Unknown => write_search(reply, "unknown", &[]),
+    }
+}
+
+fn to_i64(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// One of the two parts of a key spec.
+fn write_search(reply: &mut ReplyWriter<'_>, kind: &str, fields: &[(&str, i64)]) {
+    write_search_head(reply, kind, fields.len());
+    for (name, value) in fields {
+        reply.bulk(name.as_bytes());
+        reply.integer(*value);
+    }
+}
+
+/// The beginning of a part of a key spec; `len` pairs follow.
+fn write_search_head(reply: &mut ReplyWriter<'_>, kind: &str, len: usize) {
     reply.map(2);
-    bulk(reply, "type");
-    bulk(reply, "range");
-    bulk(reply, "spec");
-    reply.map(3);
-    bulk(reply, "lastkey");
-    reply.integer(spec.last);
-    bulk(reply, "keystep");
-    reply.count(spec.step);
-    bulk(reply, "limit");
-    reply.integer(0);
+    reply.bulk(b"type");
+    reply.bulk(kind.as_bytes());
+    reply.bulk(b"spec");
+    reply.map(len);
 }
 
 /// One pair of COMMAND DOCS.
@@ -265,5 +307,25 @@ fn write_docs(reply: &mut ReplyWriter<'_>, command: &Command) {
         reply.bulk(b"subcommands");
         reply.map(command.subcommands.len());
         command.subcommands.iter().for_each(|subcommand| write_docs(reply, subcommand));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sort_destination;
+
+    #[test]
+    fn the_last_store_that_is_no_argument_of_an_option_names_the_destination_of_a_sort() {
+        let check = |request: &str, expected: Option<usize>| {
+            let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
+            assert_eq!(sort_destination(&args), expected, "{request}");
+        };
+        check("SORT k", None);
+        check("SORT k STORE", None);
+        check("SORT k BY store", None);
+        check("SORT k GET # DESC STORE d", Some(6));
+        check("SORT k store d STORE e", Some(5));
+        check("SORT k LIMIT store 1", None);
+        check("SORT k LIMIT", None);
     }
 }

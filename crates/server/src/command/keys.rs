@@ -1,10 +1,11 @@
 //! Keys, databases, and what is known of a value.
 
 use super::args::{self, integer, is};
+use super::scan::{self, ScanOptions};
 use super::{Call, Outcome, ReplyError, Run, error, introspect};
 use crate::engine::events::Change;
 use crate::engine::object::{Entry, EntryView};
-use crate::engine::{Keyspace, ValueRef};
+use crate::engine::{Keyspace, StringRef, ValueRef};
 use crate::glob;
 
 /// Longest string that Redis stores in one piece with its header. Source: `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`.
@@ -48,8 +49,8 @@ pub(crate) fn touch(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn type_name(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
-    let present = call.keys().peek(key).is_some();
-    call.reply.simple(if present { "string" } else { "none" });
+    let name = call.keys().peek(key).map_or("none", |entry| entry.kind().name());
+    call.reply.simple(name);
     Ok(Outcome::Done)
 }
 
@@ -70,56 +71,16 @@ pub(crate) fn keys(call: &mut Call<'_, '_>) -> Run {
 }
 
 pub(crate) fn scan(call: &mut Call<'_, '_>) -> Run {
-    let cursor = parse_cursor(call.arg(1)).ok_or(error::INVALID_CURSOR)?;
-    let mut count = 10;
-    let mut pattern = None;
-    let mut of_type = None;
-    let mut at = 2;
-    while let Some(option) = call.request.arg_at(at) {
-        let Some(value) = call.request.arg_at(at + 1) else { return Err(error::SYNTAX) };
-        if is(option, "count") {
-            count = usize::try_from(integer(value)?).ok().filter(|&it| it > 0).ok_or(error::SYNTAX)?;
-        } else if is(option, "match") {
-            pattern = Some(value).filter(|pattern| *pattern != b"*");
-        } else if is(option, "type") {
-            of_type = Some(value);
-        } else {
-            return Err(error::SYNTAX);
-        }
-        at += 2;
-    }
-    let right_type = of_type.is_none_or(|name| is(name, "string"));
-    let mut found: Vec<Box<[u8]>> = Vec::new();
-    let next = call.keys().scan(cursor, count, |entry| {
-        let key = entry.key();
-        if right_type && pattern.is_none_or(|pattern| glob::matches(pattern, key)) {
-            found.push(Box::from(key));
+    let cursor = scan::cursor(call.arg(1))?;
+    let options = ScanOptions::parse(call, 2)?;
+    let mut found = scan::Found::default();
+    let cursor = call.keys().scan(cursor, options.count, |entry| {
+        if options.of_type.is_none_or(|name| is(name, entry.kind().name())) && options.matches(entry.key()) {
+            found.push(entry.key());
         }
     });
-    call.reply.array(2);
-    call.reply.bulk(next.to_string().as_bytes());
-    call.reply.array(found.len());
-    for key in found {
-        call.reply.bulk(&key);
-    }
+    found.write(&mut call.reply, cursor);
     Ok(Outcome::Done)
-}
-
-/// As `strtoul` has it: digits behind one sign, a negative number wraps, and nothing at all is 0.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() && !text.is_empty() {
-        return None;
-    }
-    let value = digits.iter().try_fold(0u64, |value, byte| {
-        let digit = char::from(*byte).to_digit(10)?;
-        value.checked_mul(10)?.checked_add(u64::from(digit))
-    })?;
-    Some(if is_negative { value.wrapping_neg() } else { value })
 }
 
 pub(crate) fn randomkey(call: &mut Call<'_, '_>) -> Run {
@@ -292,15 +253,21 @@ pub(crate) fn swapdb(call: &mut Call<'_, '_>) -> Run {
 /// The name that Redis 7.0 gives to the form of a value.
 pub(crate) fn encoding(entry: EntryView<'_>) -> &'static str {
     match entry.value() {
-        ValueRef::Int(_) => "int",
-        ValueRef::Bytes(bytes) if bytes.len() <= EMBEDDED_LEN_MAX && !entry.is_raw() => "embstr",
-        ValueRef::Bytes(_) => "raw",
+        ValueRef::String(StringRef::Int(_)) => "int",
+        ValueRef::String(StringRef::Bytes(bytes)) if bytes.len() <= EMBEDDED_LEN_MAX && !entry.is_raw() => {
+            "embstr"
+        }
+        ValueRef::String(_) => "raw",
+        ValueRef::List(list) => list.encoding(),
+        ValueRef::Set(set) => set.encoding(),
+        ValueRef::SortedSet(set) => set.encoding(),
+        ValueRef::Hash(hash) => hash.encoding(),
     }
 }
 
 pub(crate) fn object_encoding(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
-    match call.keys().peek(key).map(encoding) {
+    match call.keys().peek_quietly(key).map(encoding) {
         Some(name) => call.reply.bulk(name.as_bytes()),
         None => call.reply.null(),
     }
@@ -311,14 +278,14 @@ pub(crate) fn object_encoding(call: &mut Call<'_, '_>) -> Run {
 /// of these numbers and reports this count for all of them. Source: `OBJ_SHARED_INTEGERS`, `OBJ_SHARED_REFCOUNT`.
 pub(crate) fn refcount(entry: EntryView<'_>) -> i64 {
     match entry.value() {
-        ValueRef::Int(0..10_000) => i32::MAX.into(),
+        ValueRef::String(StringRef::Int(0..10_000)) => i32::MAX.into(),
         _ => 1,
     }
 }
 
 pub(crate) fn object_refcount(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
-    match call.keys().peek(key).map(refcount) {
+    match call.keys().peek_quietly(key).map(refcount) {
         Some(count) => call.reply.integer(count),
         None => call.reply.null(),
     }
@@ -328,7 +295,7 @@ pub(crate) fn object_refcount(call: &mut Call<'_, '_>) -> Run {
 pub(crate) fn object_idletime(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
     let mut keys = call.keys();
-    keys.peek(key);
+    keys.peek_quietly(key);
     let found = keys.find(key);
     match keys.view(found).map(|entry| keys.idle_seconds(entry)) {
         Some(seconds) => call.reply.integer(i64::from(seconds)),
@@ -339,7 +306,7 @@ pub(crate) fn object_idletime(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn object_freq(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
-    if call.keys().peek(key).is_some() {
+    if call.keys().peek_quietly(key).is_some() {
         return Err(error::NO_FREQUENCY);
     }
     call.reply.null();
@@ -354,7 +321,7 @@ pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
     let mut at = 3;
     while let Some(option) = call.request.arg_at(at) {
-        // Samples are for nested values, of which there are none yet; a string is always measured whole.
+        // Every value is measured whole: its parts are counted while they change, so there is nothing to sample.
         match call.request.arg_at(at + 1) {
             Some(samples) if is(option, "samples") => {
                 if integer(samples)? < 0 {
@@ -365,7 +332,9 @@ pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Run {
         }
         at += 2;
     }
-    match call.keys().peek(key).map(EntryView::memory_bytes) {
+    let mut keys = call.keys();
+    let found = keys.find(key);
+    match keys.view(found).map(EntryView::memory_bytes) {
         Some(bytes) => call.reply.count(bytes),
         None => call.reply.null(),
     }
@@ -374,28 +343,4 @@ pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn memory_help(call: &mut Call<'_, '_>) -> Run {
     introspect::write_help(call)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cursors_are_read_as_strtoul_reads_them() {
-        let cases: [(&[u8], Option<u64>); 10] = [
-            (b"", Some(0)),
-            (b"0", Some(0)),
-            (b"+7", Some(7)),
-            (b"-1", Some(u64::MAX)),
-            (b"18446744073709551615", Some(u64::MAX)),
-            (b"18446744073709551616", None),
-            (b"-", None),
-            (b"--1", None),
-            (b" 1", None),
-            (b"1x", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_cursor(text), expected, "{}", text.escape_ascii());
-        }
-    }
 }

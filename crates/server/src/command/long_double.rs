@@ -56,6 +56,10 @@ impl LongDouble {
         Some(LongDouble { negative, ..number })
     }
 
+    pub(crate) fn is_infinite(self) -> bool {
+        self.infinite
+    }
+
     /// The sum, rounded; none when it is infinite or not a number.
     pub(crate) fn add(self, other: LongDouble) -> Option<LongDouble> {
         if self.infinite || other.infinite {

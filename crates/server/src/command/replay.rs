@@ -182,14 +182,15 @@ const NOBODY: &str = "ERR not while a log is replayed";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{EngineOptions, HashSeed};
+    use crate::engine::{EngineOptions, HashSeed, Limits};
     use crate::protocol::OwnedRequest;
 
     const NOW_MS: i64 = 1_700_000_000_000;
 
     /// Replays commands given in words; gives the engine and the first refusal.
     fn replay(commands: &[&str]) -> (Engine, Result<(), ReplayError>) {
-        let mut engine = Engine::new(EngineOptions { databases: 2, seed: HashSeed([1, 2]) });
+        let mut engine =
+            Engine::new(EngineOptions { databases: 2, limits: Limits::default(), seed: HashSeed([1, 2]) });
         let mut replayer = Replayer::begin(&mut engine);
         let result = commands.iter().try_for_each(|command| {
             let request = OwnedRequest::from_args(&command.split(' ').collect::<Vec<_>>());
@@ -210,7 +211,10 @@ mod tests {
             replay(&["SELECT 1", "SET n 5 PXAT 1000", "INCR n", "PEXPIREAT n 2000", "PING"]);
         assert_eq!(result, Ok(()));
         let entries: Vec<_> = engine.entries().map(|it| (it.db, it.value, it.expires_at_ms)).collect();
-        assert_eq!(entries, [(1, crate::engine::ValueRef::Int(6), Some(2000))]);
+        assert_eq!(
+            entries,
+            [(1, crate::engine::ValueRef::String(crate::engine::StringRef::Int(6)), Some(2000))]
+        );
         let (engine, _) = replay(&["SET n 5 PXAT 1000", "DEL n"]);
         assert!(engine.is_empty());
     }

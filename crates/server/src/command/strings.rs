@@ -6,32 +6,35 @@ use super::args::{ExpiryUnit, integer, is};
 use super::{Call, Outcome, ReplyError, Run, error};
 use crate::command::long_double::LongDouble;
 use crate::engine::events::Change;
-use crate::engine::object::NewValue;
-use crate::engine::{Expiry, Found, ValueRef};
+use crate::engine::object::{EntryView, Kind, NewValue};
+use crate::engine::{Expiry, Found, StringRef, WrongType};
 use crate::protocol::parse_i64;
 
 mod lcs;
 
 pub(crate) use lcs::lcs;
 
-/// Writes the string at a key, or null.
-fn write_value(call: &mut Call<'_, '_>, key: &[u8]) -> bool {
+/// Writes the string at a key, or null; returns whether there is one.
+fn write_value(call: &mut Call<'_, '_>, key: &[u8]) -> Result<bool, WrongType> {
     let (mut keys, reply) = call.keys_and_reply();
     let Some(entry) = keys.read(key) else {
         reply.null();
-        return false;
+        return Ok(false);
     };
-    match entry.value() {
-        ValueRef::Bytes(bytes) => {
+    if entry.kind() != Kind::String {
+        return Err(WrongType);
+    }
+    match entry.string() {
+        StringRef::Bytes(bytes) => {
             reply.bulk_shared(bytes, || entry.shared_blob().map(Bytes::from_owner));
         }
-        ValueRef::Int(number) => reply.bulk_integer(number),
+        StringRef::Int(number) => reply.bulk_integer(number),
     }
-    true
+    Ok(true)
 }
 
 pub(crate) fn get(call: &mut Call<'_, '_>) -> Run {
-    write_value(call, call.request.arg(1));
+    write_value(call, call.request.arg(1))?;
     Ok(Outcome::Done)
 }
 
@@ -102,7 +105,7 @@ pub(crate) fn set(call: &mut Call<'_, '_>) -> Run {
         None => Expiry::Clear,
     };
     if options.get {
-        write_value(call, key);
+        write_value(call, key)?;
     }
     let found = call.keys().find(key);
     if (options.only_absent && found.is_some()) || (options.only_present && !found.is_some()) {
@@ -147,7 +150,7 @@ fn set_expiring(call: &mut Call<'_, '_>, unit: ExpiryUnit) -> Run {
 
 pub(crate) fn getset(call: &mut Call<'_, '_>) -> Run {
     let (key, value) = (call.arg(1), call.arg(2));
-    write_value(call, key);
+    write_value(call, key)?;
     let found = call.keys().find(key);
     set_and_log(call, found, key, value, Expiry::Clear);
     Ok(Outcome::Done)
@@ -155,7 +158,7 @@ pub(crate) fn getset(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn getdel(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
-    if write_value(call, key) {
+    if write_value(call, key)? {
         remove_and_log(call, key);
     }
     Ok(Outcome::Done)
@@ -188,7 +191,7 @@ pub(crate) fn getex(call: &mut Call<'_, '_>) -> Run {
         }
         at += 1;
     }
-    if !write_value(call, key) {
+    if !write_value(call, key)? {
         return Ok(Outcome::Done);
     }
     // An error takes back the value that was written.
@@ -220,7 +223,10 @@ pub(crate) fn getex(call: &mut Call<'_, '_>) -> Run {
 pub(crate) fn mget(call: &mut Call<'_, '_>) -> Run {
     call.reply.array(call.len() - 1);
     for key in call.request.args_from(1) {
-        write_value(call, key);
+        // What is no string is null here, as in Redis.
+        if write_value(call, key).is_err() {
+            call.reply.null();
+        }
     }
     Ok(Outcome::Done)
 }
@@ -281,11 +287,11 @@ pub(crate) fn decrby(call: &mut Call<'_, '_>) -> Run {
 fn add(call: &mut Call<'_, '_>, amount: i64) -> Run {
     let key = call.arg(1);
     let mut keys = call.keys();
-    let found = keys.find(key);
-    let old = match keys.view(found).map(|entry| entry.value()) {
+    let found = keys.find_kind(key, Kind::String)?;
+    let old = match keys.view(found).map(EntryView::string) {
         None => 0,
-        Some(ValueRef::Int(number)) => number,
-        Some(ValueRef::Bytes(bytes)) => parse_i64(bytes).ok_or(error::NOT_INTEGER)?,
+        Some(StringRef::Int(number)) => number,
+        Some(StringRef::Bytes(bytes)) => parse_i64(bytes).ok_or(error::NOT_INTEGER)?,
     };
     let new = old.checked_add(amount).ok_or(error::OVERFLOW)?;
     keys.set(found, key, NewValue::Int(new), Expiry::Keep, Change::string("incrby"));
@@ -297,11 +303,11 @@ fn add(call: &mut Call<'_, '_>, amount: i64) -> Run {
 pub(crate) fn incrbyfloat(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
     let mut keys = call.keys();
-    let found = keys.find(key);
+    let found = keys.find_kind(key, Kind::String)?;
     let mut buffer = itoa::Buffer::new();
     let old = match keys.view(found) {
         None => LongDouble::ZERO,
-        Some(entry) => LongDouble::parse(entry.value().as_bytes(&mut buffer)).ok_or(error::NOT_FLOAT)?,
+        Some(entry) => LongDouble::parse(entry.string().as_bytes(&mut buffer)).ok_or(error::NOT_FLOAT)?,
     };
     let amount = LongDouble::parse(call.arg(2)).ok_or(error::NOT_FLOAT)?;
     let new = old.add(amount).ok_or(error::NAN_OR_INFINITY)?.to_string().into_bytes();
@@ -321,9 +327,9 @@ fn check_len(call: &Call<'_, '_>, len: u64, more: u64) -> Result<(), ReplyError>
 pub(crate) fn append(call: &mut Call<'_, '_>) -> Run {
     let (key, value) = (call.arg(1), call.arg(2));
     let mut keys = call.keys();
-    let found = keys.find(key);
+    let found = keys.find_kind(key, Kind::String)?;
     let change = Change::string("append");
-    let len = match keys.view(found).map(|entry| entry.value().len()) {
+    let len = match keys.view(found).map(|entry| entry.string().len()) {
         None => {
             keys.set(found, key, NewValue::from_bytes(value), Expiry::Clear, change);
             value.len()
@@ -342,7 +348,7 @@ pub(crate) fn append(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn strlen(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
-    let len = call.keys().read(key).map_or(0, |entry| entry.value().len());
+    let len = call.keys().read_string(key)?.map_or(0, StringRef::len);
     call.reply.count(len);
     Ok(Outcome::Done)
 }
@@ -365,7 +371,7 @@ pub(crate) fn getrange(call: &mut Call<'_, '_>) -> Run {
     let (start, end) = (integer(call.arg(2))?, integer(call.arg(3))?);
     let (mut keys, reply) = call.keys_and_reply();
     let mut buffer = itoa::Buffer::new();
-    let bytes = keys.read(key).map_or(&b""[..], |entry| entry.value().as_bytes(&mut buffer));
+    let bytes = keys.read_string(key)?.map_or(&b""[..], |string| string.as_bytes(&mut buffer));
     reply.bulk(clip_range(start, end, bytes.len()).map_or(&b""[..], |range| &bytes[range]));
     Ok(Outcome::Done)
 }
@@ -379,8 +385,8 @@ pub(crate) fn setrange(call: &mut Call<'_, '_>) -> Run {
     let offset = integer(call.arg(2))?;
     let offset = u64::try_from(offset).map_err(|_| error::OFFSET_OUT_OF_RANGE)?;
     let mut keys = call.keys();
-    let found = keys.find(key);
-    let len = keys.view(found).map_or(0, |entry| entry.value().len());
+    let found = keys.find_kind(key, Kind::String)?;
+    let len = keys.view(found).map_or(0, |entry| entry.string().len());
     if value.is_empty() {
         call.reply.count(len);
         return Ok(Outcome::Done);

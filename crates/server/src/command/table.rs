@@ -3,13 +3,17 @@
 //! Names, arities, flags, categories, key positions and first versions are those of Redis 7.0 (WAITAOF: 7.2), because
 //! clients read them; summaries and complexities are our words.
 
+mod key_spec;
 mod rows;
+
+pub use key_spec::{BeginSearch, FindKeys, KeySpec};
 
 use std::sync::LazyLock;
 
 use crate::command::error;
 use crate::command::{Call, ReplyError, Run};
 use crate::protocol::Request;
+use key_spec::KeyRange;
 
 /// What a command is like, as bits of [`Command::flags`].
 pub mod flags {
@@ -33,7 +37,7 @@ pub mod flags {
     pub(crate) const FAST: u64 = 1 << 8;
     /// Allowed before authentication.
     pub const NO_AUTH: u64 = 1 << 9;
-    /// Key positions cannot be told from the first, last and step alone.
+    /// Has keys that the first, last and step of `COMMAND` do not cover; follows from the key specs.
     pub(crate) const MOVABLE_KEYS: u64 = 1 << 10;
     /// Not while a replica loads beside its data.
     pub(crate) const NO_ASYNC_LOADING: u64 = 1 << 11;
@@ -43,6 +47,8 @@ pub mod flags {
     pub(crate) const ALLOW_BUSY: u64 = 1 << 13;
     /// About publish and subscribe.
     pub(crate) const PUBSUB: u64 = 1 << 14;
+    /// May wait until another client changes a key.
+    pub(crate) const BLOCKING: u64 = 1 << 15;
     /// Ours: needs `enable-…-command`.
     pub(crate) const PROTECTED: u64 = 1 << 32;
     /// Ours: meets keys that it does not name, so what expires on the way is not one unit with it.
@@ -68,14 +74,15 @@ pub mod flags {
         (ADMIN, "admin"),
         (PUBSUB, "pubsub"),
         (NOSCRIPT, "noscript"),
+        (BLOCKING, "blocking"),
         (LOADING, "loading"),
         (STALE, "stale"),
         (SKIP_SLOWLOG, "skip_slowlog"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
-        (MOVABLE_KEYS, "movablekeys"),
         (NO_ASYNC_LOADING, "no_async_loading"),
         (NO_MULTI, "no_multi"),
+        (MOVABLE_KEYS, "movablekeys"),
         (ALLOW_BUSY, "allow_busy"),
     ];
 }
@@ -108,18 +115,33 @@ pub(crate) mod categories {
     pub(crate) const TRANSACTION: u32 = 1 << 11;
     /// Scripts and functions.
     pub(crate) const SCRIPTING: u32 = 1 << 12;
+    /// Sets.
+    pub(crate) const SET: u32 = 1 << 13;
+    /// Sorted sets.
+    pub(crate) const SORTED_SET: u32 = 1 << 14;
+    /// Lists.
+    pub(crate) const LIST: u32 = 1 << 15;
+    /// Hashes.
+    pub(crate) const HASH: u32 = 1 << 16;
+    /// May wait for another client.
+    pub(crate) const BLOCKING: u32 = 1 << 17;
 
     /// Names in the order in which `COMMAND` lists them.
     pub(crate) const NAMES: &[(u32, &str)] = &[
         (KEYSPACE, "keyspace"),
         (READ, "read"),
         (WRITE, "write"),
+        (SET, "set"),
+        (SORTED_SET, "sortedset"),
+        (LIST, "list"),
+        (HASH, "hash"),
         (STRING, "string"),
         (BITMAP, "bitmap"),
         (PUBSUB, "pubsub"),
         (ADMIN, "admin"),
         (FAST, "fast"),
         (SLOW, "slow"),
+        (BLOCKING, "blocking"),
         (DANGEROUS, "dangerous"),
         (CONNECTION, "connection"),
         (TRANSACTION, "transaction"),
@@ -134,6 +156,14 @@ pub enum Group {
     Generic,
     /// Strings.
     String,
+    /// Lists.
+    List,
+    /// Sets.
+    Set,
+    /// Sorted sets.
+    SortedSet,
+    /// Hashes.
+    Hash,
     /// Bits.
     Bitmap,
     /// Connections.
@@ -154,6 +184,10 @@ impl Group {
         match self {
             Group::Generic => "generic",
             Group::String => "string",
+            Group::List => "list",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::Hash => "hash",
             Group::Bitmap => "bitmap",
             Group::Connection => "connection",
             Group::Server => "server",
@@ -162,21 +196,6 @@ impl Group {
             Group::PubSub => "pubsub",
         }
     }
-}
-
-/// Where a command has keys, and what it does with them. Positions count from the command name at 0.
-#[derive(Debug, Clone, Copy)]
-pub struct KeySpec {
-    /// Names as in `COMMAND INFO`: RO, RW, OW or RM, then access, update, insert, delete and others.
-    pub flags: &'static [&'static str],
-    /// A remark for readers of `COMMAND INFO`.
-    pub(crate) notes: Option<&'static str>,
-    /// First key.
-    pub(crate) first: usize,
-    /// Last key relative to the first; negative counts from the end, -1 is the last argument.
-    pub last: i64,
-    /// Distance of keys.
-    pub step: usize,
 }
 
 /// One command, or one subcommand.
@@ -232,6 +251,9 @@ impl Command {
         if self.has(flags::PUBSUB) {
             all |= categories::PUBSUB;
         }
+        if self.has(flags::BLOCKING) {
+            all |= categories::BLOCKING;
+        }
         all | if self.has(flags::FAST) { categories::FAST } else { categories::SLOW }
     }
 
@@ -246,15 +268,23 @@ impl Command {
         self.subcommands.iter().find(|it| it.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
-    /// Positions of the keys of a request with `len` arguments, with the spec each comes from.
-    pub(crate) fn key_positions(&self, len: usize) -> impl Iterator<Item = (usize, &'static KeySpec)> {
-        self.keys.iter().flat_map(move |spec| {
-            let last = match usize::try_from(spec.last) {
-                Ok(last) => spec.first + last,
-                Err(_) => len.saturating_sub(usize::try_from(spec.last.unsigned_abs()).unwrap_or(len)),
-            };
-            (spec.first..=last.min(len.saturating_sub(1))).step_by(spec.step).map(move |at| (at, spec))
-        })
+    /// The flags that clients see: those of the row, and [`flags::MOVABLE_KEYS`] where the key specs imply it.
+    pub(crate) fn visible_flags(&self) -> u64 {
+        if self.key_range().covers_all_keys { self.flags } else { self.flags | flags::MOVABLE_KEYS }
+    }
+
+    /// The key specs as one range.
+    pub(crate) fn key_range(&self) -> KeyRange {
+        KeyRange::from_specs(self.keys)
+    }
+
+    /// Positions of the keys in `args`, which begin with the name, each with its spec; `None` if the arguments are wrong.
+    pub(crate) fn key_positions(&self, args: &[&[u8]]) -> Option<Vec<(usize, &'static KeySpec)>> {
+        let mut all = Vec::new();
+        for spec in self.keys {
+            all.extend(spec.positions(args)?.map(|at| (at, spec)));
+        }
+        Some(all)
     }
 }
 

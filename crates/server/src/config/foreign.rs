@@ -9,7 +9,8 @@ use super::names;
 use super::notice::Notice;
 use super::problem::Problem;
 use super::source::Line;
-use super::units::parse_memory;
+use super::units::{between, parse_memory};
+use crate::protocol::parse_i64;
 
 /// How a directive is treated whose value is not Redis's default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(super) struct Foreign {
 const REPLICATION: &str = "has no effect, there is no replication in this version";
 const CLUSTER: &str = "has no effect, there is no cluster mode";
 const TLS: &str = "has no effect, there is no TLS in this version";
-const STRINGS: &str = "has no effect, strings are the only type in this version";
+const TYPES: &str = "has no effect, the type does not exist in this version";
 const LAZY: &str = "has no effect, memory is released by the thread that owns the data";
 const DEFRAG: &str = "has no effect, fragmented memory is compacted automatically";
 const FORK: &str = "has no effect, nothing forks";
@@ -181,18 +182,10 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("tls-session-caching", Some("yes"), Note, TLS),
     ("tls-session-cache-size", Some("20480"), Note, TLS),
     ("tls-session-cache-timeout", Some("300"), Note, TLS),
-    ("hash-max-listpack-entries", Some("512"), Note, STRINGS),
-    ("hash-max-listpack-value", Some("64"), Note, STRINGS),
-    ("list-max-listpack-size", Some("-2"), Note, STRINGS),
-    ("list-compress-depth", Some("0"), Note, STRINGS),
-    ("set-max-intset-entries", Some("512"), Note, STRINGS),
-    ("set-max-listpack-entries", Some("128"), Note, STRINGS),
-    ("set-max-listpack-value", Some("64"), Note, STRINGS),
-    ("zset-max-listpack-entries", Some("128"), Note, STRINGS),
-    ("zset-max-listpack-value", Some("64"), Note, STRINGS),
-    ("hll-sparse-max-bytes", Some("3000"), Note, STRINGS),
-    ("stream-node-max-bytes", Some("4096"), Note, STRINGS),
-    ("stream-node-max-entries", Some("100"), Note, STRINGS),
+    ("list-compress-depth", Some("0"), Note, "has no effect, lists are not compressed in memory"),
+    ("hll-sparse-max-bytes", Some("3000"), Note, TYPES),
+    ("stream-node-max-bytes", Some("4096"), Note, TYPES),
+    ("stream-node-max-entries", Some("100"), Note, TYPES),
     ("activerehashing", Some("yes"), Note, "has no effect, the key table grows in small steps by itself"),
     ("lazyfree-lazy-eviction", Some("no"), Note, LAZY),
     ("lazyfree-lazy-expire", Some("no"), Note, LAZY),
@@ -256,7 +249,7 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("disable-thp", Some("yes"), Note, "has no effect, nothing forks: see huge-pages"),
     ("set-proc-title", Some("yes"), Note, PROCESS),
     ("proc-title-template", Some("{title} {listen-addr} {server-mode}"), Note, PROCESS),
-    ("locale-collate", Some(""), Note, STRINGS),
+    ("locale-collate", Some(""), Note, "has no effect, SORT compares bytes"),
     ("bind-source-addr", Some(""), Note, REPLICATION),
     ("socket-mark-id", Some("0"), Note, "has no effect, sockets are not marked"),
     ("ignore-warnings", Some(""), Note, "has no effect, no warning of Redis stops this server"),
@@ -286,7 +279,12 @@ const REPORTED: &[&str] = &[
     "enable-protected-configs",
     "maxmemory-clients",
     "oom-score-adj",
+    "list-compress-depth",
 ];
+
+/// Numbers that `CONFIG SET` takes although nothing changes and `CONFIG GET` goes on to report the default: they only trade
+/// time for memory, so no reply depends on them, and tools set them without being asked.
+const ACCEPTED: &[&str] = &["list-compress-depth"];
 
 static INDEX: LazyLock<HashMap<&'static str, Foreign>> = LazyLock::new(|| {
     let foreign = |&(name, default, otherwise, reason)| (name, Foreign { name, default, otherwise, reason });
@@ -335,6 +333,12 @@ impl Foreign {
 
     /// The answer to a `CONFIG SET`, which changes nothing: setting what is reported succeeds.
     pub(super) fn set(&self, value: &str) -> Result<(), String> {
+        if ACCEPTED.contains(&self.name) {
+            let max = u64::from(i32::MAX.unsigned_abs());
+            let number = parse_i64(value.as_bytes()).ok_or("argument couldn't be parsed into an integer")?;
+            let is_in_range = u64::try_from(number).is_ok_and(|number| number <= max);
+            return if is_in_range { Ok(()) } else { Err(between(0, max)) };
+        }
         let reported =
             reported().any(|(name, reported)| name == self.name && reported.eq_ignore_ascii_case(value));
         if reported { Ok(()) } else { Err(format!("{} {}", self.name, self.reason)) }

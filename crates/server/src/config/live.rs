@@ -5,7 +5,7 @@ use super::problem::{Place, Problem, SourceName};
 use super::settings::Config;
 use super::source::Line;
 use super::table::directive::Directive;
-use super::{foreign, table, words};
+use super::{foreign, names, table, words};
 use crate::glob;
 
 /// Names and values of the directives whose names match one of the patterns (any case), in the form of Redis. Each
@@ -19,9 +19,10 @@ pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)>
         let literal = pattern.eq_ignore_ascii_case(name.as_bytes());
         Some(if literal { String::from_utf8_lossy(pattern).into_owned() } else { name.to_owned() })
     };
-    let own = table::all()
-        .iter()
-        .filter_map(|directive| Some((name_shown(&directive.name)?, directive.get(config))));
+    let own = table::all().iter().flat_map(|directive| {
+        let names = std::iter::once(&*directive.name).chain(names::alias_of(&directive.name));
+        names.filter_map(|name| Some((name_shown(name)?, directive.get(config))))
+    });
     let foreign = foreign::reported().filter_map(|(name, value)| Some((name_shown(name)?, value.into())));
     own.chain(foreign).collect()
 }

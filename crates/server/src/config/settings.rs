@@ -46,6 +46,8 @@ pub struct Config {
     pub client_output_buffer_limit: OutputLimits,
     /// Most bytes of a request, and of a queued transaction, that are not executed yet.
     pub client_query_buffer_limit: u64,
+    /// When collections stop being packed.
+    pub limits: crate::engine::Limits,
     /// Which keyspace events are published: bits of [`crate::engine::events::class`].
     pub notify_keyspace_events: u32,
     /// Number of databases.
@@ -152,6 +154,7 @@ impl Default for Config {
             huge_pages: true,
             client_output_buffer_limit: OutputLimits::default(),
             client_query_buffer_limit: 1024 * MIB,
+            limits: crate::engine::Limits::default(),
             notify_keyspace_events: 0,
             databases: 16,
             proto_max_bulk_len: 512 * MIB,

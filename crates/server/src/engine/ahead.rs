@@ -122,12 +122,13 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{EngineOptions, HashSeed};
+    use super::super::{EngineOptions, HashSeed, Limits};
     use super::*;
 
     #[test]
     fn keys_that_were_announced_and_others_have_their_own_hashes() {
-        let mut engine = Engine::new(EngineOptions { databases: 2, seed: HashSeed([1, 2]) });
+        let mut engine =
+            Engine::new(EngineOptions { databases: 2, limits: Limits::default(), seed: HashSeed([1, 2]) });
         let buffer = b"GET aa GET b GET aaa".to_vec();
         let elsewhere = b"zz".to_vec();
         engine.look_ahead_in(&buffer);

@@ -1,29 +1,37 @@
 //! Saved entries on their way to the thread that writes them: bytes, not clones.
 
-use super::object::{Blob, EntryView};
-use super::value::ValueRef;
+use super::object::{Blob, EntryView, Kind, Large, Packed};
+use super::value::{StringRef, ValueRef};
 
 const HAS_EXPIRY: u8 = 1;
-const KIND: u8 = 0b110;
-const KIND_INT: u8 = 0;
-const KIND_BYTES: u8 = 1 << 1;
-const KIND_BLOB: u8 = 2 << 1;
-const HAS_DATABASE: u8 = 1 << 3;
+const HAS_DATABASE: u8 = 1 << 1;
+const FORM: u8 = 0b11 << 2;
+const FORM_INT: u8 = 0;
+const FORM_BYTES: u8 = 1 << 2;
+const FORM_BLOB: u8 = 2 << 2;
+const FORM_LARGE: u8 = 3 << 2;
+/// What bytes are: 0 a string, else the number of a packed collection in [`PACKED`], counted from 1.
+const PACKED_SHIFT: u8 = 4;
+const PACKED: [Packed; 5] = [Packed::List, Packed::Ints, Packed::Set, Packed::SortedSet, Packed::Hash];
 
-/// Entries one behind the other, encoded; large values are held, not copied.
+/// What is counted for a large collection, in bytes: it is shared with the data set, and its handle is small.
+const LARGE_HELD_BYTES: usize = 256;
+
+/// Entries one behind the other, encoded; long bytes and large collections are held, not copied.
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// For each entry: flags, [database u32], [expiry i64], key length u32, key, then integer i64, or length u32 and bytes,
-    /// or nothing for the next of `blobs`.
+    /// or nothing for the next of `blobs` or `larges`.
     bytes: Vec<u8>,
     blobs: Vec<Blob>,
+    larges: Vec<Large>,
     keys: u64,
     held_bytes: usize,
     database: Option<u32>,
 }
 
 /// One entry of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChunkEntry<'a> {
     /// Database index at the cut.
     pub(crate) db: u32,
@@ -53,15 +61,29 @@ impl ChunkEntry<'_> {
 impl Chunk {
     pub(super) fn push(&mut self, db: u32, entry: EntryView<'_>) {
         let (key, expires_at_ms) = (entry.key(), entry.expires_at_ms());
-        let blob = entry.shared_blob();
-        let value = entry.value();
-        let kind = match (&blob, value) {
-            (Some(_), _) => KIND_BLOB,
-            (None, ValueRef::Int(_)) => KIND_INT,
-            (None, ValueRef::Bytes(_)) => KIND_BYTES,
+        let (large, blob) = (entry.large(), entry.shared_blob());
+        let int = match entry.kind() {
+            Kind::String => match entry.string() {
+                StringRef::Int(number) => Some(number),
+                StringRef::Bytes(_) => None,
+            },
+            _ => None,
+        };
+        let form = match (large, &blob, int) {
+            (Some(_), _, _) => FORM_LARGE,
+            (_, Some(_), _) => FORM_BLOB,
+            (_, _, Some(_)) => FORM_INT,
+            _ => FORM_BYTES,
+        };
+        let packed = match entry.kind() {
+            Kind::String => 0,
+            _ => {
+                PACKED.iter().zip(1..).find(|(it, _)| **it == entry.packed()).map_or(0, |(_, number)| number)
+            }
         };
         let is_new_db = self.database != Some(db);
-        let flags = kind
+        let flags = form
+            | packed << PACKED_SHIFT
             | if expires_at_ms.is_some() { HAS_EXPIRY } else { 0 }
             | if is_new_db { HAS_DATABASE } else { 0 };
         self.bytes.push(flags);
@@ -73,13 +95,16 @@ impl Chunk {
             self.bytes.extend_from_slice(&at.to_le_bytes());
         }
         self.put_bytes(key);
-        match (blob, value) {
-            (Some(blob), _) => {
-                self.held_bytes += blob.memory_bytes();
-                self.blobs.push(blob);
-            }
-            (None, ValueRef::Int(number)) => self.bytes.extend_from_slice(&number.to_le_bytes()),
-            (None, ValueRef::Bytes(bytes)) => self.put_bytes(bytes),
+        if let Some(large) = large {
+            self.held_bytes += LARGE_HELD_BYTES;
+            self.larges.push(large.clone());
+        } else if let Some(blob) = blob {
+            self.held_bytes += blob.memory_bytes();
+            self.blobs.push(blob);
+        } else if let Some(number) = int {
+            self.bytes.extend_from_slice(&number.to_le_bytes());
+        } else {
+            self.put_bytes(entry.bytes());
         }
         self.keys += 1;
     }
@@ -121,6 +146,7 @@ impl Chunk {
             // The first entry of every chunk names its database.
             self.bytes.append(&mut other.bytes);
             self.blobs.append(&mut other.blobs);
+            self.larges.append(&mut other.larges);
             self.keys += other.keys;
             self.held_bytes += other.held_bytes;
             self.database = other.database;
@@ -130,7 +156,7 @@ impl Chunk {
 
     /// The entries, in the order in which they were saved.
     pub fn entries(&self) -> Entries<'_> {
-        Entries { bytes: &self.bytes, blobs: self.blobs.iter(), db: 0 }
+        Entries { bytes: &self.bytes, blobs: self.blobs.iter(), larges: self.larges.iter(), db: 0 }
     }
 }
 
@@ -139,6 +165,7 @@ impl Chunk {
 pub struct Entries<'a> {
     bytes: &'a [u8],
     blobs: std::slice::Iter<'a, Blob>,
+    larges: std::slice::Iter<'a, Large>,
     db: u32,
 }
 
@@ -172,10 +199,21 @@ impl<'a> Iterator for Entries<'a> {
         }
         let expires_at_ms = (flags & HAS_EXPIRY != 0).then(|| i64::from_le_bytes(self.array()));
         let key = self.string();
-        let value = match flags & KIND {
-            KIND_INT => ValueRef::Int(i64::from_le_bytes(self.array())),
-            KIND_BYTES => ValueRef::Bytes(self.string()),
-            _ => ValueRef::Bytes(self.blobs.next().expect("one for each such entry").bytes()),
+        let bytes = match flags & FORM {
+            FORM_INT => {
+                let value = ValueRef::String(StringRef::Int(i64::from_le_bytes(self.array())));
+                return Some(ChunkEntry { db: self.db, key, value, expires_at_ms });
+            }
+            FORM_LARGE => {
+                let value = self.larges.next().expect("one for each such entry").view();
+                return Some(ChunkEntry { db: self.db, key, value, expires_at_ms });
+            }
+            FORM_BYTES => self.string(),
+            _ => self.blobs.next().expect("one for each such entry").bytes(),
+        };
+        let value = match usize::from(flags >> PACKED_SHIFT).checked_sub(1) {
+            None => ValueRef::String(StringRef::Bytes(bytes)),
+            Some(number) => PACKED[number].view(bytes),
         };
         Some(ChunkEntry { db: self.db, key, value, expires_at_ms })
     }

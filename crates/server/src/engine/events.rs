@@ -67,6 +67,26 @@ impl Change {
         Change::new(class::STRING, name)
     }
 
+    /// A change of a list.
+    pub(crate) const fn list(name: &'static str) -> Change {
+        Change::new(class::LIST, name)
+    }
+
+    /// A change of a set.
+    pub(crate) const fn set(name: &'static str) -> Change {
+        Change::new(class::SET, name)
+    }
+
+    /// A change of a sorted set.
+    pub(crate) const fn sorted_set(name: &'static str) -> Change {
+        Change::new(class::ZSET, name)
+    }
+
+    /// A change of a hash.
+    pub(crate) const fn hash(name: &'static str) -> Change {
+        Change::new(class::HASH, name)
+    }
+
     /// A change that keys of any type know.
     pub(crate) const fn generic(name: &'static str) -> Change {
         Change::new(class::GENERIC, name)

@@ -1,10 +1,12 @@
 //! What was flushed or replaced and is still to be freed, which may take long.
 
-use super::object::Blob;
+use super::object::{Blob, Discarded, Large};
 use super::table::{Remains, Table};
 
 /// Values from this length on are freed by somebody who has time: unmapping them takes as long as a thousand commands.
 const BLOB_LEN_MIN: usize = 1 << 20;
+/// Collections from this size on are freed by somebody who has time, in bytes.
+const LARGE_LEN_MIN: usize = 64 << 10;
 /// Segments freed in one slice: up to 9,216 keys, about half a millisecond where their values are short.
 const SLICE_SEGMENTS: usize = 16;
 
@@ -15,6 +17,7 @@ pub(crate) struct Garbage {
     /// The table that is being freed in slices.
     remains: Option<Remains>,
     blobs: Vec<Blob>,
+    larges: Vec<Large>,
 }
 
 impl Garbage {
@@ -23,21 +26,24 @@ impl Garbage {
         self.tables.push(table);
     }
 
-    /// Adds a value that was replaced or removed, if it is worth it; else frees it.
+    /// Adds what was replaced or removed, if it is worth it; else frees it.
     #[inline]
-    pub(super) fn add_blob(&mut self, blob: Blob) {
-        if blob.memory_bytes() >= BLOB_LEN_MIN {
-            self.blobs.push(blob);
+    pub(super) fn add(&mut self, discarded: Discarded) {
+        match discarded {
+            Discarded::Blob(blob) if blob.memory_bytes() >= BLOB_LEN_MIN => self.blobs.push(blob),
+            Discarded::Large(large) if large.memory_bytes() >= LARGE_LEN_MIN => self.larges.push(*large),
+            Discarded::Blob(_) | Discarded::Large(_) => {}
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.remains.is_none() && self.blobs.is_empty()
+        self.tables.is_empty() && self.remains.is_none() && self.blobs.is_empty() && self.larges.is_empty()
     }
 
-    /// Frees a long value or some segments of a table; true when nothing is left.
+    /// Frees a long value, a collection, or some segments of a table; true when nothing is left.
     pub(crate) fn free_slice(&mut self) -> bool {
         if self.blobs.pop().is_none()
+            && self.larges.pop().is_none()
             && let Some(mut remains) =
                 self.remains.take().or_else(|| self.tables.pop().map(Table::into_remains))
             && !remains.free(SLICE_SEGMENTS)

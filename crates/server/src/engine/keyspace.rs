@@ -8,10 +8,15 @@
 //! A change is owed to the log until the command records an effect after it; a command that ends in debt panics, so that
 //! nothing is acknowledged that a restart would forget ([`Engine::check_logged`]).
 
+use holdfast_collections::hash::{HashSeed, KeyHasher};
+use holdfast_collections::types::{HashRef, Limits, ListRef, SetRef, SortedSetRef};
+
 use super::effects::EffectBuffer;
 use super::events::{Change, class};
-use super::object::{Entry, EntryView, NewValue};
+use super::object::{Collection, Entry, EntryView, Kind, NewValue};
+use super::random::Random;
 use super::table::Position;
+use super::value::{StringRef, ValueRef};
 use super::{Engine, is_expired};
 
 /// The door of commands to the keys of a database: expiry, watches and access times are taken care of here.
@@ -32,6 +37,26 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) fn is_some(self) -> bool {
         self.at.is_some()
+    }
+}
+
+/// A key holds another type than a command works with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WrongType;
+
+/// What collections are changed with.
+#[derive(Debug, Clone, Copy)]
+pub struct Tools {
+    /// When they stop being packed.
+    pub limits: Limits,
+    /// The hash of their elements.
+    pub hasher: KeyHasher,
+}
+
+impl Tools {
+    /// Default limits, and a secret of their own.
+    pub(crate) fn random() -> Tools {
+        Tools { limits: Limits::default(), hasher: KeyHasher::new(HashSeed(rand::random())) }
     }
 }
 
@@ -97,11 +122,77 @@ impl<'a> Keyspace<'a> {
         self.view(found)
     }
 
+    /// As [`Keyspace::peek`], and raises no event when the key is not there.
+    pub(crate) fn peek_quietly(&mut self, key: &[u8]) -> Option<EntryView<'_>> {
+        let found = self.find(key);
+        match found.at {
+            Some(_) => self.engine.stats.keyspace_hits += 1,
+            None => self.engine.stats.keyspace_misses += 1,
+        }
+        self.view(found)
+    }
+
     /// The entry of a key that is there and not expired, without any of what a read brings about.
     pub(crate) fn view_of(&self, key: &[u8]) -> Option<EntryView<'_>> {
         let table = self.engine.table(self.db);
         let entry = table.view(table.find(self.engine.hash_of(key), key)?);
         (!self.engine.is_expired(entry.expires_at_ms(), self.now_ms)).then_some(entry)
+    }
+
+    /// As [`Keyspace::find`], for a command that works with one type.
+    #[inline]
+    pub(crate) fn find_kind(&mut self, key: &[u8], kind: Kind) -> Result<Found, WrongType> {
+        let found = self.find(key);
+        match self.view(found) {
+            Some(entry) if entry.kind() != kind => Err(WrongType),
+            _ => Ok(found),
+        }
+    }
+
+    /// Finds a string for a read.
+    #[inline]
+    pub(crate) fn read_string(&mut self, key: &[u8]) -> Result<Option<StringRef<'_>>, WrongType> {
+        match self.read(key) {
+            Some(entry) if entry.kind() == Kind::String => Ok(Some(entry.string())),
+            Some(_) => Err(WrongType),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds a list for a read.
+    pub(crate) fn read_list(&mut self, key: &[u8]) -> Result<Option<ListRef<'_>>, WrongType> {
+        match self.read(key).map(EntryView::value) {
+            Some(ValueRef::List(list)) => Ok(Some(list)),
+            Some(_) => Err(WrongType),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds a set for a read.
+    pub(crate) fn read_set(&mut self, key: &[u8]) -> Result<Option<SetRef<'_>>, WrongType> {
+        match self.read(key).map(EntryView::value) {
+            Some(ValueRef::Set(set)) => Ok(Some(set)),
+            Some(_) => Err(WrongType),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds a sorted set for a read.
+    pub(crate) fn read_sorted_set(&mut self, key: &[u8]) -> Result<Option<SortedSetRef<'_>>, WrongType> {
+        match self.read(key).map(EntryView::value) {
+            Some(ValueRef::SortedSet(set)) => Ok(Some(set)),
+            Some(_) => Err(WrongType),
+            None => Ok(None),
+        }
+    }
+
+    /// Finds a hash for a read.
+    pub(crate) fn read_hash(&mut self, key: &[u8]) -> Result<Option<HashRef<'_>>, WrongType> {
+        match self.read(key).map(EntryView::value) {
+            Some(ValueRef::Hash(hash)) => Ok(Some(hash)),
+            Some(_) => Err(WrongType),
+            None => Ok(None),
+        }
     }
 
     fn missed(&mut self, key: &[u8]) {
@@ -116,9 +207,16 @@ impl<'a> Keyspace<'a> {
     /// Everything that a change of a key brings about, whatever the change is.
     fn changed(&mut self, key: &[u8], change: Change) {
         self.engine.watches.changed(self.db, key);
+        self.engine.awaited.changed(self.db, key);
         self.engine.dirty += change.dirty();
         self.engine.events.push_change(self.db, change, key);
         self.engine.owed += 1;
+    }
+
+    /// Tells watchers and those who want events of a change that altered nothing, as Redis does for some commands.
+    pub(crate) fn touch_unchanged(&mut self, key: &[u8], change: Change) {
+        self.engine.watches.changed(self.db, key);
+        self.announce(key, change);
     }
 
     /// Tells of an event of a change that was made silently.
@@ -202,6 +300,90 @@ impl<'a> Keyspace<'a> {
         result
     }
 
+    /// What collections are made with.
+    pub(crate) fn tools(&self) -> Tools {
+        self.engine.tools()
+    }
+
+    /// Numbers at random.
+    pub(crate) fn random(&mut self) -> Random {
+        Random::new(self.engine.random.next())
+    }
+
+    /// Changes a collection in place; an absent key begins empty, and a key that ends empty is removed. `edit` says what it
+    /// changed; nothing happens when that was nothing.
+    ///
+    /// # Panics
+    /// If the key holds another type: see [`Keyspace::find_kind`].
+    pub(crate) fn change<C: Collection, R>(
+        &mut self,
+        found: Found,
+        key: &[u8],
+        edit: impl FnOnce(&mut C, &Tools) -> (R, Option<Change>),
+    ) -> R {
+        let (seconds, tools) = (self.access_seconds(), self.tools());
+        let mut scratch = std::mem::take(&mut self.engine.scratch);
+        let Some(at) = found.at else {
+            let mut collection = C::empty(scratch);
+            let (result, change) = edit(&mut collection, &tools);
+            if let Some(change) = change
+                && !collection.is_empty()
+            {
+                let entry = match collection.as_packed() {
+                    Some((packed, bytes)) => Entry::new(key, NewValue::Packed(packed, bytes), None, seconds),
+                    None => {
+                        let value = NewValue::Large(Box::new(collection.into_large()));
+                        collection = C::empty(Vec::new());
+                        Entry::new(key, value, None, seconds)
+                    }
+                };
+                self.engine.with_table(self.db, |table| table.insert(found.hash, entry));
+                self.made(key);
+                self.changed(key, change);
+            }
+            self.engine.scratch = collection.into_memory();
+            return result;
+        };
+        let (result, change, is_empty, discarded, scratch) = self.engine.with_table(self.db, |table| {
+            table.change(at, |entry| {
+                entry.set_accessed(seconds);
+                if let Some(large) = entry.large_mut() {
+                    let collection = C::of(large).expect("the type was checked");
+                    let (result, change) = edit(collection, &tools);
+                    return (result, change, collection.is_empty(), None, scratch);
+                }
+                assert!(entry.view().kind() == C::KIND, "the type was checked");
+                scratch.clear();
+                scratch.extend_from_slice(entry.view().bytes());
+                let mut collection = C::from_packed(entry.view().packed(), scratch);
+                let (result, change) = edit(&mut collection, &tools);
+                let is_empty = collection.is_empty();
+                if change.is_none() {
+                    return (result, change, is_empty, None, collection.into_memory());
+                }
+                match collection.as_packed() {
+                    Some((packed, bytes)) => {
+                        let discarded = entry.set_packed(packed, bytes);
+                        (result, change, is_empty, discarded, collection.into_memory())
+                    }
+                    None => {
+                        let value = NewValue::Large(Box::new(collection.into_large()));
+                        (result, change, is_empty, entry.set_value(value), Vec::new())
+                    }
+                }
+            })
+        });
+        self.engine.scratch = scratch;
+        self.engine.discard(discarded);
+        if let Some(change) = change {
+            self.changed(key, change);
+            if is_empty {
+                self.remove(found, key, Change::generic("del").counted(0));
+            }
+        }
+        result
+    }
+
     /// Changes the expiry of a key; nothing happens when it is not there.
     pub(crate) fn set_expiry(
         &mut self,
@@ -222,9 +404,7 @@ impl<'a> Keyspace<'a> {
     pub(crate) fn remove(&mut self, found: Found, key: &[u8], change: Change) -> bool {
         let Some(at) = found.at else { return false };
         let entry = self.engine.with_table(self.db, |table| table.remove(at));
-        // The bytes of a large value are freed by somebody who has time.
-        self.engine.discard(entry.view().shared_blob());
-        drop(entry);
+        self.engine.discard(entry.dismantle());
         self.changed(key, change);
         true
     }
@@ -252,7 +432,7 @@ impl<'a> Keyspace<'a> {
     pub(crate) fn random_key(&mut self) -> Option<Box<[u8]>> {
         // Expired keys that are met are removed, so the loop ends.
         loop {
-            let random = self.engine.next_random();
+            let random = self.engine.random.next();
             let table = self.engine.table(self.db);
             let at = table.near(random)?;
             let entry = table.view(at);

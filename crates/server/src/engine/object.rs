@@ -4,9 +4,12 @@
 //!  Entry ─▶ header 4 │ [expiry 8] │ key length 1, 3 or 5 │ key │ value
 //!                                                                ├ integer: 8 bytes
 //!                                                                ├ inline:  length 1 or 3 │ bytes
-//!                                                                └ blob:    pointer to the bytes, shared by count
-//!  header: type 4 bits │ encoding 2 │ has expiry 1 │ raw 1 │ seconds of the last access 24
+//!                                                                ├ blob:    pointer to the bytes, shared by count
+//!                                                                └ large:   pointer to a large collection
+//!  header: type 4 bits │ encoding 2 │ has expiry 1 │ variant 1 │ seconds of the last access 24
 //! ```
+//!
+//! The bytes of a string are the string, those of a collection its packed form: a listpack, or an intset.
 //!
 //! Nothing here knows tables, databases or time. `unsafe` stays in this folder and in the table's; the faces are safe.
 
@@ -17,11 +20,43 @@
 
 mod blob;
 mod entry;
+mod large;
 
 pub(crate) use blob::Blob;
-pub(crate) use entry::{Entry, EntryView, NewValue};
+pub(crate) use entry::{Discarded, Entry, EntryView, NewValue, Packed};
+pub(crate) use large::{Collection, Large};
 
 use std::alloc::Layout;
+
+/// What a value is, under the numbers that Redis has for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A string.
+    String = 0,
+    /// A list.
+    List = 1,
+    /// A set.
+    Set = 2,
+    /// A sorted set.
+    SortedSet = 3,
+    /// A hash.
+    Hash = 4,
+}
+
+impl Kind {
+    /// The name that `TYPE` replies.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::SortedSet => "zset",
+            Kind::Hash => "hash",
+        }
+    }
+}
 
 /// The longest allocation that has a size class; longer ones are whole pages.
 const CLASS_LEN_MAX: usize = 14 << 10;

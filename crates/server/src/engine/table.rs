@@ -26,7 +26,6 @@
 
 mod bucket;
 mod directory;
-mod hash;
 mod remains;
 mod scan;
 mod segment;
@@ -38,14 +37,13 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use hash::HashSeed;
-pub(crate) use hash::KeyHasher;
 pub(crate) use remains::Remains;
 
 use super::chunk::Chunk;
 use super::object::{Entry, EntryView};
 use bucket::{Bucket, prefetch, tag_of};
 use directory::{Directory, Route};
+use holdfast_collections::hash::KeyHasher;
 use segment::{Place, Segment, home_of, index_time};
 use segments::Segments;
 use snapshot::Saving;

@@ -99,6 +99,7 @@ impl Executor {
         if let Some(waiting) = client.waiting.take() {
             core.waiters.remove(slot, &waiting);
         }
+        core.blocked.remove(slot, &mut client, &mut self.engine);
         if client.session.is_subscriber() {
             core.pubsub.forget(slot as u64);
         }

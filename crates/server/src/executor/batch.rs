@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::blocked::Blocked;
 use super::client::Client;
 use super::outbox::replies_len_max;
 use super::waiting::WaitKind;
@@ -376,12 +377,22 @@ impl Executor {
             match outcome {
                 Outcome::Done => {}
                 Outcome::Close => client.closing = true,
+                Outcome::Deferred(Deferred::Block { first_key, keys, timeout_ms }) => {
+                    let keys = request.args_from(first_key).take(keys);
+                    let blocked = Blocked::new(client.session.db, keys, request.to_owned());
+                    self.block_on_keys(slot, client, blocked, timeout_ms);
+                }
                 Outcome::Deferred(deferred) => self.defer(slot, client, deferred)?,
+            }
+            self.serve_blocked();
+            if !self.core.unblocked.is_empty() {
+                self.end_unblocked();
             }
             if revision != self.core.revision {
                 revision = self.core.revision;
                 settings = self.core.settings(client);
                 self.engine.set_notified(self.core.notified());
+                self.engine.set_limits(self.core.config.limits);
             }
             if client.closing {
                 return Ok((consumed, Stop::Closing));
@@ -437,6 +448,7 @@ impl Executor {
                 let offset = client.session.last_write_offset;
                 self.block(slot, client, WaitKind::Durable { offset, local, replicas }, timeout_ms);
             }
+            Deferred::Block { .. } => unreachable!("it needs the request, and is done where that is known"),
             Deferred::Save => {
                 let result = self.save_now()?;
                 client.reply(|reply| match result {

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::blocked::Blocked;
 use super::client::Client;
 use super::waiting::{WaitKind, Waiting};
 use super::{Executor, ExecutorError};
+use crate::command::{Context, Outcome};
 use crate::persistence::directives::Event as PointEvent;
 
 impl Executor {
@@ -16,6 +18,106 @@ impl Executor {
         let waiting = Waiting { kind, deadline };
         self.core.waiters.add(slot, &waiting);
         client.waiting = Some(waiting);
+    }
+
+    /// Makes a client wait for keys; its command is run again when one of them has changed.
+    pub(super) fn block_on_keys(
+        &mut self,
+        slot: usize,
+        client: &mut Client,
+        blocked: Blocked,
+        timeout_ms: u64,
+    ) {
+        self.core.blocked.add(slot, &blocked, &mut self.engine);
+        client.blocked = Some(Box::new(blocked));
+        self.block(slot, client, WaitKind::Keys, timeout_ms);
+    }
+
+    /// Runs the commands again that wait for keys which have changed, until none can be answered.
+    pub(super) fn serve_blocked(&mut self) {
+        while let Some((db, key)) = self.engine.next_ready() {
+            let mut place = 0;
+            // Without the key nobody behind can be answered either.
+            while self.engine.holds(db, &key)
+                && let Some(slot) = self.core.blocked.slot(db, &key, place)
+            {
+                let Some(mut client) = self.core.clients.take(slot) else {
+                    place += 1;
+                    continue;
+                };
+                match client.blocked.take() {
+                    Some(blocked) if self.retry(&mut client, &blocked) => {
+                        self.unblock(slot, &mut client, *blocked);
+                    }
+                    blocked => {
+                        client.blocked = blocked;
+                        place += 1;
+                    }
+                }
+                self.core.clients.put_back(slot, client);
+            }
+        }
+    }
+
+    /// Whether the command of a client had something to answer.
+    fn retry(&mut self, client: &mut Client, blocked: &Blocked) -> bool {
+        let effects_before = self.effects.len();
+        let settings = self.core.settings(client);
+        let now_ms = self.core.clock.now_ms;
+        let mut context = Context {
+            engine: &mut self.engine,
+            effects: &mut self.effects,
+            host: &mut self.core,
+            settings,
+            now_ms,
+        };
+        let reply = client.connection.output.writer(client.session.version());
+        let request = blocked.request();
+        let outcome = crate::command::retry(&mut context, &mut client.session, &request, reply);
+        if self.effects.len() > effects_before {
+            client.session.last_write_offset = self.core.offset() + self.effects.len() as u64;
+        }
+        !matches!(outcome, Outcome::Deferred(_))
+    }
+
+    /// Lets a client go on whose command was answered.
+    fn unblock(&mut self, slot: usize, client: &mut Client, blocked: Blocked) {
+        self.core.blocked.remove_all(slot, &blocked, &mut self.engine);
+        if let Some(waiting) = client.waiting.take() {
+            self.core.waiters.remove(slot, &waiting);
+        }
+        self.core.outbox.mark(slot, client);
+        if !std::mem::replace(&mut client.queued, true) {
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// CLIENT UNBLOCK: ends the waits of the clients that it named.
+    pub(super) fn end_unblocked(&mut self) {
+        for (slot, with_error) in std::mem::take(&mut self.core.unblocked) {
+            let Some(mut client) = self.core.clients.take(slot) else { continue };
+            if let Some(waiting) = client.waiting.take() {
+                self.core.waiters.remove(slot, &waiting);
+                if let Some(blocked) = client.blocked.take() {
+                    self.core.blocked.remove_all(slot, &blocked, &mut self.engine);
+                }
+                client.reply(|reply| match waiting.kind {
+                    _ if with_error => reply.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+                    WaitKind::Keys => reply.null_array(),
+                    WaitKind::Replicas => reply.integer(0),
+                    WaitKind::Durable { .. } => {
+                        reply.array(2);
+                        reply.integer(0);
+                        reply.integer(0);
+                    }
+                });
+                self.core.outbox.mark(slot, &mut client);
+                if !std::mem::replace(&mut client.queued, true) {
+                    self.ready.push_back(slot);
+                }
+            }
+            self.core.clients.put_back(slot, client);
+        }
     }
 
     /// Answers the clients whose wait is over.
@@ -47,6 +149,10 @@ impl Executor {
         core.waiters.remove(slot, &waiting);
         match waiting.kind {
             WaitKind::Replicas => client.reply(|reply| reply.integer(0)),
+            WaitKind::Keys => {
+                client.reply(|reply| reply.null_array());
+                core.blocked.remove(slot, client, &mut self.engine);
+            }
             WaitKind::Durable { offset, .. } => {
                 let is_local = durable.is_some_and(|durable| offset <= durable);
                 client.reply(|reply| {
@@ -56,7 +162,9 @@ impl Executor {
                 });
             }
         }
-        core.points.after(PointEvent::Wait);
+        if !matches!(waiting.kind, WaitKind::Keys) {
+            core.points.after(PointEvent::Wait);
+        }
         core.outbox.mark(slot, client);
         self.enqueue(slot);
     }

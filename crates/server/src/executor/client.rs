@@ -7,6 +7,7 @@ use crate::command::{ClientFacts, Session};
 use crate::network::connection::{Connection, address_name};
 use crate::protocol::{Decoder, ReplyWriter};
 
+use super::blocked::Blocked;
 use super::waiting::Waiting;
 
 /// A connection with everything that belongs to it.
@@ -17,6 +18,8 @@ pub(super) struct Client {
     pub(super) decoder: Decoder,
     /// What its last command waits for; later commands wait with it.
     pub(super) waiting: Option<Waiting>,
+    /// The keys that it waits for, if it does.
+    pub(super) blocked: Option<Box<Blocked>>,
     /// CLIENT PAUSE holds its next request back.
     pub(super) postponed: bool,
     /// Too much output waits: nothing more is read or executed until it has left.
@@ -47,6 +50,7 @@ impl Client {
             session,
             decoder: Decoder::new(),
             waiting: None,
+            blocked: None,
             postponed: false,
             stalled: false,
             closing: false,
@@ -99,6 +103,7 @@ impl Client {
         self.connection.input.capacity()
             + self.decoder.memory_bytes()
             + self.session.memory_bytes()
+            + self.blocked.as_ref().map_or(0, |blocked| blocked.memory_bytes())
             + self.connection.output_memory_bytes()
     }
 

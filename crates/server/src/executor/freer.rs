@@ -74,11 +74,12 @@ impl Freer {
 mod tests {
     use super::*;
     use crate::engine::value::{Entry, Value};
-    use crate::engine::{Engine, EngineOptions, HashSeed};
+    use crate::engine::{Engine, EngineOptions, HashSeed, Limits};
 
     /// Two tables.
     fn garbage(keys: i64) -> Garbage {
-        let mut engine = Engine::new(EngineOptions { databases: 2, seed: HashSeed([1, 2]) });
+        let mut engine =
+            Engine::new(EngineOptions { databases: 2, limits: Limits::default(), seed: HashSeed([1, 2]) });
         let mut load = |db, key: &[u8], value, expires_at_ms| {
             engine.load(Entry { db, key: key.into(), value, expires_at_ms }).unwrap();
         };

@@ -328,6 +328,14 @@ impl Host for Core {
         Killed { count: self.killed.len() - before + usize::from(is_me), me: is_me }
     }
 
+    fn unblock_client(&mut self, id: u64, with_error: bool) -> bool {
+        let blocked =
+            self.clients.iter().find(|(_, client)| client.session.id() == id && client.waiting.is_some());
+        let slot = blocked.map(|(slot, _)| slot);
+        self.unblocked.extend(slot.map(|slot| (slot, with_error)));
+        slot.is_some()
+    }
+
     fn pause_clients(&mut self, mode: PauseMode, until_ms: i64) {
         self.pause = Some(match self.pause {
             Some((PauseMode::All, until)) => (PauseMode::All, until.max(until_ms)),

@@ -257,7 +257,8 @@ impl Executor {
                 for (_, client) in self.core.clients.iter_mut() {
                     client.session.close(&mut self.engine);
                 }
-                self.engine = engine;
+                let mut old = std::mem::replace(&mut self.engine, engine);
+                self.engine.adopt_awaited(&mut old);
                 self.engine.set_notified(self.core.notified());
                 if let Some(journal) = &mut self.core.journal {
                     journal.engine_replaced(&self.engine);

@@ -60,5 +60,5 @@ pub type Reload = fn(&Journal, &Config, bool) -> Result<Engine, String>;
 /// An engine for this configuration, with a seed of its own: clients choose keys.
 #[must_use]
 pub(crate) fn engine_options(config: &Config) -> EngineOptions {
-    EngineOptions { databases: config.databases, seed: HashSeed(rand::random()) }
+    EngineOptions { databases: config.databases, limits: config.limits, seed: HashSeed(rand::random()) }
 }

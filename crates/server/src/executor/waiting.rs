@@ -15,6 +15,8 @@ pub(super) struct Waiting {
 pub(super) enum WaitKind {
     /// WAIT: for replicas, of which there are none.
     Replicas,
+    /// BLPOP and its relatives: until one of its keys has something.
+    Keys,
     /// WAITAOF: until this offset is durable.
     Durable { offset: u64, local: u64, replicas: u64 },
 }
@@ -25,7 +27,7 @@ impl WaitKind {
         match self {
             // Replicas that are not there never have anything.
             WaitKind::Durable { offset, local: 1.., replicas: 0 } => Some(offset),
-            WaitKind::Durable { .. } | WaitKind::Replicas => None,
+            WaitKind::Durable { .. } | WaitKind::Replicas | WaitKind::Keys => None,
         }
     }
 
@@ -33,7 +35,7 @@ impl WaitKind {
     fn wants_durable(self) -> Option<u64> {
         match self {
             WaitKind::Durable { offset, .. } => Some(offset),
-            WaitKind::Replicas => None,
+            WaitKind::Replicas | WaitKind::Keys => None,
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! digest = XOR over all keys of SHA-256(
-//!   database u32le, key length u64le, key, type u8 (0: string), value length u64le, value, expiry)
-//! value  = the bytes that GET returns
+//!   database u32le, key length u64le, key, value, expiry)
+//! value  = see `ValueRef::hash_into`
 //! expiry = 0 | 1, milliseconds since the Unix epoch i64le
 //! ```
 //!
@@ -12,10 +12,8 @@
 use holdfast_contract::bucket::DatasetSummary;
 use sha2::{Digest as _, Sha256};
 
+use crate::engine::ChunkEntry;
 use crate::engine::value::Entry;
-use crate::engine::{ChunkEntry, ValueRef};
-
-const TYPE_STRING: u8 = 0;
 
 /// Collects the keys of a dataset, each exactly once, in any order.
 #[derive(Debug, Clone, Default)]
@@ -34,15 +32,11 @@ impl Digester {
     /// Adds one key as a snapshot saved it.
     pub(crate) fn add_saved(&mut self, entry: ChunkEntry<'_>) {
         let ChunkEntry { db, key, value, expires_at_ms } = entry;
-        let mut number = itoa::Buffer::new();
-        let value = ValueRef::as_bytes(value, &mut number);
         let mut hash = Sha256::new();
         hash.update(db.to_le_bytes());
         hash.update((key.len() as u64).to_le_bytes());
         hash.update(key);
-        hash.update([TYPE_STRING]);
-        hash.update((value.len() as u64).to_le_bytes());
-        hash.update(value);
+        value.hash_into(&mut hash);
         match expires_at_ms {
             None => hash.update([0]),
             Some(expires_at_ms) => {

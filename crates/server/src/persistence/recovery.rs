@@ -25,6 +25,7 @@ use super::log::segments::{LogPaths, LogPosition};
 use super::log::writer::SegmentEnd;
 use super::manifest::{LiveFile, Manifest};
 use super::snapshot::{BoxError, RdbReader, RdbVisitor, SnapshotAux};
+use crate::engine::Tools;
 use crate::engine::value::Entry;
 use crate::protocol::Request;
 use crate::storage::{Storage, StorageReader};
@@ -55,6 +56,11 @@ pub(crate) struct RecoveryOptions {
 
 /// Takes what recovery reads.
 pub(crate) trait RecoveryTarget {
+    /// What collections are made with.
+    fn tools(&self) -> Tools {
+        Tools::random()
+    }
+
     /// One key of a snapshot or base, also when its expiry has passed (but see [`RecoveryOptions::drop_expired_at_ms`]).
     ///
     /// # Errors
@@ -568,6 +574,10 @@ impl<'t> Loader<'t> {
 }
 
 impl RdbVisitor for Loader<'_> {
+    fn tools(&self) -> Tools {
+        self.target.tools()
+    }
+
     fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
         self.aux.set(name, value);
         Ok(())

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! Written is RDB version 10, which Redis 7.0 and everything later loads; read is every version up to
-//! [`format::VERSION_MAX`] as long as the data are strings. Nothing here opens, syncs or renames a file, and nothing
+//! [`format::VERSION_MAX`] as long as it holds neither streams, modules nor functions. Nothing here opens, syncs or renames a file, and nothing
 //! drops an expired key: whether that is right depends on what the file is used for.
 
 pub(crate) mod aux;
+pub(crate) mod dump;
 pub(crate) mod format;
 pub(crate) mod job;
 pub(crate) mod lzf;

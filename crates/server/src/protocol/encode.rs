@@ -241,7 +241,7 @@ impl<'a> ReplyWriter<'a> {
 
     /// A double with up to 17 significant digits (`%.17g`).
     pub(crate) fn double(&mut self, value: f64) {
-        let text = format_double(value);
+        let text = holdfast_collections::double::format_double(value);
         if self.is_resp3() {
             self.out.push(b',');
             self.out.extend_from_slice(text.as_bytes());
@@ -309,34 +309,6 @@ pub fn write_command(out: &mut Vec<u8>, args: &[&[u8]]) {
     }
 }
 
-/// C's `%.17g`, with `inf`, `-inf` and `nan`.
-pub(crate) fn format_double(value: f64) -> String {
-    const DIGITS: i32 = 17;
-    if value.is_nan() {
-        return "nan".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
-    }
-    if value == 0.0 {
-        return if value.is_sign_negative() { "-0" } else { "0" }.to_owned();
-    }
-    let scientific = format!("{value:.16e}");
-    let (mantissa, exponent) = scientific.split_once('e').expect("the format has an exponent");
-    let exponent: i32 = exponent.parse().expect("the exponent is a number");
-    if !(-4..DIGITS).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{}e{sign}{:02}", trim_fraction(mantissa), exponent.unsigned_abs());
-    }
-    let decimals = usize::try_from(DIGITS - 1 - exponent).unwrap_or(0);
-    trim_fraction(&format!("{value:.decimals$}")).to_owned()
-}
-
-/// Drops zeros at the end of a fraction, and the point when nothing is left behind it.
-fn trim_fraction(text: &str) -> &str {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,24 +349,5 @@ mod tests {
         );
         check(|w| w.verbatim(*b"txt", b"hi"), "$2\r\nhi\r\n", "=6\r\ntxt:hi\r\n");
         check(|w| w.double(3.0), "$1\r\n3\r\n", ",3\r\n");
-    }
-
-    #[test]
-    fn doubles_have_seventeen_significant_digits() {
-        let table = [
-            (0.1, "0.10000000000000001"),
-            (2.141, "2.141"),
-            (-0.0, "-0"),
-            (1e16, "10000000000000000"),
-            (1e17, "1e+17"),
-            (0.0001, "0.0001"),
-            (0.00001, "1.0000000000000001e-05"),
-            (1.5e300, "1.5000000000000001e+300"),
-            (f64::INFINITY, "inf"),
-            (f64::NEG_INFINITY, "-inf"),
-        ];
-        for (value, expected) in table {
-            assert_eq!(format_double(value), expected);
-        }
     }
 }

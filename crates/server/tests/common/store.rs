@@ -7,7 +7,7 @@ use holdfast_server::command::{
     Session, Settings, execute,
 };
 use holdfast_server::engine::effects::EffectBuffer;
-use holdfast_server::engine::{Engine, EngineOptions, HashSeed};
+use holdfast_server::engine::{Engine, EngineOptions, HashSeed, Limits};
 use holdfast_server::protocol::{OwnedRequest, ReplyWriter};
 use holdfast_server::pubsub::PubSub;
 
@@ -135,7 +135,8 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new() -> Store {
-        let options = EngineOptions { databases: 16, seed: HashSeed([0x5eed, 0xbeef]) };
+        let options =
+            EngineOptions { databases: 16, limits: Limits::default(), seed: HashSeed([0x5eed, 0xbeef]) };
         Store {
             engine: Engine::new(options),
             effects: EffectBuffer::new(),
@@ -170,6 +171,7 @@ impl Store {
                 // What an executor would write when the time is over and nothing has happened.
                 reply.extend_from_slice(match deferred {
                     Deferred::Wait { .. } => b":0\r\n",
+                    Deferred::Block { .. } => b"*-1\r\n",
                     Deferred::WaitAof { .. } => b"*2\r\n:0\r\n:0\r\n",
                     Deferred::Save | Deferred::Debug(_) => b"+OK\r\n",
                     Deferred::Shutdown(_) => b"",

@@ -27,4 +27,6 @@ mod explore;
 mod faults;
 mod nobody;
 mod scenarios;
+#[path = "../common/value.rs"]
+mod value;
 mod world;

@@ -24,9 +24,24 @@ pub(crate) fn some_data(world: &mut World<'_>) {
         world.boot()?;
         world.write(&["SET a 1", "SET b 2"])?;
         world.write(&["SELECT 2", "SET a two"])?;
+        world.write(&[
+            "RPUSH l 1 2 three 4",
+            "SADD s 1 2 3 4",
+            "ZADD z 1 a 2.5 b inf c",
+            "HSET h f 1 g two",
+            "PEXPIREAT h 4000000000000",
+        ])?;
         world.stop()
     };
     fill(world).unwrap();
+}
+
+/// Collections: commands that log other ones, and some that log several.
+fn some_changes_of_collections(world: &mut World<'_>) -> Step {
+    world.write(&["LMOVE l m LEFT RIGHT", "SPOP s 2", "ZINCRBY z 0.5 a", "HINCRBYFLOAT h f 0.5"])?;
+    world.write(&["BLMOVE l m RIGHT LEFT 0", "BLPOP none l 0", "BZPOPMIN none z 0", "ZMPOP 1 z MAX"])?;
+    world.write(&["MULTI", "SPOP s", "RPUSH l again", "SORT l ALPHA STORE sorted", "ZADD z 7 x", "EXEC"])?;
+    world.write(&["SUNIONSTORE u s none", "ZUNIONSTORE v 2 z u", "COPY h i", "LTRIM m 1 0", "HDEL h f g"])
 }
 
 /// Five turns: plain, transaction, deletion, expiry, another database.
@@ -46,6 +61,15 @@ pub(crate) fn appends() -> Vec<Scenario> {
             during: |world| {
                 world.boot()?;
                 some_writes(world)
+            },
+        },
+        Scenario {
+            name: "append collections",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                some_changes_of_collections(world)
             },
         },
         Scenario {
@@ -128,6 +152,18 @@ pub(crate) fn rotations() -> Vec<Scenario> {
                 world.write(&["SET a between", "DEL b"])?;
                 world.settle(written)?;
                 world.write(&["SET a after"])
+            },
+        },
+        Scenario {
+            name: "rotation with changes of collections between",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                let written = world.start_job(JobRequest::Rewrite)?;
+                some_changes_of_collections(world)?;
+                world.settle(written)?;
+                world.write(&["RPUSH l after", "SADD s after", "ZADD z 1 after", "HSET h f after"])
             },
         },
         Scenario {

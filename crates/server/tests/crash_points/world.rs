@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use crate::value::value_bytes;
 use holdfast_contract::record::StoreRecord;
 use holdfast_server::backup::restore::RestoreProgress;
 use holdfast_server::command::{Context, Session, Settings, execute};
@@ -109,18 +110,10 @@ fn set_strategy(config: &mut Config, strategy: &str) {
 }
 
 pub(crate) fn dataset(engine: &Engine) -> Dataset {
-    let mut buffer = itoa_buffer();
     engine
         .entries()
-        .map(|entry| {
-            let value = entry.value.as_bytes(&mut buffer).to_vec();
-            ((entry.db, entry.key.to_vec()), (value, entry.expires_at_ms))
-        })
+        .map(|entry| ((entry.db, entry.key.to_vec()), (value_bytes(entry.value), entry.expires_at_ms)))
         .collect()
-}
-
-fn itoa_buffer() -> itoa::Buffer {
-    itoa::Buffer::new()
 }
 
 impl<'w> World<'w> {

@@ -3,7 +3,12 @@
 //! A missing Redis is a failure and not a skipped test, because a promise would go untested.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod collections;
 mod config;
 mod glob;
 mod peer;
 mod rdb;
+#[path = "../common/store.rs"]
+mod store;
+#[path = "../common/value.rs"]
+mod value;

@@ -6,6 +6,7 @@ use super::{bit_offset, byte_index};
 use crate::command::args::{integer, is};
 use crate::command::{Call, Outcome, ReplyError, Run, error};
 use crate::engine::events::Change;
+use crate::engine::object::Kind;
 
 /// The type of a field, such as `i16` or `u8`.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +141,7 @@ fn execute(call: &mut Call<'_, '_>, read_only: bool) -> Run {
     call.reply.array(operations.len());
     let Some(needed) = needed else {
         let (mut keys, reply) = call.keys_and_reply();
-        let bytes = keys.read(key).map_or(&b""[..], |entry| entry.value().as_bytes(&mut buffer));
+        let bytes = keys.read_string(key)?.map_or(&b""[..], |string| string.as_bytes(&mut buffer));
         for operation in &operations {
             let value = read(|at| bytes.get(at).copied().unwrap_or(0), operation.offset, operation.width);
             reply.integer(narrow(value));
@@ -148,8 +149,8 @@ fn execute(call: &mut Call<'_, '_>, read_only: bool) -> Run {
         return Ok(Outcome::Done);
     };
     let (mut keys, reply) = call.keys_and_reply();
-    let found = keys.find(key);
-    let bytes = keys.view(found).map_or(&b""[..], |entry| entry.value().as_bytes(&mut buffer));
+    let found = keys.find_kind(key, Kind::String)?;
+    let bytes = keys.view(found).map_or(&b""[..], |entry| entry.string().as_bytes(&mut buffer));
     let len = bytes.len().max(needed);
     let grows = len > bytes.len();
     // The bytes that differ from the string; operations see those of operations before them.

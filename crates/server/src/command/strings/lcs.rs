@@ -2,6 +2,7 @@
 
 use crate::command::args::{integer, is};
 use crate::command::{Call, Outcome, ReplyError, Run, error};
+use crate::engine::object::Kind;
 
 #[derive(Debug, Default)]
 struct Options {
@@ -45,9 +46,11 @@ struct Stretch {
 }
 
 pub(crate) fn lcs(call: &mut Call<'_, '_>) -> Run {
+    // Order matters: Redis looks at the types of both before it reads the options.
+    let (a_len, b_len) = (len(call, 1)?, len(call, 2)?);
     let options = Options::parse(call)?;
     // Before anything is copied: both may be as long as a value can be.
-    let cells = Lengths::cells(len(call, 1), len(call, 2), call.ctx.settings.proto_max_bulk_len)?;
+    let cells = Lengths::cells(a_len, b_len, call.ctx.settings.proto_max_bulk_len)?;
     let (a, b) = (read(call, 1), read(call, 2));
     let table = Lengths::compute(&a, &b, cells);
     let total = table.at(a.len(), b.len());
@@ -82,15 +85,18 @@ pub(crate) fn lcs(call: &mut Call<'_, '_>) -> Run {
     Ok(Outcome::Done)
 }
 
-fn len(call: &mut Call<'_, '_>, at: usize) -> usize {
+fn len(call: &mut Call<'_, '_>, at: usize) -> Result<usize, ReplyError> {
     let key = call.arg(at);
-    call.keys().peek(key).map_or(0, |entry| entry.value().len())
+    match call.keys().peek(key) {
+        Some(entry) if entry.kind() != Kind::String => Err(error::LCS_TYPE),
+        entry => Ok(entry.map_or(0, |entry| entry.string().len())),
+    }
 }
 
 fn read(call: &mut Call<'_, '_>, at: usize) -> Vec<u8> {
     let key = call.arg(at);
     let mut buffer = itoa::Buffer::new();
-    call.keys().read(key).map_or(Vec::new(), |entry| entry.value().as_bytes(&mut buffer).to_vec())
+    call.keys().read(key).map_or(Vec::new(), |entry| entry.string().as_bytes(&mut buffer).to_vec())
 }
 
 /// Lengths of the longest common subsequence of every pair of prefixes.

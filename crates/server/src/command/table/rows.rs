@@ -3,10 +3,15 @@
 mod bits;
 mod connection;
 mod expiry;
+mod hashes;
 mod keys;
+mod lists;
 mod pubsub;
 mod scripting;
 mod server;
+mod sets;
+mod sorted_sets;
+mod sorting;
 mod strings;
 mod transactions;
 
@@ -22,6 +27,11 @@ pub(super) static ALL: LazyLock<Vec<&'static Command>> = LazyLock::new(|| {
         bits::ROWS,
         keys::ROWS,
         expiry::ROWS,
+        hashes::ROWS,
+        lists::ROWS,
+        sets::ROWS,
+        sorted_sets::ROWS,
+        sorting::ROWS,
         transactions::ROWS,
         connection::ROWS,
         server::ROWS,

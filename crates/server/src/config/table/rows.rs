@@ -44,6 +44,16 @@ macro_rules! stored {
 
 stored!(u16, u32, u64);
 
+impl Stored for usize {
+    fn load(&self) -> u64 {
+        *self as u64
+    }
+
+    fn store(number: u64) -> Self {
+        number.try_into().expect("the bounds in the table fit the type")
+    }
+}
+
 /// A row of the table: a directive that is read at start alone.
 fn fixed(name: &'static str, kind: Kind) -> Directive {
     Directive { name: Cow::Borrowed(name), live: false, secret: false, kind }
@@ -305,6 +315,25 @@ pub(super) fn build() -> Vec<Directive> {
                 set: |config, letters| {
                     let invalid = || "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned();
                     config.notify_keyspace_events = clients::parse_notified(letters).ok_or_else(invalid)?;
+                    Ok(())
+                },
+            },
+        ),
+        live("hash-max-listpack-entries", number!(limits.hash_entries, 0, i64::MAX as u64)),
+        live("hash-max-listpack-value", number!(limits.hash_value, 0, i64::MAX as u64)),
+        live("set-max-intset-entries", number!(limits.set_ints, 0, i64::MAX as u64)),
+        live("set-max-listpack-entries", number!(limits.set_entries, 0, i64::MAX as u64)),
+        live("set-max-listpack-value", number!(limits.set_value, 0, i64::MAX as u64)),
+        live("zset-max-listpack-entries", number!(limits.sorted_set_entries, 0, i64::MAX as u64)),
+        live("zset-max-listpack-value", number!(limits.sorted_set_value, 0, i64::MAX as u64)),
+        live(
+            "list-max-listpack-size",
+            Kind::Text {
+                allowed: "a number of elements, or -1 to -5 for 4, 8, 16, 32 or 64 KiB",
+                get: |config| config.limits.list_fill.to_string(),
+                set: |config, text| {
+                    let invalid = || "argument couldn't be parsed into an integer".to_owned();
+                    config.limits.list_fill = text.parse().map_err(|_| invalid())?;
                     Ok(())
                 },
             },

@@ -17,6 +17,7 @@ fn config_get_takes_patterns_in_any_case() {
     check(&[b"persist-on-warning-max-delay"], &["persist-on-warning-max-delay"]);
     check(&[b"notify-*"], &["notify-keyspace-events"]);
     check(&[b"POrt", b"H?"], &["POrt", "hz"]);
+    check(&[b"hash-max-ziplist-value"], &["hash-max-ziplist-value"]);
     check(&[b"no-such"], &[]);
     check(&[b"slaveof"], &["slaveof"]);
     check(
@@ -76,17 +77,33 @@ fn config_set_changes_all_or_nothing() {
     check(&[("persist-strategy", "never")], Err(&failed("persist-strategy", restart)));
     check(&[("persistent", "no")], Err(&failed("persistent", restart)));
     check(
-        &[("hash-max-listpack-entries", "12")],
+        &[("stream-node-max-entries", "12")],
         Err(&failed(
-            "hash-max-listpack-entries",
-            "hash-max-listpack-entries has no effect, strings are the only type in this version",
+            "stream-node-max-entries",
+            "stream-node-max-entries has no effect, the type does not exist in this version",
         )),
+    );
+    check(
+        &[("list-compress-depth", "x")],
+        Err(&failed("list-compress-depth", "argument couldn't be parsed into an integer")),
+    );
+    check(
+        &[("list-compress-depth", "-1")],
+        Err(&failed("list-compress-depth", "argument must be between 0 and 2147483647 inclusive")),
     );
     let mut config = Config::default();
     assert!(config_set(&mut config, &[(b"persist-strategy", b"always"), (b"appendfsync", b"no")]).is_err());
     assert_eq!(config_set(&mut config, &[(b"requirepass", b"\xff")]), Ok(vec!["requirepass".to_owned()]));
     assert_eq!(config.requirepass.reveal(), b"\xff");
     assert!(config_set(&mut config, &[(b"save", b"\xff")]).is_err());
+}
+
+#[test]
+fn a_depth_of_compression_is_accepted_and_lists_stay_as_they_are() {
+    let mut config = Config::default();
+    assert_eq!(config_set(&mut config, &[(b"list-compress-depth", b"2")]), Ok(Vec::new()));
+    let shown = config_get(&config, &[b"list-compress-depth"]);
+    assert_eq!(shown, [("list-compress-depth".to_owned(), b"0".to_vec())]);
 }
 
 /// A program that sets again what CONFIG GET shows must not switch the password off.

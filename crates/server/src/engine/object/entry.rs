@@ -5,25 +5,31 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::{Blob, class_size, layout};
-use crate::engine::value::ValueRef;
+use holdfast_collections::intset;
+use holdfast_collections::listpack;
+use holdfast_collections::types::{HashRef, ListRef, SetRef, SortedSetRef};
 
-/// Longest string that lies in the entry, in bytes; longer ones are blobs. Long enough for most values, short enough to be
+use super::{Blob, Collection as _, Kind, Large, class_size, layout};
+use crate::engine::value::{StringRef, Value, ValueRef};
+
+/// Most bytes that lie in the entry; longer strings and packed collections are blobs. Long enough for most values, short enough to be
 /// copied for a snapshot without being felt.
 const INLINE_LEN_MAX: usize = 1024;
 
 const HEADER_LEN: usize = 4;
 const EXPIRY_LEN: usize = 8;
-/// Length of an integer, and of the address of a blob.
+/// Length of an integer, and of the address of a blob or a large collection.
 const WORD_LEN: usize = 8;
 
+const KIND: u32 = 0b1111;
 const ENCODING: u32 = 0b11 << 4;
 const ENCODING_INT: u32 = 0;
 const ENCODING_INLINE: u32 = 1 << 4;
 const ENCODING_BLOB: u32 = 2 << 4;
+const ENCODING_LARGE: u32 = 3 << 4;
 const HAS_EXPIRY: u32 = 1 << 6;
-/// The value was built by changes in place, which OBJECT ENCODING shows.
-const RAW: u32 = 1 << 7;
+/// Of a string: it was built by changes in place, which OBJECT ENCODING shows. Of a packed set: it is a listpack.
+const VARIANT: u32 = 1 << 7;
 const ACCESSED_SHIFT: u32 = 8;
 
 /// First byte of a length that takes three bytes, and of one that takes five.
@@ -33,8 +39,45 @@ const LEN_32: u8 = 255;
 /// A key with its value, expiry and access time. See [`super`] for the layout.
 pub(crate) struct Entry(NonNull<u8>);
 
-// SAFETY: an entry owns its allocation, and the blob in it may be sent.
+// SAFETY: an entry owns its allocation, and the blob or collection in it may be sent.
 unsafe impl Send for Entry {}
+
+/// What the bytes of a packed collection are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packed {
+    List,
+    /// A set that is an intset.
+    Ints,
+    /// A set that is a listpack.
+    Set,
+    SortedSet,
+    Hash,
+}
+
+impl Packed {
+    fn header(self) -> u32 {
+        let (kind, variant) = match self {
+            Packed::List => (Kind::List, 0),
+            Packed::Ints => (Kind::Set, 0),
+            Packed::Set => (Kind::Set, VARIANT),
+            Packed::SortedSet => (Kind::SortedSet, 0),
+            Packed::Hash => (Kind::Hash, 0),
+        };
+        kind as u32 | variant
+    }
+
+    /// The value that has these bytes.
+    pub(crate) fn view(self, bytes: &[u8]) -> ValueRef<'_> {
+        let list = listpack::View::trusted(bytes);
+        match self {
+            Packed::List => ValueRef::List(ListRef::Packed(list)),
+            Packed::Ints => ValueRef::Set(SetRef::Ints(intset::View::trusted(bytes))),
+            Packed::Set => ValueRef::Set(SetRef::Packed(list)),
+            Packed::SortedSet => ValueRef::SortedSet(SortedSetRef::Packed(list)),
+            Packed::Hash => ValueRef::Hash(HashRef::Packed(list)),
+        }
+    }
+}
 
 /// A value for an entry.
 #[derive(Debug)]
@@ -42,6 +85,16 @@ pub(crate) enum NewValue<'a> {
     Int(i64),
     Bytes(&'a [u8]),
     Blob(Blob),
+    Packed(Packed, &'a [u8]),
+    PackedBlob(Packed, Blob),
+    Large(Box<Large>),
+}
+
+/// What an entry held, and whoever has time may free.
+#[derive(Debug)]
+pub(crate) enum Discarded {
+    Blob(Blob),
+    Large(Box<Large>),
 }
 
 impl<'a> NewValue<'a> {
@@ -57,27 +110,52 @@ impl<'a> NewValue<'a> {
         }
     }
 
-    fn encoding(&self) -> u32 {
+    /// The bits of the header that tell what the value is.
+    fn header(&self) -> u32 {
+        let of_bytes =
+            |bytes: &[u8]| if bytes.len() <= INLINE_LEN_MAX { ENCODING_INLINE } else { ENCODING_BLOB };
         match self {
             NewValue::Int(_) => ENCODING_INT,
-            NewValue::Bytes(bytes) if bytes.len() <= INLINE_LEN_MAX => ENCODING_INLINE,
-            NewValue::Bytes(_) | NewValue::Blob(_) => ENCODING_BLOB,
+            NewValue::Bytes(bytes) => of_bytes(bytes),
+            NewValue::Blob(_) => ENCODING_BLOB,
+            NewValue::Packed(packed, bytes) => packed.header() | of_bytes(bytes),
+            NewValue::PackedBlob(packed, _) => packed.header() | ENCODING_BLOB,
+            NewValue::Large(large) => large.kind() as u32 | ENCODING_LARGE,
         }
     }
 
     fn stored_len(&self) -> usize {
         match self {
-            NewValue::Bytes(bytes) if bytes.len() <= INLINE_LEN_MAX => len_len(bytes.len()) + bytes.len(),
+            NewValue::Bytes(bytes) | NewValue::Packed(_, bytes) if bytes.len() <= INLINE_LEN_MAX => {
+                len_len(bytes.len()) + bytes.len()
+            }
             _ => WORD_LEN,
         }
     }
 }
 
-impl<'a> From<&'a super::super::value::Value> for NewValue<'a> {
-    fn from(value: &'a super::super::value::Value) -> NewValue<'a> {
+impl<'a> From<&'a Value> for NewValue<'a> {
+    fn from(value: &'a Value) -> NewValue<'a> {
+        let large = |large| NewValue::Large(Box::new(large));
         match value {
-            super::super::value::Value::Int(number) => NewValue::Int(*number),
-            super::super::value::Value::Bytes(bytes) => NewValue::Bytes(bytes),
+            Value::Int(number) => NewValue::Int(*number),
+            Value::Bytes(bytes) => NewValue::Bytes(bytes),
+            Value::List(list) => match list.as_packed() {
+                Some((packed, bytes)) => NewValue::Packed(packed, bytes),
+                None => large(Large::List(list.clone())),
+            },
+            Value::Set(set) => match set.as_packed() {
+                Some((packed, bytes)) => NewValue::Packed(packed, bytes),
+                None => large(Large::Set(set.clone())),
+            },
+            Value::SortedSet(set) => match set.as_packed() {
+                Some((packed, bytes)) => NewValue::Packed(packed, bytes),
+                None => large(Large::SortedSet(set.clone())),
+            },
+            Value::Hash(hash) => match hash.as_packed() {
+                Some((packed, bytes)) => NewValue::Packed(packed, bytes),
+                None => large(Large::Hash(hash.clone())),
+            },
         }
     }
 }
@@ -141,12 +219,19 @@ impl Cursor {
         unsafe {
             match value {
                 NewValue::Int(number) => self.put(&number.to_le_bytes()),
-                NewValue::Bytes(bytes) if bytes.len() <= INLINE_LEN_MAX => {
+                NewValue::Bytes(bytes) | NewValue::Packed(_, bytes) if bytes.len() <= INLINE_LEN_MAX => {
                     self.put_len(bytes.len());
                     self.put(bytes);
                 }
-                NewValue::Bytes(bytes) => self.put(&Blob::new(bytes).into_address().to_le_bytes()),
-                NewValue::Blob(blob) => self.put(&blob.into_address().to_le_bytes()),
+                NewValue::Bytes(bytes) | NewValue::Packed(_, bytes) => {
+                    self.put(&Blob::new(bytes).into_address().to_le_bytes());
+                }
+                NewValue::Blob(blob) | NewValue::PackedBlob(_, blob) => {
+                    self.put(&blob.into_address().to_le_bytes());
+                }
+                NewValue::Large(large) => {
+                    self.put(&Box::into_raw(large).expose_provenance().to_le_bytes());
+                }
             }
         }
     }
@@ -164,7 +249,7 @@ impl Entry {
             + key.len()
             + value.stored_len();
         let block = allocate(len);
-        let header = value.encoding()
+        let header = value.header()
             | if expires_at_ms.is_some() { HAS_EXPIRY } else { 0 }
             | accessed << ACCESSED_SHIFT;
         let mut cursor = Cursor(block);
@@ -217,20 +302,20 @@ impl Entry {
         self.set_header(self.header() & ((1 << ACCESSED_SHIFT) - 1) | seconds << ACCESSED_SHIFT);
     }
 
+    /// Notes of a string whether it was built by changes in place.
     pub(crate) fn set_raw(&mut self, raw: bool) {
-        self.set_header(if raw { self.header() | RAW } else { self.header() & !RAW });
+        debug_assert!(self.view().kind() == Kind::String, "other kinds use the bit otherwise");
+        self.set_header(if raw { self.header() | VARIANT } else { self.header() & !VARIANT });
     }
 
-    /// Replaces the value; the entry may move. Returns the blob that was there, whose freeing may take long.
-    pub(crate) fn set_value(&mut self, value: NewValue<'_>) -> Option<Blob> {
+    /// Replaces the value; the entry may move. Returns what was there, if its freeing may take long.
+    pub(crate) fn set_value(&mut self, value: NewValue<'_>) -> Option<Discarded> {
         let parts = self.view().parts();
         let header = self.header();
         let old_size = class_size(self.view().stored_len());
-        let old_blob = (header & ENCODING == ENCODING_BLOB).then(|| {
-            // SAFETY: the address is overwritten, or dropped with the old allocation, before it can be read again.
-            unsafe { self.view().blob_at(parts.value) }
-        });
-        let new_header = header & !(ENCODING | RAW) | value.encoding();
+        // SAFETY: the address is overwritten, or dropped with the old allocation, before it can be read again.
+        let old = unsafe { self.view().take_at(parts.value) };
+        let new_header = header & !(KIND | ENCODING | VARIANT) | value.header();
         let new_size = class_size(parts.value + value.stored_len());
         if new_size != old_size {
             let block = allocate(new_size);
@@ -244,15 +329,42 @@ impl Entry {
         self.set_header(new_header);
         // SAFETY: the allocation has room for the value behind the key.
         unsafe { Cursor(self.0.add(parts.value)).put_value(value) };
-        old_blob
+        old
     }
 
-    /// Changes the bytes of the value in place, after cutting it or filling it up with zeros to `len` bytes. From then on
+    /// Replaces the bytes of a packed collection, as [`Entry::set_value`] does. A blob that nobody else holds is kept.
+    pub(crate) fn set_packed(&mut self, packed: Packed, bytes: &[u8]) -> Option<Discarded> {
+        let header = self.header();
+        if header & ENCODING != ENCODING_BLOB || bytes.len() <= INLINE_LEN_MAX {
+            return self.set_value(NewValue::Packed(packed, bytes));
+        }
+        let at = self.view().parts().value;
+        // SAFETY: the address is written back at once, so that the entry owns the blob.
+        let mut blob = ManuallyDrop::new(unsafe { self.view().blob_at(at) });
+        blob.bytes_mut(bytes.len()).copy_from_slice(bytes);
+        let address = blob.address().to_le_bytes();
+        // SAFETY: the value is an address.
+        unsafe { self.0.add(at).cast::<[u8; WORD_LEN]>().write(address) };
+        self.set_header(header & !(KIND | VARIANT) | packed.header());
+        None
+    }
+
+    /// The large collection, if the value is one.
+    pub(crate) fn large_mut(&mut self) -> Option<&mut Large> {
+        if self.header() & ENCODING != ENCODING_LARGE {
+            return None;
+        }
+        let at = self.view().parts().value;
+        // SAFETY: the value is the address of a collection that the entry owns, and the entry is borrowed for the change.
+        Some(unsafe { &mut *self.view().large_at(at) })
+    }
+
+    /// Changes the bytes of a string in place, after cutting it or filling it up with zeros to `len` bytes. From then on
     /// it is no integer, and counts as raw. The entry may move.
     pub(crate) fn edit<R>(&mut self, len: usize, change: impl FnOnce(&mut [u8]) -> R) -> R {
         let parts = self.view().parts();
         let encoding = self.header() & ENCODING;
-        let old_len = self.view().value().len();
+        let old_len = self.view().string().len();
         let result = if encoding == ENCODING_BLOB && len > INLINE_LEN_MAX {
             // SAFETY: the address is written back at once, so that the entry owns the blob whatever `change` does.
             let mut blob = ManuallyDrop::new(unsafe { self.view().blob_at(parts.value) });
@@ -268,7 +380,7 @@ impl Entry {
             change(unsafe { std::slice::from_raw_parts_mut(self.0.add(at).as_ptr(), len) })
         } else if len > INLINE_LEN_MAX {
             let mut number = itoa::Buffer::new();
-            let mut blob = Blob::new(self.view().value().as_bytes(&mut number));
+            let mut blob = Blob::new(self.view().string().as_bytes(&mut number));
             let result = change(blob.bytes_mut(len));
             drop(self.set_value(NewValue::Blob(blob)));
             result
@@ -276,7 +388,7 @@ impl Entry {
             let mut number = itoa::Buffer::new();
             let mut scratch = [0; INLINE_LEN_MAX];
             let kept = len.min(old_len);
-            scratch[..kept].copy_from_slice(&self.view().value().as_bytes(&mut number)[..kept]);
+            scratch[..kept].copy_from_slice(&self.view().string().as_bytes(&mut number)[..kept]);
             let result = change(&mut scratch[..len]);
             drop(self.set_value(NewValue::Bytes(&scratch[..len])));
             result
@@ -380,27 +492,87 @@ impl<'a> EntryView<'a> {
         unsafe { std::slice::from_raw_parts(self.start.add(parts.key).as_ptr(), parts.key_len) }
     }
 
+    /// What the value is.
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        match self.header() & KIND {
+            0 => Kind::String,
+            1 => Kind::List,
+            2 => Kind::Set,
+            3 => Kind::SortedSet,
+            _ => Kind::Hash,
+        }
+    }
+
+    /// The value.
     pub(crate) fn value(self) -> ValueRef<'a> {
+        if self.kind() == Kind::String {
+            return ValueRef::String(self.string());
+        }
+        match self.large() {
+            Some(large) => large.view(),
+            None => self.packed().view(self.bytes()),
+        }
+    }
+
+    /// The string that the value is.
+    ///
+    /// # Panics
+    /// If it is something else.
+    #[inline]
+    pub(crate) fn string(self) -> StringRef<'a> {
+        assert!(self.kind() == Kind::String, "the type was checked");
+        if self.header() & ENCODING == ENCODING_INT {
+            let at = self.parts().value;
+            // SAFETY: the header says that an integer follows the key.
+            return StringRef::Int(i64::from_le_bytes(unsafe { self.array(at) }));
+        }
+        StringRef::Bytes(self.bytes())
+    }
+
+    /// What the bytes of a collection that is not large are.
+    pub(crate) fn packed(self) -> Packed {
+        match self.kind() {
+            Kind::List => Packed::List,
+            Kind::Set if self.header() & VARIANT == 0 => Packed::Ints,
+            Kind::Set => Packed::Set,
+            Kind::SortedSet => Packed::SortedSet,
+            Kind::Hash | Kind::String => Packed::Hash,
+        }
+    }
+
+    /// The bytes of a string that is no integer, or of a packed collection.
+    #[inline]
+    pub(crate) fn bytes(self) -> &'a [u8] {
         let at = self.parts().value;
         // SAFETY: the value begins behind the key, in the form that the header names. The blob lives as long as the entry,
         // which the result borrows.
         unsafe {
             match self.header() & ENCODING {
-                ENCODING_INT => ValueRef::Int(i64::from_le_bytes(self.array(at))),
                 ENCODING_INLINE => {
                     let (len, at) = self.read_len(at);
-                    ValueRef::Bytes(std::slice::from_raw_parts(self.start.add(at).as_ptr(), len))
+                    std::slice::from_raw_parts(self.start.add(at).as_ptr(), len)
                 }
-                _ => {
+                ENCODING_BLOB => {
                     let blob = ManuallyDrop::new(self.blob_at(at));
                     let bytes = blob.bytes();
-                    ValueRef::Bytes(std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()))
+                    std::slice::from_raw_parts(bytes.as_ptr(), bytes.len())
                 }
+                _ => &[],
             }
         }
     }
 
-    /// The blob of a large value, as another owner of it.
+    /// The large collection that the value is.
+    pub(crate) fn large(self) -> Option<&'a Large> {
+        if self.header() & ENCODING != ENCODING_LARGE {
+            return None;
+        }
+        // SAFETY: the value is the address of a collection that lives as long as the entry, which the result borrows.
+        Some(unsafe { &*self.large_at(self.parts().value) })
+    }
+
+    /// The blob of long bytes, as another owner of it.
     pub(crate) fn shared_blob(self) -> Option<Blob> {
         if self.header() & ENCODING != ENCODING_BLOB {
             return None;
@@ -408,6 +580,28 @@ impl<'a> EntryView<'a> {
         // SAFETY: the value is the address of a blob, which stays the entry's; the clone is another owner.
         let blob = ManuallyDrop::new(unsafe { self.blob_at(self.parts().value) });
         Some(Blob::clone(&blob))
+    }
+
+    /// # Safety
+    /// The address of a large collection stands at `at`.
+    unsafe fn large_at(self, at: usize) -> *mut Large {
+        // SAFETY: the address was written by `put_value`.
+        std::ptr::with_exposed_provenance_mut(usize::from_le_bytes(unsafe { self.array(at) }))
+    }
+
+    /// Takes what lies outside of the allocation.
+    ///
+    /// # Safety
+    /// The value begins at `at` and is never read again.
+    unsafe fn take_at(self, at: usize) -> Option<Discarded> {
+        // SAFETY: the header names what stands there; nobody else takes it, says the caller.
+        unsafe {
+            match self.header() & ENCODING {
+                ENCODING_BLOB => Some(Discarded::Blob(self.blob_at(at))),
+                ENCODING_LARGE => Some(Discarded::Large(Box::from_raw(self.large_at(at)))),
+                _ => None,
+            }
+        }
     }
 
     /// # Safety
@@ -427,9 +621,9 @@ impl<'a> EntryView<'a> {
         self.header() >> ACCESSED_SHIFT
     }
 
-    /// Whether the value was built by changes in place.
+    /// Whether a string was built by changes in place.
     pub(crate) fn is_raw(self) -> bool {
-        self.header() & RAW != 0
+        self.kind() == Kind::String && self.header() & VARIANT != 0
     }
 
     fn stored_len(self) -> usize {
@@ -444,28 +638,36 @@ impl<'a> EntryView<'a> {
         }
     }
 
-    /// Bytes of the allocation, and of the blob if there is one.
+    /// Bytes of the allocation, and of what lies outside of it.
     pub(crate) fn memory_bytes(self) -> usize {
-        let blob = if self.header() & ENCODING == ENCODING_BLOB {
-            // SAFETY: the value is the address of a blob, which stays the entry's.
-            ManuallyDrop::new(unsafe { self.blob_at(self.parts().value) }).memory_bytes()
-        } else {
-            0
+        let outside = match self.header() & ENCODING {
+            ENCODING_BLOB => {
+                // SAFETY: the value is the address of a blob, which stays the entry's.
+                ManuallyDrop::new(unsafe { self.blob_at(self.parts().value) }).memory_bytes()
+            }
+            ENCODING_LARGE => self.large().map_or(0, Large::memory_bytes),
+            _ => 0,
         };
-        class_size(self.stored_len()) + blob
+        class_size(self.stored_len()) + outside
     }
 
-    /// The same under another key.
+    /// The same under another key. Long bytes and large collections are shared.
     pub(crate) fn renamed(self, key: &[u8]) -> Entry {
-        let value = match self.shared_blob() {
-            Some(blob) => NewValue::Blob(blob),
-            None => match self.value() {
-                ValueRef::Int(number) => NewValue::Int(number),
-                ValueRef::Bytes(bytes) => NewValue::Bytes(bytes),
+        let is_string = self.kind() == Kind::String;
+        let value = match (self.large(), self.shared_blob()) {
+            (Some(large), _) => NewValue::Large(Box::new(large.clone())),
+            (None, Some(blob)) if is_string => NewValue::Blob(blob),
+            (None, Some(blob)) => NewValue::PackedBlob(self.packed(), blob),
+            (None, None) if is_string => match self.string() {
+                StringRef::Int(number) => NewValue::Int(number),
+                StringRef::Bytes(bytes) => NewValue::Bytes(bytes),
             },
+            (None, None) => NewValue::Packed(self.packed(), self.bytes()),
         };
         let mut entry = Entry::new(key, value, self.expires_at_ms(), self.accessed());
-        entry.set_raw(self.is_raw());
+        if self.is_raw() {
+            entry.set_raw(true);
+        }
         entry
     }
 }
@@ -479,13 +681,25 @@ fn allocate(len: usize) -> NonNull<u8> {
     }
 }
 
+impl Entry {
+    /// Frees the entry and returns what lies outside of it, if its freeing may take long.
+    pub(crate) fn dismantle(self) -> Option<Discarded> {
+        let entry = ManuallyDrop::new(self);
+        let layout = layout(entry.view().stored_len());
+        // SAFETY: the entry is not used again; its allocation was made with this layout.
+        unsafe {
+            let outside = entry.view().take_at(entry.view().parts().value);
+            dealloc(entry.0.as_ptr(), layout);
+            outside
+        }
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         let layout = layout(self.view().stored_len());
-        if self.header() & ENCODING == ENCODING_BLOB {
-            // SAFETY: the address is not read again.
-            drop(unsafe { self.view().blob_at(self.view().parts().value) });
-        }
+        // SAFETY: the address is not read again.
+        drop(unsafe { self.view().take_at(self.view().parts().value) });
         // SAFETY: the allocation was made with this layout.
         unsafe { dealloc(self.0.as_ptr(), layout) };
     }
@@ -561,7 +775,7 @@ mod tests {
                 let held = entry.view().shared_blob();
                 let mut number = itoa::Buffer::new();
                 let before = value.clone();
-                let before = before.as_ref().as_bytes(&mut number);
+                let before = before.as_string().as_bytes(&mut number);
                 match change {
                     Change::Set(new) => {
                         entry.set_value(NewValue::from(&new));
@@ -570,7 +784,7 @@ mod tests {
                     Change::Edit(len, byte) => {
                         entry.edit(len, |bytes| if let Some(first) = bytes.first_mut() { *first = byte });
                         let mut number = itoa::Buffer::new();
-                        let mut bytes = value.as_ref().as_bytes(&mut number).to_vec();
+                        let mut bytes = value.as_string().as_bytes(&mut number).to_vec();
                         bytes.resize(len, 0);
                         if let Some(first) = bytes.first_mut() {
                             *first = byte;

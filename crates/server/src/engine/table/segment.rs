@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::bucket::{Bucket, Buckets, SLOTS, tag_of};
-use super::hash::KeyHasher;
 use crate::engine::object::{Entry, EntryView};
+use holdfast_collections::hash::KeyHasher;
 
 /// Most buckets of a segment: which of them are saved fits into one word, and with all of them it is a page of memory.
 pub(super) const BUCKETS_MAX: usize = 64;

@@ -60,6 +60,41 @@ pub(crate) const OP_EOF: u8 = 0xFF;
 
 /// Value type: string.
 pub(crate) const TYPE_STRING: u8 = 0;
+/// Value type: list, its elements as strings.
+pub(crate) const TYPE_LIST: u8 = 1;
+/// Value type: set, its members as strings.
+pub(crate) const TYPE_SET: u8 = 2;
+/// Value type: sorted set, members as strings and scores as text.
+pub(crate) const TYPE_ZSET: u8 = 3;
+/// Value type: hash, fields and values as strings.
+pub(crate) const TYPE_HASH: u8 = 4;
+/// Value type: sorted set, members as strings and scores as doubles.
+pub(crate) const TYPE_ZSET_2: u8 = 5;
+/// Value type: hash as a zipmap (before 2.6).
+pub(crate) const TYPE_HASH_ZIPMAP: u8 = 9;
+/// Value type: list as a ziplist (before 7.0).
+pub(crate) const TYPE_LIST_ZIPLIST: u8 = 10;
+/// Value type: set as an intset.
+pub(crate) const TYPE_SET_INTSET: u8 = 11;
+/// Value type: sorted set as a ziplist (before 7.0).
+pub(crate) const TYPE_ZSET_ZIPLIST: u8 = 12;
+/// Value type: hash as a ziplist (before 7.0).
+pub(crate) const TYPE_HASH_ZIPLIST: u8 = 13;
+/// Value type: list as ziplists (before 7.0).
+pub(crate) const TYPE_LIST_QUICKLIST: u8 = 14;
+/// Value type: hash as a listpack.
+pub(crate) const TYPE_HASH_LISTPACK: u8 = 16;
+/// Value type: sorted set as a listpack.
+pub(crate) const TYPE_ZSET_LISTPACK: u8 = 17;
+/// Value type: list as nodes: listpacks, and single elements.
+pub(crate) const TYPE_LIST_QUICKLIST_2: u8 = 18;
+/// Value type: set as a listpack (7.2 and later).
+pub(crate) const TYPE_SET_LISTPACK: u8 = 20;
+
+/// A node of a list that is one element.
+pub(crate) const NODE_PLAIN: u64 = 1;
+/// A node of a list that is a listpack.
+pub(crate) const NODE_PACKED: u64 = 2;
 
 /// Value type: value of a module, as release candidates of Redis 4 wrote it.
 pub(crate) const TYPE_MODULE: u8 = 6;

@@ -296,13 +296,14 @@ pub(crate) fn write_snapshot(
 mod tests {
     use super::*;
     use crate::engine::value::{Entry, Value};
-    use crate::engine::{Engine, EngineOptions, HashSeed};
+    use crate::engine::{Engine, EngineOptions, HashSeed, Limits};
     use crate::storage::memory::MemoryDisk;
     use std::sync::mpsc::channel;
 
     /// A chunk of so many keys, which begin with a number.
     fn chunk(first: i64, len: i64) -> Chunk {
-        let mut engine = Engine::new(EngineOptions { databases: 1, seed: HashSeed([1, 2]) });
+        let mut engine =
+            Engine::new(EngineOptions { databases: 1, limits: Limits::default(), seed: HashSeed([1, 2]) });
         for number in first..first + len {
             let key = number.to_string().into_bytes().into();
             engine.load(Entry { db: 0, key, value: Value::Int(number), expires_at_ms: None }).unwrap();
@@ -388,7 +389,11 @@ mod tests {
                 .unwrap();
         let mut keys = 0;
         while !job.is_full() {
-            let mut engine = Engine::new(EngineOptions { databases: 1, seed: HashSeed([1, 2]) });
+            let mut engine = Engine::new(EngineOptions {
+                databases: 1,
+                limits: Limits::default(),
+                seed: HashSeed([1, 2]),
+            });
             let value = Value::Bytes(vec![0; QUEUE_LEN_MAX / 2 + 1]);
             engine.load(Entry { db: 0, key: Box::from(&b"k"[..]), value, expires_at_ms: None }).unwrap();
             engine.snapshot_begin();

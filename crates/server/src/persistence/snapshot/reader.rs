@@ -1,11 +1,11 @@
-//! Reads an RDB, from our server or from Redis, as long as all its values are strings.
+//! Reads an RDB, from our server, Redis or Valkey.
 //!
 //! Every byte may be damaged: nothing here panics on input, and memory is taken only as the bytes for it arrive, so a
 //! length that is not true costs nothing. What is wrong is reported with the offset of the item that holds it.
 
-mod empty;
 mod error;
 mod input;
+mod value;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,9 +19,10 @@ use super::format::{
     Dialect, ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, HEADER_LEN, LEN_32, LEN_64, MAGIC, MAGIC_VALKEY,
     OP_AUX, OP_EOF, OP_EXPIRE_MS, OP_EXPIRE_S, OP_FREQ, OP_FUNCTION_PRE_GA, OP_FUNCTION2, OP_IDLE,
     OP_MODULE_AUX, OP_RESIZE_DB, OP_SELECT_DB, OP_SLOT_IMPORT, OP_SLOT_INFO, TYPE_MODULE, TYPE_MODULE_2,
-    TYPE_STRING, VERSION_CHECKSUM, VERSION_MAX, VERSION_VALKEY, module_name, type_name,
+    VERSION_CHECKSUM, VERSION_MAX, VERSION_VALKEY, module_name, type_name,
 };
 use super::{RdbSummary, lzf};
+use crate::engine::Tools;
 use crate::engine::value::{Entry, Value};
 use crate::protocol::parse_i64;
 
@@ -48,6 +49,11 @@ pub trait RdbVisitor {
     /// # Errors
     /// Any reason not to read on, such as a database that is not configured.
     fn entry(&mut self, entry: Entry) -> Result<(), BoxError>;
+
+    /// What collections are made with.
+    fn tools(&self) -> Tools {
+        Tools::random()
+    }
 
     /// A key whose collection has no element. Such a key cannot exist; servers have written some by mistake, and Redis
     /// leaves them out.
@@ -77,6 +83,31 @@ pub fn read_rdb(reader: impl Read, visitor: &mut impl RdbVisitor) -> Result<RdbS
     }
 }
 
+/// Reads a type byte and the value behind it, and nothing else; none for a collection without elements.
+/// # Errors
+/// [`ReadRdbError`].
+pub(crate) fn read_value(bytes: &[u8], tools: Tools) -> Result<Option<Value>, ReadRdbError> {
+    let mut input = Input::new(bytes);
+    let dialect = Dialect::Redis;
+    let mut reading =
+        Reading { input: &mut input, visitor: &mut Nobody, tools, dialect, db: 0, keys: 0, reported: 0 };
+    let type_byte = reading.byte("a type")?;
+    if !Reading::<&[u8], Nobody>::is_value(type_byte) {
+        return Err(ReadRdbError::UnknownOpcode { byte: type_byte, offset: 0 });
+    }
+    let value = reading.value(type_byte, b"")?;
+    if input.at_end()? { Ok(value) } else { Err(ReadRdbError::TrailingBytes { offset: input.offset() }) }
+}
+
+/// Whoever reads a value alone has nobody to tell.
+struct Nobody;
+
+impl RdbVisitor for Nobody {
+    fn entry(&mut self, _: Entry) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
 /// Reads one RDB from the start of a source that may go on behind it, as a log with an RDB preamble does.
 pub(crate) struct RdbReader<R> {
     input: Input<R>,
@@ -98,14 +129,24 @@ impl<R: Read> RdbReader<R> {
     /// # Errors
     /// [`ReadRdbError`], all but [`ReadRdbError::TrailingBytes`].
     pub(crate) fn read(&mut self, visitor: &mut impl RdbVisitor) -> Result<RdbSummary, ReadRdbError> {
-        Reading { input: &mut self.input, visitor, dialect: Dialect::Redis, db: 0, keys: 0, reported: 0 }
-            .run()
+        let tools = visitor.tools();
+        Reading {
+            input: &mut self.input,
+            visitor,
+            tools,
+            dialect: Dialect::Redis,
+            db: 0,
+            keys: 0,
+            reported: 0,
+        }
+        .run()
     }
 }
 
 struct Reading<'a, R, V> {
     input: &'a mut Input<R>,
     visitor: &'a mut V,
+    tools: Tools,
     dialect: Dialect,
     db: u32,
     keys: u64,
@@ -149,12 +190,17 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
             let offset = self.input.offset();
             let opcode = self.byte("an opcode")?;
             match opcode {
-                TYPE_STRING => {
+                _ if Self::is_value(opcode) => {
                     let key = self.string("a key")?.into_bytes().into_boxed_slice();
-                    let value = self.string("a value")?.into_value();
-                    let entry = Entry { db: self.db, key, value, expires_at_ms: expires_at_ms.take() };
-                    self.keys += 1;
-                    self.visitor.entry(entry).map_err(|source| self.refused(source))?;
+                    let expires_at_ms = expires_at_ms.take();
+                    match self.value(opcode, &key)? {
+                        Some(value) => {
+                            let entry = Entry { db: self.db, key, value, expires_at_ms };
+                            self.keys += 1;
+                            self.visitor.entry(entry).map_err(|source| self.refused(source))?;
+                        }
+                        None => self.visitor.empty_collection(self.db, &key),
+                    }
                 }
                 OP_EXPIRE_MS => expires_at_ms = Some(i64::from_le_bytes(self.array("an expiry")?)),
                 OP_EXPIRE_S => {
@@ -179,17 +225,20 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
                     }
                 }
                 OP_EOF => return self.finish(version),
-                other => {
-                    self.other(other, offset)?;
-                    expires_at_ms = None;
-                }
+                other => match self.other(other, offset)? {},
             }
-            let bytes = self.input.taken();
-            if bytes != self.reported {
-                self.reported = bytes;
-                self.visitor.progress(bytes).map_err(|source| self.refused(source))?;
-            }
+            self.report()?;
         }
+    }
+
+    /// Tells the visitor how much was read, if that is news.
+    fn report(&mut self) -> Result<(), ReadRdbError> {
+        let bytes = self.input.taken();
+        if bytes != self.reported {
+            self.reported = bytes;
+            self.visitor.progress(bytes).map_err(|source| self.refused(source))?;
+        }
+        Ok(())
     }
 
     fn header(&mut self) -> Result<u32, ReadRdbError> {
@@ -248,15 +297,10 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
         Ok(summary)
     }
 
-    /// An item that holds more than a string: passes over a key without elements, and refuses all others by name.
-    fn other(&mut self, opcode: u8, offset: u64) -> Result<(), ReadRdbError> {
+    /// Why an item that is not read is refused, by name.
+    fn other(&mut self, opcode: u8, offset: u64) -> Result<std::convert::Infallible, ReadRdbError> {
         if let Some(type_name) = type_name(self.dialect, opcode) {
             let key = self.string("a key")?.into_bytes();
-            // Damage in the value of a key that is refused anyway does not matter: the error names the key.
-            if matches!(self.is_empty_collection(opcode), Ok(true)) {
-                self.visitor.empty_collection(self.db, &key);
-                return Ok(());
-            }
             let type_name = match opcode {
                 TYPE_MODULE | TYPE_MODULE_2 => match self.length("the name of a module") {
                     Ok(id) => format!("value of the module type {:?}", module_name(id)).into(),

@@ -1,13 +1,16 @@
 //! Writes an RDB of version 10.
 
+mod value;
+
+use value::type_byte;
+
 use std::io::{self, Write};
 
 use crc::{Digest, Table};
 
 use super::format::{
     COMPRESSION_GAIN_MIN, CRC64, ENC_LZF, INT32_TEXT_LEN_MAX, MAGIC, OP_AUX, OP_EOF, OP_EXPIRE_MS,
-    OP_RESIZE_DB, OP_SELECT_DB, TYPE_STRING, UNCOMPRESSED_LEN_MAX, VERSION_WRITTEN, encode_int,
-    encode_length,
+    OP_RESIZE_DB, OP_SELECT_DB, UNCOMPRESSED_LEN_MAX, VERSION_WRITTEN, encode_int, encode_length,
 };
 use super::{RdbSummary, lzf};
 use crate::engine::value::Entry;
@@ -66,13 +69,18 @@ impl<W: Write> std::fmt::Debug for RdbWriter<W> {
     }
 }
 
+/// A type byte and the value behind it.
+pub(crate) fn write_value(value: ValueRef<'_>) -> Vec<u8> {
+    let mut writer = RdbWriter::bare(Vec::new(), true, false);
+    writer.buffer.push(type_byte(value));
+    let written = writer.value(value).and_then(|()| writer.flush());
+    written.expect("memory takes every byte");
+    writer.output
+}
+
 impl<W: Write> RdbWriter<W> {
-    /// Starts a file: header and auxiliary fields.
-    /// # Errors
-    /// What `output` returns.
-    pub fn new(output: W, options: RdbOptions) -> io::Result<Self> {
-        let RdbOptions { compression, checksum, aux } = options;
-        let mut writer = Self {
+    fn bare(output: W, compression: bool, checksum: bool) -> Self {
+        Self {
             output,
             buffer: Vec::with_capacity(BUFFER_LEN * 2),
             digest: checksum.then(|| CRC64.digest()),
@@ -80,7 +88,15 @@ impl<W: Write> RdbWriter<W> {
             db: None,
             written: 0,
             keys: 0,
-        };
+        }
+    }
+
+    /// Starts a file: header and auxiliary fields.
+    /// # Errors
+    /// What `output` returns.
+    pub fn new(output: W, options: RdbOptions) -> io::Result<Self> {
+        let RdbOptions { compression, checksum, aux } = options;
+        let mut writer = Self::bare(output, compression, checksum);
         writer.buffer.extend_from_slice(MAGIC);
         writer.buffer.extend_from_slice(format!("{VERSION_WRITTEN:04}").as_bytes());
         for (name, value) in aux {
@@ -120,17 +136,9 @@ impl<W: Write> RdbWriter<W> {
             self.buffer.push(OP_EXPIRE_MS);
             self.buffer.extend_from_slice(&expires_at_ms.to_le_bytes());
         }
-        self.buffer.push(TYPE_STRING);
+        self.buffer.push(type_byte(value));
         self.put_string(key)?;
-        match value {
-            ValueRef::Int(number) => {
-                if !encode_int(&mut self.buffer, number) {
-                    let mut text = itoa::Buffer::new();
-                    self.put_plain(text.format(number).as_bytes())?;
-                }
-            }
-            ValueRef::Bytes(bytes) => self.put_string(bytes)?,
-        }
+        self.value(value)?;
         self.keys += 1;
         self.flush_if_full()
     }

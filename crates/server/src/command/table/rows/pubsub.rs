@@ -4,9 +4,8 @@ use super::container;
 use crate::command::table::{Command, Group, KeySpec, flags};
 use crate::command::{introspect, pubsub};
 
-const SHARD_CHANNELS: &[KeySpec] =
-    &[KeySpec { flags: &["not_key"], notes: None, first: 1, last: -1, step: 1 }];
-const SHARD_CHANNEL: &[KeySpec] = &[KeySpec { flags: &["not_key"], notes: None, first: 1, last: 0, step: 1 }];
+const SHARD_CHANNELS: &[KeySpec] = &[KeySpec::range(1, -1, 1, &["not_key"])];
+const SHARD_CHANNEL: &[KeySpec] = &[KeySpec::at(1, &["not_key"])];
 
 pub(super) static ROWS: &[Command] = &[
     Command {

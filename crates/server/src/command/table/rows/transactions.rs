@@ -80,7 +80,7 @@ pub(super) static ROWS: &[Command] = &[
             | flags::ALLOW_BUSY
             | flags::RUNS_IN_MULTI,
         extra_categories: categories::TRANSACTION,
-        keys: &[KeySpec { flags: &["RO"], notes: None, first: 1, last: -1, step: 1 }],
+        keys: &[KeySpec::range(1, -1, 1, &["RO"])],
         tips: &[],
         group: Group::Transactions,
         since: "2.2.0",

@@ -44,9 +44,23 @@ pub enum ReadRdbError {
         /// What was being read.
         expected: &'static str,
     },
-    /// A key is no string.
+    /// The value of a key is damaged.
     #[error(
-        "key {key} in database {db} at byte {offset} is a {type_name}; only strings are supported, delete or convert \
+        "key {key} in database {db} is damaged, in its value at byte {offset}: {what}; use another copy of the file"
+    )]
+    DamagedValue {
+        /// The key, quoted and escaped.
+        key: String,
+        /// Its database.
+        db: u32,
+        /// Where its value begins.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// A key has a type that does not exist here.
+    #[error(
+        "key {key} in database {db} at byte {offset} is a {type_name}, which is not supported; delete or convert \
          such keys in Redis and save again"
     )]
     UnsupportedType {

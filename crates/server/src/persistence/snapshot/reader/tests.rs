@@ -163,9 +163,9 @@ fn what_cannot_be_kept_is_refused_by_name() {
         assert_eq!(read(file).unwrap_err().to_string(), expected);
     }
     check(
-        &file("0010", &[b"\xFE\x02\x04\x02h\xff"]),
-        "key \"h\\xff\" in database 2 at byte 11 is a hash; only strings are supported, delete or convert such keys \
-         in Redis and save again",
+        &file("0010", &[b"\xFE\x02\x15\x02h\xff"]),
+        "key \"h\\xff\" in database 2 at byte 11 is a stream, which is not supported; delete or \
+         convert such keys in Redis and save again",
     );
     check(
         &file("0010", &[b"\xF5\x03lib"]),

@@ -1,0 +1,135 @@
+//! One value by itself, as DUMP writes and RESTORE reads it.
+//!
+//! ```text
+//! payload = type u8, value as in an RDB, version u16le, CRC-64 u64le of all before it
+//! ```
+
+use super::format::{CRC64, VERSION_MAX, VERSION_WRITTEN};
+use super::reader::{ReadRdbError, read_value};
+use super::writer::write_value;
+use crate::engine::value::Value;
+use crate::engine::{Tools, ValueRef};
+
+/// Length of version and checksum.
+const FOOTER_LEN: usize = 10;
+
+/// Why a payload is not a value.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    /// Too short, newer than this program, or damaged.
+    #[error("DUMP payload version or checksum are wrong")]
+    VersionOrChecksum,
+    /// The bytes are no value, although the checksum is right.
+    #[error("Bad data format")]
+    Data(#[source] ReadRdbError),
+    /// The collection has no element.
+    #[error("Bad data format: the value has no element")]
+    Empty,
+}
+
+/// The payload of a value.
+pub(crate) fn dump(value: ValueRef<'_>) -> Vec<u8> {
+    let mut payload = write_value(value);
+    payload.extend_from_slice(&u16::try_from(VERSION_WRITTEN).expect("it is small").to_le_bytes());
+    let checksum = CRC64.checksum(&payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
+    payload
+}
+
+/// Bytes that a value takes in an RDB, without its type.
+pub(crate) fn serialized_len(value: ValueRef<'_>) -> usize {
+    write_value(value).len() - 1
+}
+
+/// The value of a payload.
+///
+/// # Errors
+/// [`RestoreError`].
+pub(crate) fn restore(payload: &[u8], tools: Tools) -> Result<Value, RestoreError> {
+    let (body, footer) = payload.split_last_chunk::<FOOTER_LEN>().ok_or(RestoreError::VersionOrChecksum)?;
+    let [low, high, checksum @ ..] = *footer;
+    let version = u32::from(u16::from_le_bytes([low, high]));
+    let covered = &payload[..body.len() + 2];
+    if version > VERSION_MAX || CRC64.checksum(covered) != u64::from_le_bytes(checksum) {
+        return Err(RestoreError::VersionOrChecksum);
+    }
+    read_value(body, tools).map_err(RestoreError::Data)?.ok_or(RestoreError::Empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_collections::types::{Hash, List, Set, SortedSet};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            any::<i32>().prop_map(|number| number.to_string().into_bytes()),
+            prop::collection::vec(any::<u8>(), 0..80),
+            (0usize..3).prop_map(|number| vec![7; number * 3000]),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let tools = Tools::random();
+        let elements =
+            || prop_oneof![prop::collection::vec(bytes(), 1..20), prop::collection::vec(bytes(), 500..700)];
+        prop_oneof![
+            bytes().prop_map(Value::Bytes),
+            any::<i64>().prop_map(Value::Int),
+            elements().prop_map(move |elements| {
+                let mut list = List::empty(Vec::new());
+                elements.iter().for_each(|it| list.push_back(it, &tools.limits));
+                Value::List(list)
+            }),
+            elements().prop_map(move |elements| {
+                let mut set = Set::empty(Vec::new());
+                for it in &elements {
+                    set.insert(it, &tools.limits, tools.hasher);
+                }
+                Value::Set(set)
+            }),
+            (elements(), any::<f64>()).prop_map(move |(elements, scale)| {
+                let mut set = SortedSet::empty(Vec::new());
+                let scale = if scale.is_nan() { 1.0 } else { scale };
+                for (number, it) in (0u32..).zip(&elements) {
+                    let score = f64::from(number) * scale;
+                    set.insert(it, if score.is_nan() { 0.0 } else { score }, &tools.limits, tools.hasher);
+                }
+                Value::SortedSet(set)
+            }),
+            elements().prop_map(move |elements| {
+                let mut hash = Hash::empty(Vec::new());
+                for it in &elements {
+                    hash.set(it, &[&it[..], b"x"].concat(), &tools.limits, tools.hasher);
+                }
+                Value::Hash(hash)
+            }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_value_survives_its_dump_and_damage_never_panics(value in value(), at: prop::sample::Index, bit in 0..8) {
+            let payload = dump(value.as_ref());
+            let restored = restore(&payload, Tools::random()).unwrap();
+            prop_assert_eq!(restored.as_ref(), value.as_ref());
+            let mut damaged = payload.clone();
+            let at = at.index(damaged.len());
+            damaged[at] ^= 1u8 << bit;
+            prop_assert!(restore(&damaged, Tools::random()).is_err(), "the checksum covers every bit");
+            // With a right checksum the value itself is checked.
+            let body_len = damaged.len() - 8;
+            let checksum = CRC64.checksum(&damaged[..body_len]);
+            damaged[body_len..].copy_from_slice(&checksum.to_le_bytes());
+            if let Ok(value) = restore(&damaged, Tools::random()) {
+                dump(value.as_ref());
+            }
+            let cut = &payload[..at];
+            prop_assert!(restore(cut, Tools::random()).is_err());
+        }
+    }
+}
