@@ -19,6 +19,7 @@
 mod buffer;
 pub mod dict;
 pub mod double;
+mod element;
 pub mod hash;
 pub mod intset;
 pub mod list;
