@@ -27,6 +27,7 @@ mod tests;
 
 use crate::element::Sought;
 pub use check::{Damage, Format, Reason, check};
+pub(crate) use edit::write_encoded;
 pub use edit::{
     TOTAL_BYTES_MAX, TooLarge, append, clear_into, encoded_len, insert_after, insert_before, new, push_back,
     push_front, recount, remove, remove_range, replace, split_off,

@@ -167,6 +167,21 @@ pub fn recount(list: &mut [u8]) -> usize {
     count
 }
 
+/// Writes to `list` a listpack of elements that are encoded already, each without a backlen. What was there is gone.
+pub(crate) fn write_encoded<'a>(list: &mut Vec<u8>, elements: impl Iterator<Item = &'a [u8]>) {
+    list.clear();
+    list.extend_from_slice(&EMPTY[..HEADER_LEN]);
+    let mut count = 0;
+    for content in elements {
+        let (backlen, backlen_len) = entry::backlen_of(content.len());
+        list.extend_from_slice(content);
+        list.extend_from_slice(&backlen[..backlen_len]);
+        count += 1;
+    }
+    list.push(END);
+    write_header(list, Some(count));
+}
+
 fn remove_counted(list: &mut Vec<u8>, at: At, count: usize) -> usize {
     let list_end = end(list);
     let (mut removed, mut until) = (0, at.0);
