@@ -340,7 +340,7 @@ impl Entry {
         let at = self.view().parts().value;
         // SAFETY: the address is written back at once, so that the entry owns the blob.
         let mut blob = ManuallyDrop::new(unsafe { self.view().blob_at(at) });
-        blob.bytes_mut(bytes.len()).copy_from_slice(bytes);
+        blob.replace(bytes);
         let address = blob.address().to_le_bytes();
         // SAFETY: the value is an address.
         unsafe { self.0.add(at).cast::<[u8; WORD_LEN]>().write(address) };
