@@ -19,3 +19,19 @@ pub(crate) fn shrink(bytes: &mut Vec<u8>) {
         bytes.shrink_to(wanted);
     }
 }
+
+/// Gives the `removed` bytes at `at` the length `added` and returns their place, to be written. What follows moves.
+#[inline]
+pub(crate) fn make_place(bytes: &mut Vec<u8>, at: usize, removed: usize, added: usize) -> &mut [u8] {
+    let (old_len, tail) = (bytes.len(), at + removed);
+    if added > removed {
+        let growth = added - removed;
+        grow(bytes, growth);
+        bytes.resize(old_len + growth, 0);
+        bytes.copy_within(tail..old_len, at + added);
+    } else if added < removed {
+        bytes.copy_within(tail.., at + added);
+        bytes.truncate(old_len - (removed - added));
+    }
+    &mut bytes[at..at + added]
+}

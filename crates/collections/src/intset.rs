@@ -18,7 +18,8 @@ mod tests;
 
 use std::ops::Range;
 
-use crate::listpack::{Damage, Format, Reason, reserve};
+use crate::buffer::grow;
+use crate::listpack::{Damage, Format, Reason};
 
 const HEADER_LEN: usize = 8;
 
@@ -222,7 +223,7 @@ pub fn insert(set: &mut Vec<u8>, value: i64) -> bool {
     let wide = width.max(Width::of(value));
     let size = wide as usize;
     let bytes_needed = HEADER_LEN + (len + 1) * size;
-    reserve(set, bytes_needed.saturating_sub(set.len()));
+    grow(set, bytes_needed.saturating_sub(set.len()));
     set.resize(bytes_needed, 0);
     if wide == width {
         let start = HEADER_LEN + index * size;

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  small   listpack, intset            one run of bytes, the same as in a snapshot
+//!          pairs                       one run of bytes for hashes, shorter than the listpack that a snapshot has
 //!  large   tree of leaves              each leaf a run of bytes; leaves are shared by count, so that a clone costs nothing
 //!          │                            and whoever holds one keeps what it had
 //!          ├ list         leaves: listpacks, by position
@@ -19,11 +20,13 @@
 mod buffer;
 pub mod dict;
 pub mod double;
+mod element;
 pub mod hash;
 pub mod intset;
 pub mod list;
 pub mod listpack;
 mod memory;
+pub mod pairs;
 mod place;
 pub mod sorted_set;
 pub mod tree;

@@ -6,19 +6,11 @@
 //!  total bytes   u32 LE, header and end included
 //!  elements      u16 LE; 65535: unknown, count them
 //!  entry         for each element
-//!    encoding    kind of the element, with the length of its bytes or the integer itself
+//!    encoding    kind of the element, with the length of its bytes or the integer itself: see `element`
 //!    data
 //!    backlen     length of encoding and data: 7 bits per byte, most significant first, every byte but the first
 //!                has its top bit set; read from its last byte backward
 //!  end           0xFF
-//!
-//!  encoding
-//!  0vvvvvvv                    integer, 0 to 127
-//!  10llllll                    bytes, length below 64
-//!  110vvvvv vvvvvvvv           integer, 13 bits, signed
-//!  1110llll llllllll           bytes, length below 4096
-//!  11110000 u32 LE             bytes
-//!  11110001 to 11110100        integer of 16, 24, 32 or 64 bits, signed, LE
 //! ```
 //!
 //! An element that is the canonical decimal text of an `i64` is stored as an integer and reads as [`Item::Int`].
@@ -33,8 +25,9 @@ mod item;
 #[cfg(test)]
 mod tests;
 
+use crate::element::Sought;
 pub use check::{Damage, Format, Reason, check};
-pub(crate) use edit::reserve;
+pub(crate) use edit::write_encoded;
 pub use edit::{
     TOTAL_BYTES_MAX, TooLarge, append, clear_into, encoded_len, insert_after, insert_before, new, push_back,
     push_front, recount, remove, remove_range, replace, split_off,
@@ -195,33 +188,16 @@ impl<'a> View<'a> {
     /// As [`View::find`], where the entry at `from` is the first one.
     #[must_use]
     pub fn find_from(self, from: At, searched: &[u8], skip: usize) -> Option<At> {
-        let number = integer(searched);
-        // The first byte of an entry of short bytes includes their length, so one comparison excludes other lengths. 0 stands
-        // for no such encoding: only integers begin with it.
-        let mark = entry::short_bytes_encoding(searched.len()).unwrap_or(0);
+        let sought = Sought::new(searched);
         let entries = self.bytes.get(..self.end())?;
         let mut at = from.0;
-        loop {
-            let first = *entries.get(at)?;
-            if entry::is_short_bytes(first) {
-                if first == mark && entries.get(at + 1..)?.starts_with(searched) {
-                    return Some(At(at));
-                }
-            } else if number.is_some() || entry::is_long_bytes(first) {
-                let (item, _) = entry::read(entries, at)?;
-                let same = match item {
-                    Item::Int(value) => number == Some(value),
-                    Item::Bytes(bytes) => bytes == searched,
-                };
-                if same {
-                    return Some(At(at));
-                }
-            }
+        while !sought.is_at(entries, at) {
             at = entry::end(entries, at)?;
             for _ in 0..skip {
                 at = entry::end(entries, at)?;
             }
         }
+        Some(At(at))
     }
 
     /// Offset of the end byte. The bytes before it are header and entries.

@@ -29,6 +29,7 @@ mod keys;
 mod lists;
 mod long_double;
 mod monitor;
+mod numbers;
 mod observe;
 mod pubsub;
 mod random;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::View;
 use super::entry::{self, ELEMENTS_UNKNOWN, EMPTY_LEN, END, HEADER_LEN};
+use crate::element;
 
 /// Why bytes are no valid value of a packed encoding. The bytes are at fault; a retry cannot help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,8 +127,8 @@ pub fn check(bytes: &[u8]) -> Result<View<'_>, Damage> {
 
 /// Checks one entry and returns where it ends. `bytes` are those before the end marker.
 fn check_entry(bytes: &[u8], at: usize) -> Result<usize, Reason> {
-    let len = entry::content_len(bytes, at).ok_or_else(|| match bytes.get(at) {
-        Some(first) if !entry::is_long_bytes(*first) => Reason::Encoding,
+    let len = element::content_len(bytes, at).ok_or_else(|| match bytes.get(at) {
+        Some(first) if !element::is_long_bytes(*first) => Reason::Encoding,
         _ => Reason::PastEnd,
     })?;
     let rest = bytes.get(at..).and_then(|rest| rest.get(len..)).ok_or(Reason::PastEnd)?;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::entry::{self, ELEMENTS_UNKNOWN, EMPTY_LEN, END, Encoded, HEADER_LEN};
 use super::{At, Item, View};
-use crate::memory::class_size;
+use crate::buffer::{grow, make_place};
 
 /// The largest listpack an edit may make, in bytes: `LISTPACK_MAX_SAFETY_LIMIT` of Redis 7.0 (`listpack.c`).
 pub const TOTAL_BYTES_MAX: usize = 1 << 30;
@@ -58,7 +58,7 @@ pub fn push_back(list: &mut Vec<u8>, item: Item<'_>) -> Result<(), TooLarge> {
     ensure(list);
     check_growth(list, 0, entry.len())?;
     let elements = elements(list);
-    reserve(list, entry.len());
+    grow(list, entry.len());
     list.pop();
     entry.push(list);
     list.push(END);
@@ -128,7 +128,7 @@ pub fn append(list: &mut Vec<u8>, other: View<'_>) -> Result<(), TooLarge> {
     ensure(list);
     check_growth(list, 0, added.len().saturating_sub(1))?;
     let elements = elements(list).zip(other.elements_known()).map(|(own, others)| own + others);
-    reserve(list, added.len());
+    grow(list, added.len());
     list.pop();
     list.extend_from_slice(added);
     write_header(list, elements);
@@ -167,14 +167,19 @@ pub fn recount(list: &mut [u8]) -> usize {
     count
 }
 
-/// Makes room for `additional` bytes. Asks for the whole allocation that the allocator takes anyway, where `Vec` alone would
-/// double its capacity.
-#[inline]
-pub(crate) fn reserve(bytes: &mut Vec<u8>, additional: usize) {
-    let needed = bytes.len().saturating_add(additional);
-    if needed > bytes.capacity() {
-        bytes.reserve_exact(class_size(needed) - bytes.len());
+/// Writes to `list` a listpack of elements that are encoded already, each without a backlen. What was there is gone.
+pub(crate) fn write_encoded<'a>(list: &mut Vec<u8>, elements: impl Iterator<Item = &'a [u8]>) {
+    list.clear();
+    list.extend_from_slice(&EMPTY[..HEADER_LEN]);
+    let mut count = 0;
+    for content in elements {
+        let (backlen, backlen_len) = entry::backlen_of(content.len());
+        list.extend_from_slice(content);
+        list.extend_from_slice(&backlen[..backlen_len]);
+        count += 1;
     }
+    list.push(END);
+    write_header(list, Some(count));
 }
 
 fn remove_counted(list: &mut Vec<u8>, at: At, count: usize) -> usize {
@@ -196,18 +201,7 @@ fn remove_counted(list: &mut Vec<u8>, at: At, count: usize) -> usize {
 fn splice(list: &mut Vec<u8>, at: usize, removed: usize, entry: &Encoded<'_>) -> Result<(), TooLarge> {
     let added = entry.len();
     check_growth(list, removed, added)?;
-    let old_len = list.len();
-    let tail = at + removed;
-    if added > removed {
-        let growth = added - removed;
-        reserve(list, growth);
-        list.resize(old_len + growth, 0);
-        list.copy_within(tail..old_len, at + added);
-    } else if added < removed {
-        list.copy_within(tail.., at + added);
-        list.truncate(old_len - (removed - added));
-    }
-    entry.write(&mut list[at..at + added]);
+    entry.write(make_place(list, at, removed, added));
     Ok(())
 }
 

@@ -1,14 +1,15 @@
 //! Hashes: fields with values.
 
-use super::{Either, Limits, PACKED_LEN_MAX, pairs, push};
+use super::{Either, Limits, PACKED_LEN_MAX};
 use crate::dict::Dict;
 use crate::hash::KeyHasher;
-use crate::listpack::{self, Item, View};
+use crate::listpack::{Item, Scratch};
+use crate::pairs::{self, View};
 
 /// Fields with their values, in no particular order.
 #[derive(Debug, Clone)]
 pub enum Hash {
-    /// A listpack: each field followed by its value.
+    /// Packed pairs. A snapshot has a listpack instead.
     Packed(Vec<u8>),
     /// A dict.
     Large(Dict),
@@ -27,7 +28,7 @@ impl Hash {
     /// A hash without fields, in memory that may be used again.
     #[must_use]
     pub fn empty(mut memory: Vec<u8>) -> Hash {
-        listpack::clear_into(&mut memory);
+        pairs::clear_into(&mut memory);
         Hash::Packed(memory)
     }
 
@@ -35,7 +36,7 @@ impl Hash {
     #[must_use]
     pub fn view(&self) -> HashRef<'_> {
         match self {
-            Hash::Packed(list) => HashRef::Packed(View::trusted(list)),
+            Hash::Packed(pairs) => HashRef::Packed(View::trusted(pairs)),
             Hash::Large(dict) => HashRef::Large(dict),
         }
     }
@@ -55,27 +56,19 @@ impl Hash {
 
     /// Sets a field; true when it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: &Limits, hasher: KeyHasher) -> bool {
-        if let Hash::Packed(list) = self
+        if let Hash::Packed(pairs) = self
             && (field.len().max(value.len()) > limits.hash_value
-                || list.len() + field.len() + value.len() > PACKED_LEN_MAX)
+                || pairs.len() + field.len() + value.len() > PACKED_LEN_MAX)
         {
             self.make_large(hasher);
         }
         match self {
-            Hash::Packed(list) => {
-                let view = View::trusted(list);
-                let known = view.find(field, 1).and_then(|at| view.next(at));
-                if let Some(at) = known {
-                    listpack::replace(list, at, Item::from_bytes(value))
-                        .expect("packed values are far below 1 GiB");
-                    return false;
-                }
-                push(list, Item::from_bytes(field));
-                push(list, Item::from_bytes(value));
-                if View::trusted(list).len() / 2 > limits.hash_entries {
+            Hash::Packed(pairs) => {
+                let is_new = pairs::set(pairs, field, value);
+                if is_new && View::trusted(pairs).len() > limits.hash_entries {
                     self.make_large(hasher);
                 }
-                true
+                is_new
             }
             Hash::Large(dict) => dict.insert(field, value),
         }
@@ -84,13 +77,7 @@ impl Hash {
     /// Removes a field; false when there is none.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         match self {
-            Hash::Packed(list) => match View::trusted(list).find(field, 1) {
-                Some(at) => {
-                    listpack::remove(list, at, 2);
-                    true
-                }
-                None => false,
-            },
+            Hash::Packed(pairs) => pairs::remove(pairs, field),
             Hash::Large(dict) => dict.remove(field),
         }
     }
@@ -105,10 +92,10 @@ impl Hash {
     }
 
     fn make_large(&mut self, hasher: KeyHasher) {
-        let Hash::Packed(list) = self else { return };
+        let Hash::Packed(pairs) = self else { return };
         let mut dict = Dict::with_values(hasher);
-        let (mut field_text, mut value_text) = (listpack::Scratch::new(), listpack::Scratch::new());
-        for (field, value) in pairs(View::trusted(list)) {
+        let (mut field_text, mut value_text) = (Scratch::new(), Scratch::new());
+        for (field, value) in View::trusted(pairs) {
             dict.insert(field.as_bytes(&mut field_text), value.as_bytes(&mut value_text));
         }
         *self = Hash::Large(dict);
@@ -120,7 +107,7 @@ impl<'a> HashRef<'a> {
     #[must_use]
     pub fn len(self) -> usize {
         match self {
-            HashRef::Packed(list) => list.len() / 2,
+            HashRef::Packed(pairs) => pairs.len(),
             HashRef::Large(dict) => dict.len(),
         }
     }
@@ -144,7 +131,7 @@ impl<'a> HashRef<'a> {
     #[must_use]
     pub fn get(self, field: &[u8]) -> Option<Item<'a>> {
         match self {
-            HashRef::Packed(list) => list.at(list.next(list.find(field, 1)?)?),
+            HashRef::Packed(pairs) => pairs.get(field),
             HashRef::Large(dict) => dict.get(field).map(Item::Bytes),
         }
     }
@@ -152,7 +139,7 @@ impl<'a> HashRef<'a> {
     /// Fields and values.
     pub fn iter(self) -> impl Iterator<Item = (Item<'a>, Item<'a>)> {
         match self {
-            HashRef::Packed(list) => Either::Packed(pairs(list)),
+            HashRef::Packed(pairs) => Either::Packed(pairs.iter()),
             HashRef::Large(dict) => {
                 Either::Large(dict.iter().map(|(field, value)| (Item::Bytes(field), Item::Bytes(value))))
             }
@@ -163,7 +150,7 @@ impl<'a> HashRef<'a> {
     #[must_use]
     pub fn nth(self, index: usize) -> Option<(Item<'a>, Item<'a>)> {
         match self {
-            HashRef::Packed(list) => pairs(list).nth(index),
+            HashRef::Packed(pairs) => pairs.iter().nth(index),
             HashRef::Large(dict) => {
                 let (field, value) = dict.nth(index)?;
                 Some((Item::Bytes(field), Item::Bytes(value)))
@@ -175,8 +162,8 @@ impl<'a> HashRef<'a> {
     /// A field that is there from beginning to end is visited at least once. A packed hash is visited whole.
     pub fn scan(self, cursor: u64, count: usize, mut visit: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
         match self {
-            HashRef::Packed(list) => {
-                pairs(list).for_each(|(field, value)| visit(field, value));
+            HashRef::Packed(pairs) => {
+                pairs.iter().for_each(|(field, value)| visit(field, value));
                 0
             }
             HashRef::Large(dict) => {

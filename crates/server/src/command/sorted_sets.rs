@@ -15,7 +15,6 @@
 mod add;
 mod blocking;
 mod combine;
-mod numbers;
 mod operations;
 mod pops;
 mod ranges;

@@ -4,7 +4,6 @@
 //!  options ─▶ elements of the key ─▶ a weight for each (other keys) ─▶ order ─▶ LIMIT ─▶ columns (other keys) ─▶ reply, or list
 //! ```
 
-mod number;
 mod options;
 mod pattern;
 
@@ -16,7 +15,7 @@ use holdfast_collections::types::List;
 
 use super::lists::check_elements;
 use super::store::{Strings, store};
-use super::{Call, Outcome, ReplyError, Run, error};
+use super::{Call, Outcome, ReplyError, Run, error, numbers};
 use crate::engine::events::Change;
 use crate::engine::object::EntryView;
 use crate::engine::{Keyspace, ValueRef};
@@ -235,7 +234,7 @@ impl Sorting {
 
 /// A weight that has to be a number; 0 where it is absent.
 fn number_of(value: Option<&[u8]>, all_are_numbers: &mut bool) -> Weight {
-    let number = value.map_or(Some(0.0), number::parse);
+    let number = value.map_or(Some(0.0), numbers::parse_weight);
     *all_are_numbers &= number.is_some();
     Weight::Number(number.unwrap_or(0.0))
 }

@@ -9,7 +9,8 @@
 //!  header: type 4 bits │ encoding 2 │ has expiry 1 │ variant 1 │ seconds of the last access 24
 //! ```
 //!
-//! The bytes of a string are the string, those of a collection its packed form: a listpack, or an intset.
+//! The bytes of a string are the string, those of a collection its packed form: a listpack, an intset, or the pairs of a
+//! hash.
 //!
 //! Nothing here knows tables, databases or time. `unsafe` stays in this folder and in the table's; the faces are safe.
 

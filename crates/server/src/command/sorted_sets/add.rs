@@ -2,8 +2,8 @@
 
 use holdfast_collections::types::SortedSet;
 
-use super::numbers;
 use crate::command::args::is;
+use crate::command::numbers;
 use crate::command::{Call, Outcome, ReplyError, Run, error};
 use crate::engine::Tools;
 use crate::engine::events::Change;

@@ -1,8 +1,9 @@
 //! ZUNION, ZINTER and ZDIFF, with the forms that store, and ZINTERCARD.
 
 use super::combine::{Aggregate, Input, Members, Source, build_set, difference, intersection, sort, union};
-use super::{Layout, numbers, store_and_reply};
+use super::{Layout, store_and_reply};
 use crate::command::args::{integer, is};
+use crate::command::numbers;
 use crate::command::{Call, Outcome, ReplyError, Run, error};
 use crate::engine::Keyspace;
 use crate::engine::ValueRef;

@@ -8,8 +8,8 @@ use std::ops::Range;
 use holdfast_collections::listpack::Item;
 use holdfast_collections::types::SortedSetRef;
 
-use super::numbers;
 use crate::command::args::integer;
+use crate::command::numbers;
 use crate::command::{ReplyError, error};
 
 /// What members are selected by.

@@ -86,6 +86,20 @@ impl Blob {
         }
     }
 
+    /// Replaces the bytes, in an allocation of the class that they need. What grows by being replaced is copied each time, so
+    /// room to grow would save nothing.
+    pub(super) fn replace(&mut self, bytes: &[u8]) {
+        if self.is_shared() || class_size(HEAD_LEN + bytes.len()) != self.head().size {
+            *self = Blob::new(bytes);
+            return;
+        }
+        // SAFETY: this is the only owner, and an allocation of the class of these bytes has room for them.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.data(), bytes.len());
+            self.0.as_mut().len = bytes.len();
+        }
+    }
+
     /// Makes this the only owner, of an allocation of the right size for `len` bytes.
     fn make_room(&mut self, len: usize) {
         let size = self.head().size;
@@ -196,6 +210,18 @@ mod tests {
         blob.bytes_mut(1 << 20);
         assert!(blob.memory_bytes() <= (1 << 20) * 9 / 8 + 4096, "at most an eighth too much");
         assert_eq!((blob.bytes()[9], blob.bytes()[10]), (1, 0));
+    }
+
+    #[test]
+    fn replaced_bytes_take_their_class_and_others_keep_what_they_had() {
+        let mut blob = Blob::new(&[1; 3000]);
+        let held = blob.clone();
+        for len in [3000, 3010, 3060, 5000, 100_000, 99_000, 5000, 10] {
+            blob.replace(&vec![2; len]);
+            assert_eq!(blob.bytes(), vec![2; len]);
+            assert_eq!(blob.memory_bytes(), class_size(HEAD_LEN + len), "{len} bytes");
+        }
+        assert_eq!(held.bytes(), &[1; 3000]);
     }
 
     #[test]

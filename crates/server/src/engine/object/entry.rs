@@ -5,9 +5,8 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use holdfast_collections::intset;
-use holdfast_collections::listpack;
 use holdfast_collections::types::{HashRef, ListRef, SetRef, SortedSetRef};
+use holdfast_collections::{intset, listpack, pairs};
 
 use super::{Blob, Collection as _, Kind, Large, class_size, layout};
 use crate::engine::value::{StringRef, Value, ValueRef};
@@ -68,13 +67,13 @@ impl Packed {
 
     /// The value that has these bytes.
     pub(crate) fn view(self, bytes: &[u8]) -> ValueRef<'_> {
-        let list = listpack::View::trusted(bytes);
+        let list = listpack::View::trusted;
         match self {
-            Packed::List => ValueRef::List(ListRef::Packed(list)),
+            Packed::List => ValueRef::List(ListRef::Packed(list(bytes))),
             Packed::Ints => ValueRef::Set(SetRef::Ints(intset::View::trusted(bytes))),
-            Packed::Set => ValueRef::Set(SetRef::Packed(list)),
-            Packed::SortedSet => ValueRef::SortedSet(SortedSetRef::Packed(list)),
-            Packed::Hash => ValueRef::Hash(HashRef::Packed(list)),
+            Packed::Set => ValueRef::Set(SetRef::Packed(list(bytes))),
+            Packed::SortedSet => ValueRef::SortedSet(SortedSetRef::Packed(list(bytes))),
+            Packed::Hash => ValueRef::Hash(HashRef::Packed(pairs::View::trusted(bytes))),
         }
     }
 }
@@ -341,7 +340,7 @@ impl Entry {
         let at = self.view().parts().value;
         // SAFETY: the address is written back at once, so that the entry owns the blob.
         let mut blob = ManuallyDrop::new(unsafe { self.view().blob_at(at) });
-        blob.bytes_mut(bytes.len()).copy_from_slice(bytes);
+        blob.replace(bytes);
         let address = blob.address().to_le_bytes();
         // SAFETY: the value is an address.
         unsafe { self.0.add(at).cast::<[u8; WORD_LEN]>().write(address) };
@@ -719,6 +718,8 @@ impl std::fmt::Debug for Entry {
 mod tests {
     use super::*;
     use crate::engine::value::Value;
+    use holdfast_collections::hash::{HashSeed, KeyHasher};
+    use holdfast_collections::types::{Hash, Limits};
     use proptest::prelude::*;
 
     #[test]
@@ -730,6 +731,27 @@ mod tests {
         }
         assert_eq!(Entry::new(&key, NewValue::Int(7), None, 0).view().memory_bytes(), 32);
         assert_eq!(Entry::new(&key, NewValue::Int(7), Some(1), 0).view().memory_bytes(), 40);
+    }
+
+    #[test]
+    fn small_hashes_take_one_allocation_of_the_next_class() {
+        let key = b"hash:00000001";
+        let check = |fields: u32, value_len: usize, expected: usize| {
+            let (mut hash, limits) = (Hash::empty(Vec::new()), Limits::default());
+            let hasher = KeyHasher::new(HashSeed([1, 2]));
+            for field in 0..fields {
+                hash.set(format!("field{field:02}").as_bytes(), &vec![b'x'; value_len], &limits, hasher);
+            }
+            let value = Value::Hash(hash);
+            let entry = Entry::new(key, NewValue::from(&value), None, 0);
+            assert_eq!(entry.view().memory_bytes(), expected, "{fields} fields of {value_len} bytes");
+            assert_eq!(entry.view().value(), value.as_ref());
+        };
+        check(10, 32, 448);
+        check(10, 8, 192);
+        check(5, 24, 192);
+        check(5, 64, 448);
+        check(20, 32, 896);
     }
 
     #[derive(Debug, Clone)]

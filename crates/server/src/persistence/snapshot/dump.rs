@@ -58,10 +58,98 @@ pub(crate) fn restore(payload: &[u8], tools: Tools) -> Result<Value, RestoreErro
 
 #[cfg(test)]
 mod tests {
+    use holdfast_collections::listpack::{self, Item};
     use holdfast_collections::types::{Hash, List, Set, SortedSet};
     use proptest::prelude::*;
 
+    use super::super::format::{TYPE_HASH_LISTPACK, TYPE_HASH_ZIPLIST, TYPE_HASH_ZIPMAP};
     use super::*;
+    use crate::engine::StringRef;
+
+    /// A payload of this type with these bytes as a string, and a right checksum.
+    fn payload_of(type_byte: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut payload = dump(ValueRef::String(StringRef::Bytes(bytes)));
+        payload[0] = type_byte;
+        let body_len = payload.len() - 8;
+        let checksum = CRC64.checksum(&payload[..body_len]);
+        payload[body_len..].copy_from_slice(&checksum.to_le_bytes());
+        payload
+    }
+
+    fn hash_of(pairs: &[(&[u8], &[u8])]) -> Hash {
+        let tools = Tools::random();
+        let mut hash = Hash::empty(Vec::new());
+        for (field, value) in pairs {
+            hash.set(field, value, &tools.limits, tools.hasher);
+        }
+        assert_eq!(hash.view().encoding(), "listpack");
+        hash
+    }
+
+    fn listpack_of(elements: &[&[u8]]) -> Vec<u8> {
+        let mut list = listpack::new();
+        elements.iter().for_each(|it| listpack::push_back(&mut list, Item::from_bytes(it)).unwrap());
+        list
+    }
+
+    #[test]
+    fn a_packed_hash_is_dumped_as_the_listpack_of_redis() {
+        let long = [b'x'; 64];
+        let check = |pairs: &[(&[u8], &[u8])]| {
+            let elements: Vec<_> = pairs.iter().flat_map(|(field, value)| [*field, *value]).collect();
+            let expected = payload_of(TYPE_HASH_LISTPACK, &listpack_of(&elements));
+            let hash = Value::Hash(hash_of(pairs));
+            assert_eq!(dump(hash.as_ref()), expected, "{pairs:?}");
+            assert_eq!(serialized_len(hash.as_ref()) + 1 + FOOTER_LEN, expected.len());
+            let restored = restore(&expected, Tools::random()).unwrap();
+            assert_eq!(restored, hash);
+            assert_eq!(dump(restored.as_ref()), expected, "the order is kept");
+        };
+        check(&[(b"field", b"value")]);
+        check(&[(b"", b""), (b"1", b"-70000"), (b"name", &long), (&long, b"9223372036854775807")]);
+        let names: Vec<_> = (0..512).map(|number| format!("{number:x}").into_bytes()).collect();
+        check(&names.iter().map(|name| (&name[..], &b"4000"[..])).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn packed_hashes_of_any_origin_are_checked_before_they_are_taken() {
+        let field = b"field".as_slice();
+        let zipmap = b"\x02\x05field\x02\x0012\x01a\x01\0b\xFF".as_slice();
+        let ziplist = b"\x1B\0\0\0\x17\0\0\0\x04\0\x00\x05field\x07\xFE\x0C\x03\x01a\x03\x01b\xFF".as_slice();
+        let list = listpack_of(&[field, b"12", b"a", b"b"]);
+        let expected = Value::Hash(hash_of(&[(field, b"12"), (b"a", b"b")]));
+        for (type_byte, bytes) in
+            [(TYPE_HASH_ZIPMAP, zipmap), (TYPE_HASH_ZIPLIST, ziplist), (TYPE_HASH_LISTPACK, &list[..])]
+        {
+            let value = restore(&payload_of(type_byte, bytes), Tools::random()).unwrap();
+            assert_eq!(dump(value.as_ref()), dump(expected.as_ref()), "type {type_byte}");
+            for len in 0..bytes.len() {
+                let cut = payload_of(type_byte, &bytes[..len]);
+                assert!(restore(&cut, Tools::random()).is_err(), "type {type_byte}, {len} bytes");
+            }
+            for (at, bit) in (0..bytes.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                let mut damaged = bytes.to_vec();
+                damaged[at] ^= 1 << bit;
+                if let Ok(value) = restore(&payload_of(type_byte, &damaged), Tools::random()) {
+                    let again = restore(&dump(value.as_ref()), Tools::random()).unwrap();
+                    assert_eq!(again, value, "type {type_byte}, bit {bit} of byte {at}");
+                }
+            }
+        }
+        let refused = |elements: &[&[u8]], expected: &str| {
+            let payload = payload_of(TYPE_HASH_LISTPACK, &listpack_of(elements));
+            match restore(&payload, Tools::random()) {
+                Err(RestoreError::Data(error)) => assert!(error.to_string().contains(expected), "{error}"),
+                other => panic!("{elements:?}: {other:?}"),
+            }
+        };
+        refused(&[field, b"12", b"a"], "not pairs");
+        refused(&[field, b"12", field, b"13"], "there twice");
+        let mut wrong = listpack_of(&[field, b"12"]);
+        // The backward length of the field.
+        wrong[12] += 1;
+        assert!(restore(&payload_of(TYPE_HASH_LISTPACK, &wrong), Tools::random()).is_err());
+    }
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![

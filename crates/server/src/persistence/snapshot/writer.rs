@@ -54,6 +54,8 @@ pub struct RdbWriter<W: Write> {
     buffer: Vec<u8>,
     digest: Option<Digest<'static, u64, Table<16>>>,
     compressor: Option<(lzf::Encoder, Vec<u8>)>,
+    /// Memory for the listpack of one packed hash, whose form in memory is another. Stays short, as packed values do.
+    listpack: Vec<u8>,
     db: Option<u32>,
     /// Bytes already handed to `output`.
     written: u64,
@@ -85,6 +87,7 @@ impl<W: Write> RdbWriter<W> {
             buffer: Vec::with_capacity(BUFFER_LEN * 2),
             digest: checksum.then(|| CRC64.digest()),
             compressor: compression.then(Default::default),
+            listpack: Vec::new(),
             db: None,
             written: 0,
             keys: 0,

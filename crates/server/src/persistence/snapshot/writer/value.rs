@@ -60,7 +60,13 @@ impl<W: Write> RdbWriter<W> {
                 }
                 Ok(())
             }
-            ValueRef::Hash(HashRef::Packed(list)) => self.put_string(list.bytes()),
+            ValueRef::Hash(HashRef::Packed(pairs)) => {
+                let mut list = std::mem::take(&mut self.listpack);
+                pairs.write_listpack(&mut list);
+                let result = self.put_string(&list);
+                self.listpack = list;
+                result
+            }
             ValueRef::Hash(hash) => {
                 self.put_length(hash.len());
                 for (field, value) in hash.iter() {

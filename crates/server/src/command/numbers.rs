@@ -4,33 +4,52 @@ use crate::protocol::parse_i64;
 
 /// Reads a score or a weight: a number without blanks around it that is not NaN, and not too large or too small to be told
 /// from infinity or zero. As `string2d` of Redis 7.0 (`util.c`).
-pub(super) fn parse_score(text: &[u8]) -> Option<f64> {
+pub(crate) fn parse_score(text: &[u8]) -> Option<f64> {
     if let Some(number) = parse_i64(text) {
         // Rounded once, as by `strtod`.
         return Some(number as f64);
     }
-    match parse_number(text)? {
-        Number { is_out_of_range: true, .. } => None,
-        Number { value, .. } => Some(value),
-    }
+    let Number { value, range } = parse_number(text)?;
+    (range != Range::Outside).then_some(value)
 }
 
 /// Reads the number of a bound. It ends at a zero byte, may have blanks in front, is 0 where there is nothing, and infinite
 /// where it is too large: Redis 7.0 (`zslParseRange`) looks at nothing but where `strtod` stops.
-pub(super) fn parse_bound(text: &[u8]) -> Option<f64> {
+pub(crate) fn parse_bound(text: &[u8]) -> Option<f64> {
+    parse_prefix(text).map(|number| number.value)
+}
+
+/// Reads what SORT compares: as a bound, but none if the C library reports a range error, as Redis 7.0 demands
+/// (`sortCommandGeneric`).
+pub(crate) fn parse_weight(text: &[u8]) -> Option<f64> {
+    let Number { value, range } = parse_prefix(text)?;
+    (range == Range::Within).then_some(value)
+}
+
+/// Reads what stands before the first zero byte as a number; blanks may precede it, and nothing is 0.
+fn parse_prefix(text: &[u8]) -> Option<Number> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     if text.is_empty() {
-        return Some(0.0);
+        return Some(Number { value: 0.0, range: Range::Within });
     }
     let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
-    parse_number(&text[blanks..]).map(|number| number.value)
+    parse_number(&text[blanks..])
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Number {
     value: f64,
+    range: Range,
+}
+
+/// Where the number of a text lies. The C library reports `ERANGE` for all but the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Range {
+    Within,
+    /// Below the smallest number with all bits, and rounded to fewer of them.
+    Subnormal,
     /// The value is infinity or zero, and the text says another number.
-    is_out_of_range: bool,
+    Outside,
 }
 
 /// Reads a whole text as a number that is not NaN.
@@ -47,12 +66,14 @@ fn parse_number(text: &[u8]) -> Option<Number> {
     // Decimal numbers and infinities have the same grammar in Rust.
     let value: f64 = std::str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| !value.is_nan())?;
     let mut mantissa = digits.iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
-    let is_out_of_range = match value {
-        _ if value.is_infinite() => mantissa.any(u8::is_ascii_digit),
-        _ if value == 0.0 => mantissa.any(|byte| matches!(byte, b'1'..=b'9')),
-        _ => false,
+    let range = match value {
+        _ if value.is_infinite() && mantissa.any(u8::is_ascii_digit) => Range::Outside,
+        _ if value == 0.0 && mantissa.any(|byte| matches!(byte, b'1'..=b'9')) => Range::Outside,
+        // Rounded, unless there are hundreds of digits.
+        _ if value.is_subnormal() => Range::Subnormal,
+        _ => Range::Within,
     };
-    Some(Number { value, is_out_of_range })
+    Some(Number { value, range })
 }
 
 /// Reads what follows `0x`: digits with at most one point and at most one exponent of two.
@@ -84,8 +105,13 @@ fn parse_hexadecimal(text: &[u8]) -> Option<Number> {
     if !has_digits {
         return None;
     }
-    let value = scale(mantissa, exponent, lost);
-    Some(Number { value, is_out_of_range: value.is_infinite() || (value == 0.0 && mantissa != 0) })
+    let (value, is_exact) = scale(mantissa, exponent, lost);
+    let range = match value {
+        _ if value.is_infinite() || (value == 0.0 && mantissa != 0) => Range::Outside,
+        _ if value.is_subnormal() && !is_exact => Range::Subnormal,
+        _ => Range::Within,
+    };
+    Some(Number { value, range })
 }
 
 /// A sign and digits; none if there is anything else, or no digit. Saturates.
@@ -106,35 +132,35 @@ fn parse_exponent(text: &[u8]) -> Option<i64> {
 }
 
 /// `mantissa` times two to the power of `exponent`, rounded once: to the nearest number, and to the even one of two. `lost`
-/// says that the exact value is above that, by less than one unit of the mantissa.
-fn scale(mantissa: u64, exponent: i64, lost: bool) -> f64 {
+/// says that the exact value is above that, by less than one unit of the mantissa. Returns whether the result is exact as well.
+fn scale(mantissa: u64, exponent: i64, lost: bool) -> (f64, bool) {
     /// Bits of a mantissa, and the exponents of the least bit of the smallest and of the largest numbers.
     const BITS: i64 = 53;
     const EXPONENT_MIN: i64 = -1074;
     const EXPONENT_MAX: i64 = 971;
     if mantissa == 0 {
-        return 0.0;
+        return (0.0, true);
     }
     let len = i64::from(u64::BITS - mantissa.leading_zeros());
     // The exponent of the least bit that stays.
     let least = (exponent + len - BITS).max(EXPONENT_MIN);
     if least > EXPONENT_MAX {
-        return f64::INFINITY;
+        return (f64::INFINITY, false);
     }
     let dropped = least - exponent;
-    let kept = if dropped <= 0 {
+    let (kept, is_exact) = if dropped <= 0 {
         // At most 53 bits are there, so shifting them up to 53 loses none.
-        mantissa << u32::try_from(-dropped).unwrap_or(0)
+        (mantissa << u32::try_from(-dropped).unwrap_or(0), !lost)
     } else {
         let mantissa = u128::from(mantissa);
         let dropped = u32::try_from(dropped).unwrap_or(u32::MAX).min(100);
         let (kept, half) = (mantissa >> dropped, 1_u128 << (dropped - 1));
         let rest = mantissa & ((1 << dropped) - 1);
         let rounds_up = rest > half || (rest == half && (lost || kept & 1 == 1));
-        u64::try_from(kept).unwrap_or(0) + u64::from(rounds_up)
+        (u64::try_from(kept).unwrap_or(0) + u64::from(rounds_up), !lost && rest == 0)
     };
     // Exact: `kept` has 53 bits at most, or is 2 to the power of 53.
-    kept as f64 * power_of_two(least)
+    (kept as f64 * power_of_two(least), is_exact)
 }
 
 /// Two to a power from -1074 to 1023.
@@ -221,6 +247,51 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(parse_bound(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn weights_are_bounds_that_are_in_range() {
+        let table: [(&str, Option<f64>); 35] = [
+            ("", Some(0.0)),
+            ("\0a", Some(0.0)),
+            ("12\0a", Some(12.0)),
+            (" ", None),
+            (" \t-12.5", Some(-12.5)),
+            ("12 ", None),
+            ("1.", Some(1.0)),
+            (".5", Some(0.5)),
+            (".", None),
+            ("+7", Some(7.0)),
+            ("+-7", None),
+            ("1e3", Some(1000.0)),
+            ("1e", None),
+            ("abc", None),
+            ("inf", Some(f64::INFINITY)),
+            ("-Infinity", Some(f64::NEG_INFINITY)),
+            ("nan", None),
+            ("-nan", None),
+            ("1e400", None),
+            ("-1e400", None),
+            ("1e-400", None),
+            ("1e-310", None),
+            ("0e9999", Some(0.0)),
+            ("0.000", Some(0.0)),
+            ("0x10", Some(16.0)),
+            ("-0X1.8p1", Some(-3.0)),
+            ("0x.8", Some(0.5)),
+            ("0x1p", None),
+            ("0x1p99999999999999999999", None),
+            ("0x0p99999999999999999999", Some(0.0)),
+            ("0x1p-99999999999999999999", None),
+            // Exact, although it is below the smallest number with all bits.
+            ("0x1p-1074", Some(5e-324)),
+            ("0x1.8p-1074", None),
+            ("0x20000000000001", Some(9_007_199_254_740_992.0)),
+            ("0x20000000000001000000000000000001", Some(4.253_529_586_511_732e37)),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_weight(text.as_bytes()), expected, "{text:?}");
         }
     }
 
