@@ -53,16 +53,24 @@ pub use replay::{ReplayError, Replayer};
 pub use session::Session;
 pub use table::{Command, flags};
 
+use std::time::Duration;
+
 use crate::engine::effects::EffectBuffer;
-use crate::engine::{Engine, Keyspace};
+use crate::engine::{Engine, Keyspace, Room};
 use crate::limits::{STRING_LEN_MAX, STRING_LEN_MAX_DEFAULT};
 use crate::protocol::{ReplyWriter, Request};
 
 /// Settings that commands obey, as they are at the moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
-    /// Limit of [`Engine::used_memory`] in bytes; 0 is none.
+    /// Limit for the data and for what clients hold, in bytes; 0 is none.
     pub maxmemory: u64,
+    /// What clients hold, in bytes.
+    pub clients_memory: u64,
+    /// Whether keys may be evicted now: not while a pause promises that nothing is written.
+    pub may_evict: bool,
+    /// How long a command may evict; none is no limit.
+    pub eviction_time_max: Option<Duration>,
     /// Longest string in bytes (`proto-max-bulk-len`).
     pub proto_max_bulk_len: u64,
     /// Whether a password is asked for (`requirepass`).
@@ -81,6 +89,9 @@ impl Default for Settings<'_> {
     fn default() -> Self {
         Settings {
             maxmemory: 0,
+            clients_memory: 0,
+            may_evict: true,
+            eviction_time_max: None,
             proto_max_bulk_len: STRING_LEN_MAX_DEFAULT,
             auth_required: false,
             debug_allowed: false,
@@ -295,7 +306,11 @@ fn dispatch<'c>(
             return Outcome::Done;
         }
     };
-    if let Err(error) = check_gates(ctx, session, command) {
+    let admitted = check_gates(ctx, session, command);
+    if ctx.settings.observed {
+        observe::observe_eviction(ctx, session, &mut reply);
+    }
+    if let Err(error) = admitted {
         reject(ctx.engine, session, &mut reply, &error, command.has(flags::EXEC));
         return Outcome::Done;
     }
@@ -365,17 +380,28 @@ pub(crate) fn write_error(engine: &mut Engine, reply: &mut ReplyWriter<'_>, erro
     reply.error(&text);
 }
 
+/// Whether memory may grow. Evicts for it, a bounded time: who comes then evicts further.
+fn has_room(ctx: &mut Context<'_>) -> bool {
+    let settings = &ctx.settings;
+    let limit = settings.maxmemory.saturating_sub(settings.clients_memory);
+    if ctx.engine.counted_memory() <= limit || settings.loading || !settings.may_evict {
+        return true;
+    }
+    let started = ctx.host.monotonic();
+    let is_late = || settings.eviction_time_max.is_some_and(|max| ctx.host.monotonic() - started >= max);
+    ctx.engine.make_room(limit, ctx.now_ms, ctx.effects, is_late) != Room::None
+}
+
 /// What stands between a known command and its execution. The order is that of Redis 7.0.
 fn check_gates(
     ctx: &mut Context<'_>,
     session: &Session,
     command: &'static Command,
 ) -> Result<(), ReplyError> {
-    let settings = &ctx.settings;
-    if command.has(flags::PROTECTED) && !settings.debug_allowed {
+    if command.has(flags::PROTECTED) && !ctx.settings.debug_allowed {
         return Err(error::protected(command.name));
     }
-    if settings.auth_required && !session.authenticated && !command.has(flags::NO_AUTH) {
+    if ctx.settings.auth_required && !session.authenticated && !command.has(flags::NO_AUTH) {
         return Err(error::NO_AUTH);
     }
     let queued = session.transaction.as_ref();
@@ -384,14 +410,14 @@ fn check_gates(
     }
     // EXEC answers for what it would run.
     let runs = command.flags | if command.has(flags::EXEC) { queued.map_or(0, |it| it.flags) } else { 0 };
-    if settings.maxmemory > 0 && ctx.engine.used_memory() > settings.maxmemory {
+    if ctx.settings.maxmemory > 0 {
         // Queueing grows memory too, whatever is queued.
         let queues = queued.is_some() && !command.has(flags::ENDS_MULTI);
-        if runs & flags::DENYOOM != 0 || queues {
+        if (runs & flags::DENYOOM != 0 || queues) && !has_room(ctx) {
             return Err(error::OUT_OF_MEMORY);
         }
     }
-    if let Some(text) = settings.write_block
+    if let Some(text) = ctx.settings.write_block
         && (runs & flags::WRITE != 0 || command.has(flags::PING))
     {
         return Err(ReplyError::from(text.to_owned()));
@@ -403,7 +429,7 @@ fn check_gates(
     if session.monitors && runs & (flags::WRITE | flags::READONLY | flags::MAY_REPLICATE) != 0 {
         return Err(error::MONITOR_IN_KEYSPACE);
     }
-    if settings.loading {
+    if ctx.settings.loading {
         let denied = !command.has(flags::LOADING)
             || (command.has(flags::EXEC) && queued.is_some_and(|it| it.denied_while_loading));
         if denied {

@@ -6,16 +6,20 @@
 //! - **Expiry.** An expired key is invisible at once. Whoever meets it removes it and records a `DEL` before its own
 //!   effects; [`Engine::expire_cycle`] removes the others, a bounded number per call. While a log is replayed nothing
 //!   expires: the log says what did.
+//! - **Eviction.** [`Engine::evict_one`] removes the key that can be missed most, as the policy says; whoever executes commands
+//!   decides when there is no room. See [`eviction`].
 //! - **Snapshot.** [`Engine::snapshot_begin`] takes the cut in constant time per database; [`Engine::snapshot_step`] returns
 //!   exactly the content at the cut, whatever is executed in between. See [`table`].
 //! - **Changes** of values go through [`Keyspace`] alone, which ties each to the log, the watchers, the count of changes,
 //!   the keyspace events and the snapshot.
 
+mod access;
 mod ahead;
 mod awaited;
 mod chunk;
 pub mod effects;
 pub(crate) mod events;
+mod eviction;
 mod garbage;
 mod keyspace;
 pub(crate) mod object;
@@ -25,8 +29,12 @@ pub(crate) mod table;
 pub mod value;
 mod watch;
 
+pub use access::Access;
+pub(crate) use access::AccessMeter;
 pub use chunk::Chunk;
 pub(crate) use chunk::ChunkEntry;
+pub(crate) use eviction::Room;
+pub use eviction::{EvictionOrder, EvictionPolicy, EvictionSettings};
 pub(crate) use garbage::Garbage;
 pub use holdfast_collections::hash::HashSeed;
 pub use holdfast_collections::types::Limits;
@@ -42,6 +50,7 @@ use ahead::Ahead;
 use awaited::AwaitedKeys;
 use effects::EffectBuffer;
 use events::{Events, KeyEvent, class};
+use eviction::Eviction;
 use holdfast_collections::hash::KeyHasher;
 use object::{Discarded, Entry as StoredEntry, NewValue};
 use table::Table;
@@ -83,6 +92,7 @@ pub struct Engine {
     ahead: Ahead,
     replaying: bool,
     active_expiry: bool,
+    eviction: Eviction,
     /// Database with which the next expiry cycle begins.
     expire_next: usize,
     random: Random,
@@ -170,6 +180,7 @@ impl Engine {
             ahead: Ahead::default(),
             replaying: false,
             active_expiry: true,
+            eviction: Eviction::default(),
             expire_next: 0,
             random: Random::new(seed.0[0] ^ seed.0[1].rotate_left(32)),
             relocating: 0,
@@ -198,10 +209,29 @@ impl Engine {
         self.len() == 0
     }
 
-    /// Bytes of keys, values, tables and saved entries, as estimated; what `maxmemory` is compared with.
+    /// Bytes of keys, values, tables and saved entries, as estimated.
     pub fn used_memory(&self) -> u64 {
         let detached: usize = self.snapshot.iter().flat_map(|it| &it.detached).map(Table::memory_bytes).sum();
         (self.used + detached) as u64
+    }
+
+    /// The part of [`Engine::used_memory`] that a snapshot in progress holds and gives back by itself. `maxmemory` does not
+    /// count it: to evict keys would make it grow.
+    pub fn snapshot_memory(&self) -> u64 {
+        let Some(snapshot) = &self.snapshot else { return 0 };
+        let detached: usize = snapshot.detached.iter().map(Table::memory_bytes).sum();
+        let pending: usize = self.databases.iter().map(Table::pending_bytes).sum();
+        (detached + pending) as u64
+    }
+
+    /// What `maxmemory` is compared with, apart from what clients hold.
+    #[inline]
+    pub(crate) fn counted_memory(&self) -> u64 {
+        let pending = match self.snapshot {
+            Some(_) => self.databases.iter().map(Table::pending_bytes).sum(),
+            None => 0,
+        };
+        (self.used - pending) as u64
     }
 
     /// How long rebuilding parts of the tables took.
@@ -312,11 +342,12 @@ impl Engine {
         Tools { limits: self.limits, hasher: self.hasher }
     }
 
-    /// Inserts a key that is not there, as a snapshot or another store gave it. Nothing is recorded as an effect.
+    /// Inserts a key that is not there, as a snapshot or another store gave it. Where nothing that counts is told of its last
+    /// access, that was now. Nothing is recorded as an effect.
     /// # Errors
     /// [`LoadError`]; the engine is unchanged.
-    pub fn load(&mut self, entry: Entry) -> Result<(), LoadError> {
-        let Entry { db, key, value, expires_at_ms } = entry;
+    pub fn load(&mut self, entry: Entry, now_ms: i64) -> Result<(), LoadError> {
+        let Entry { db, key, value, expires_at_ms, access } = entry;
         let databases = self.databases();
         let Some(table) = self.databases.get(db as usize) else {
             return Err(LoadError::NoSuchDatabase { db, key, databases });
@@ -325,7 +356,9 @@ impl Engine {
         if table.find(hash, &key).is_some() {
             return Err(LoadError::DuplicateKey { db, key });
         }
-        let entry = StoredEntry::new(&key, NewValue::from(&value), expires_at_ms, 0);
+        let meter = self.access_meter(now_ms);
+        let accessed = meter.restored(access).unwrap_or_else(|| meter.new_key());
+        let entry = StoredEntry::new(&key, NewValue::from(&value), expires_at_ms, accessed);
         self.with_table(db, |table| table.insert(hash, entry));
         Ok(())
     }
@@ -465,12 +498,14 @@ impl Engine {
         false
     }
 
-    /// Takes the cut of a new snapshot; one in progress is aborted.
-    pub fn snapshot_begin(&mut self) {
+    /// Takes the cut of a new snapshot; one in progress is aborted. Where the last use of keys decides what is evicted, it is
+    /// saved, too, as of `now_ms` or later.
+    pub fn snapshot_begin(&mut self, now_ms: i64) {
         self.snapshot_abort();
         self.epoch += 1;
+        let meter = self.eviction().is_by_use().then(|| self.access_meter(now_ms));
         for (db, table) in (0..).zip(&mut self.databases) {
-            table.begin_saving(self.epoch, db);
+            table.begin_saving(self.epoch, db, meter);
         }
         self.snapshot = Some(Snapshot::default());
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! turn:  poll ─ accept ─ batches: read all who are ready, then execute in order (replies into the outbox)
 //!             ─ events of other threads ─ control port ─ periodic work (expiry, save rules, delayed points)
+//!             ─ eviction, if there is no room and no command has made any
 //!             ─ commit: frame, append, sync as the strategy asks ─ only then: the outbox is sent
 //!             ─ a slice of the running snapshot
 //!
@@ -10,6 +11,7 @@
 //! batch     reading, decoding, executing            block    clients that wait (waiting: which, until when)
 //! admit     connections come, go, are killed        timers   periodic work
 //! outbox    everything that any client is sent      jobs     snapshots, rewrites, saving, stopping
+//! eviction  room below maxmemory, whoever took it
 //! publish   messages, events, monitored commands    host     the process as commands see it
 //! ```
 //!
@@ -26,6 +28,7 @@ mod client;
 mod commit;
 mod compaction;
 mod events;
+mod eviction;
 mod freer;
 mod host;
 mod huge_pages;
@@ -171,6 +174,8 @@ pub(crate) struct Executor {
     is_late: bool,
     /// A snapshot waits for the disk, and writes wait with it.
     save_is_behind: bool,
+    /// There is less room than there should be, and keys to evict: the next turn goes on.
+    is_evicting: bool,
     freer: Freer,
     senders: Senders,
     reload: Reload,
@@ -247,6 +252,9 @@ impl Core {
         let config = &self.config;
         Settings {
             maxmemory: config.maxmemory,
+            clients_memory: self.clients.memory_bytes(),
+            may_evict: self.pause.is_none(),
+            eviction_time_max: config.eviction_time_max(),
             proto_max_bulk_len: config.proto_max_bulk_len,
             auth_required: self.password.is_some(),
             debug_allowed: match config.enable_debug_command {
@@ -258,6 +266,13 @@ impl Core {
             write_block: self.write_block,
             observed: !self.monitors.is_empty() || self.notified() != 0,
         }
+    }
+
+    /// Gives the engine the settings that it obeys itself.
+    fn configure(&self, engine: &mut Engine) {
+        engine.set_notified(self.notified());
+        engine.set_limits(self.config.limits);
+        engine.set_eviction(self.config.eviction());
     }
 
     /// A client is served from now on, out of its slot.
@@ -344,6 +359,7 @@ impl Executor {
             ready: VecDeque::new(),
             is_late: false,
             save_is_behind: false,
+            is_evicting: false,
             freer: Freer::start(),
             senders,
             reload,

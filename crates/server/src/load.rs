@@ -43,7 +43,7 @@ impl RecoveryTarget for Target<'_> {
 
     fn load(&mut self, entry: Entry) -> Result<(), ApplyError> {
         self.progress.keys.fetch_add(1, Ordering::Relaxed);
-        Ok(self.engine.load(entry)?)
+        Ok(self.engine.load(entry, self.now_ms)?)
     }
 
     fn command(&mut self, request: &Request<'_>) -> Result<(), ApplyError> {
@@ -176,6 +176,7 @@ fn recover_into(
     progress: &LoadProgress,
 ) -> Result<(Engine, Recovered), LoadFailure> {
     let mut engine = Engine::new(engine_options(config));
+    engine.set_eviction(config.eviction());
     engine.set_replaying(true);
     let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
     let mut target = Target { engine: &mut engine, replayer: None, progress, now_ms };

@@ -69,6 +69,8 @@ pub(crate) struct Totals<'a> {
     pub(crate) error_replies: u64,
     /// Keys removed because their time had come.
     pub(crate) expired_keys: u64,
+    /// Keys removed because there was no room.
+    pub(crate) evicted_keys: u64,
     /// Open client connections.
     pub(crate) connections: u64,
     /// Client connections accepted.
@@ -116,6 +118,7 @@ pub struct Metrics {
     commands: Counter,
     error_replies: Counter,
     expired_keys: Counter,
+    evicted_keys: Counter,
     connections: Amount,
     connections_accepted: Counter,
     connections_refused: Counter,
@@ -168,6 +171,8 @@ impl Metrics {
             commands: names.plain("commands", "Executed commands, refused ones included"),
             error_replies: names.plain("error_replies", "Error replies"),
             expired_keys: names.plain("expired_keys", "Keys removed because their time had come"),
+            evicted_keys: names
+                .plain("evicted_keys", "Keys removed because there was no room below maxmemory"),
             connections: names.plain("connections", "Open client connections"),
             connections_accepted: names.plain("connections_accepted", "Accepted client connections"),
             connections_refused: names
@@ -175,7 +180,10 @@ impl Metrics {
             input_bytes: names.bytes("input", "Bytes received from clients"),
             output_bytes: names.bytes("output", "Bytes sent to clients"),
             keys: names.plain("keys", "Keys in all databases"),
-            used_memory: names.bytes("used_memory", "Memory of keys and values, as maxmemory counts it"),
+            used_memory: names.bytes(
+                "used_memory",
+                "Memory of keys and values and of what clients hold, as maxmemory counts it",
+            ),
             last_offset: names.bytes("last_offset", "Stream offset after the last write"),
             durable_offset: names
                 .bytes("durable_offset", "Stream offset up to which all is on stable storage"),
@@ -239,6 +247,7 @@ impl Metrics {
             commands,
             error_replies,
             expired_keys,
+            evicted_keys,
             connections,
             connections_accepted,
             connections_refused,
@@ -259,6 +268,7 @@ impl Metrics {
             (&self.commands, commands),
             (&self.error_replies, error_replies),
             (&self.expired_keys, expired_keys),
+            (&self.evicted_keys, evicted_keys),
             (&self.connections_accepted, connections_accepted),
             (&self.connections_refused, connections_refused),
             (&self.input_bytes, input_bytes),

@@ -6,6 +6,7 @@ mod log;
 mod store;
 
 use holdfast_server::command::{Outcome, Session, flags, table};
+use holdfast_server::engine::{EvictionOrder, EvictionPolicy, EvictionSettings};
 use store::{START_MS, Store};
 
 impl Store {
@@ -335,6 +336,176 @@ fn out_of_memory_refuses_writes_and_whole_transactions() {
     store.settings.maxmemory = 0;
     assert_eq!(store.run("GET a"), "$-1\r\n");
     assert_eq!(store.take_effects(), ["SELECT 0", "SET k v", "DEL k"]);
+}
+
+/// Settings with this policy.
+fn eviction(volatile: bool, order: EvictionOrder) -> EvictionSettings {
+    EvictionSettings { policy: Some(EvictionPolicy { volatile, order }), ..EvictionSettings::default() }
+}
+
+/// Makes room for nothing more than what is there.
+fn limit_to_content(store: &mut Store) {
+    store.settings.maxmemory = store.engine.used_memory();
+}
+
+#[test]
+fn keys_are_evicted_before_the_command_that_needs_room_and_logged_in_front_of_it() {
+    let mut store = Store::new();
+    store.engine.set_eviction(eviction(false, EvictionOrder::LeastRecent));
+    store.run("SET old v");
+    store.now_ms += 10_000;
+    store.run("SET new v");
+    store.run("WATCH new");
+    store.run_on(2, &["WATCH", "old"]);
+    limit_to_content(&mut store);
+    store.run("APPEND new w");
+    store.settings.maxmemory -= 1;
+    store.take_effects();
+    assert_eq!(store.run("GET old"), "$1\r\nv\r\n", "who reads needs no room");
+    store.now_ms += 10_000;
+    store.run("GET new");
+    assert_eq!(store.run("SET third v"), "+OK\r\n");
+    assert_eq!(store.take_effects(), ["DEL old", "SET third v"]);
+    assert_eq!((store.engine.stats.evicted_keys, store.engine.stats.expired_keys), (1, 0));
+    store.run_on(2, &["MULTI"]);
+    assert_eq!(store.run_on(2, &["EXEC"]).0, b"*-1\r\n", "a watched key has gone");
+
+    // What a transaction needs is made room for before it begins, and not within.
+    store.run("UNWATCH");
+    store.run("MULTI");
+    store.run("SET a 1");
+    store.run("SET b 2");
+    store.settings.maxmemory = 1;
+    assert_eq!(store.run("EXEC"), "*2\r\n+OK\r\n+OK\r\n");
+    let effects = store.take_effects();
+    let multi = effects.iter().position(|it| it == "MULTI").expect("two writes are one unit");
+    assert!(effects[..multi].iter().all(|it| it.starts_with("DEL ")), "{effects:?}");
+    assert_eq!(effects[multi..], ["MULTI", "SET a 1", "SET b 2", "EXEC"]);
+}
+
+#[test]
+fn without_a_key_that_may_be_evicted_memory_is_out() {
+    const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    for order in [
+        EvictionOrder::LeastRecent,
+        EvictionOrder::LeastFrequent,
+        EvictionOrder::Random,
+        EvictionOrder::NextToExpire,
+    ] {
+        let mut store = Store::new();
+        store.engine.set_eviction(eviction(true, order));
+        store.run("MSET a 1 b 2 c 3");
+        limit_to_content(&mut store);
+        store.settings.maxmemory -= 1;
+        store.take_effects();
+        assert_eq!(store.run("SET d 4"), OOM, "{order:?}");
+        assert!(store.take_effects().is_empty());
+        store.run("EXPIRE b 100");
+        store.take_effects();
+        store.settings.maxmemory = store.engine.used_memory() - 1;
+        assert_eq!(store.run("SET d 4"), "+OK\r\n", "{order:?}");
+        assert_eq!(store.take_effects(), ["DEL b", "SET d 4"]);
+        assert_eq!(store.run("EXISTS a c"), ":2\r\n");
+    }
+}
+
+#[test]
+fn a_pause_keeps_keys_from_being_evicted() {
+    let mut store = Store::new();
+    store.engine.set_eviction(eviction(false, EvictionOrder::Random));
+    store.run("MSET a 1 b 2 c 3");
+    store.settings.maxmemory = 1;
+    store.settings.may_evict = false;
+    assert_eq!(store.run("SET d 4"), "+OK\r\n");
+    assert_eq!(store.run("DBSIZE"), ":4\r\n");
+}
+
+#[test]
+fn what_clients_hold_takes_room_from_the_data() {
+    let mut store = Store::new();
+    store.engine.set_eviction(eviction(false, EvictionOrder::Random));
+    store.run("MSET a 1 b 2 c 3");
+    store.settings.maxmemory = store.engine.used_memory() + 1_000;
+    assert_eq!(store.run("SET d 4"), "+OK\r\n");
+    assert_eq!(store.run("DBSIZE"), ":4\r\n");
+    store.settings.clients_memory = 1_000;
+    store.run("SET d 4");
+    assert!(store.engine.stats.evicted_keys > 0);
+}
+
+#[test]
+fn the_use_of_keys_is_told_under_the_policy_that_it_is_kept_for() {
+    const NO_FREQUENCY: &str = "-ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                                switching between policies at runtime LRU and LFU data will take some time to adjust.\r\n";
+    const NO_IDLE_TIME: &str = "-ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                                between policies at runtime LRU and LFU data will take some time to adjust.\r\n";
+    let mut store = Store::new();
+    let payload = |store: &mut Store| {
+        let dump = store.run_on(1, &["DUMP", "k"]).0;
+        let start = dump.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+        dump[start..dump.len() - 2].to_vec()
+    };
+    let restore = |store: &mut Store, key: &str, options: &[&str]| {
+        let payload = payload(store);
+        let mut args: Vec<&[u8]> = vec![b"RESTORE", key.as_bytes(), b"0", &payload];
+        args.extend(options.iter().map(|it| it.as_bytes()));
+        String::from_utf8_lossy(&store.run_on(1, &args).0).into_owned()
+    };
+    store.run("SET k v");
+    for (later, command, expected) in [
+        (100, "OBJECT IDLETIME k", ":100\r\n"),
+        (0, "TYPE k", "+string\r\n"),
+        (0, "EXISTS k", ":1\r\n"),
+        (5, "OBJECT IDLETIME k", ":105\r\n"),
+        (0, "TOUCH k none", ":1\r\n"),
+        (3, "OBJECT IDLETIME k", ":3\r\n"),
+        (0, "EXPIRE k 1000", ":1\r\n"),
+        (0, "OBJECT IDLETIME k", ":0\r\n"),
+        (0, "OBJECT FREQ k", NO_FREQUENCY),
+        (0, "OBJECT FREQ none", "$-1\r\n"),
+    ] {
+        store.now_ms += later * 1000;
+        assert_eq!(store.run(command), expected, "{command}");
+    }
+    assert_eq!(restore(&mut store, "idle", &["IDLETIME", "1000"]), "+OK\r\n");
+    assert_eq!(store.run("OBJECT IDLETIME idle"), ":1000\r\n");
+    assert_eq!(restore(&mut store, "counted", &["FREQ", "100"]), "+OK\r\n", "it does not count here");
+    assert_eq!(store.run("OBJECT IDLETIME counted"), ":0\r\n");
+    for options in [["IDLETIME", "1", "FREQ", "1"], ["FREQ", "1", "IDLETIME", "1"]] {
+        assert_eq!(restore(&mut store, "both", &options), "-ERR syntax error\r\n");
+    }
+    assert_eq!(store.run("OBJECT REFCOUNT counted"), ":1\r\n");
+
+    let frequent = eviction(false, EvictionOrder::LeastFrequent);
+    store.engine.set_eviction(EvictionSettings { lfu_log_factor: 0, ..frequent });
+    assert_eq!(store.run("OBJECT IDLETIME k"), NO_IDLE_TIME);
+    assert_eq!(store.run("OBJECT IDLETIME none"), "$-1\r\n");
+    assert_eq!(restore(&mut store, "counted", &["REPLACE", "FREQ", "100"]), "+OK\r\n");
+    for (later, command, expected) in [
+        (0, "OBJECT FREQ counted", ":100\r\n"),
+        (0, "GET counted", "$1\r\nv\r\n"),
+        (0, "OBJECT FREQ counted", ":101\r\n"),
+        (0, "APPEND counted w", ":2\r\n"),
+        (0, "OBJECT FREQ counted", ":102\r\n"),
+        (0, "SET counted 1", "+OK\r\n"),
+        (0, "OBJECT FREQ counted", ":103\r\n"),
+        (120, "OBJECT FREQ counted", ":101\r\n"),
+        (0, "SET fresh 1", "+OK\r\n"),
+        (0, "OBJECT FREQ fresh", ":5\r\n"),
+        (0, "COPY counted copied", ":1\r\n"),
+        (0, "OBJECT FREQ copied", ":5\r\n"),
+        (0, "RENAME counted renamed", "+OK\r\n"),
+        (0, "OBJECT FREQ renamed", ":102\r\n"),
+        (0, "OBJECT REFCOUNT renamed", ":2147483647\r\n"),
+    ] {
+        store.now_ms += later * 1000;
+        assert_eq!(store.run(command), expected, "{command}");
+    }
+    // With a limit each key needs an object of its own for its use, in Redis.
+    store.settings.maxmemory = 1 << 30;
+    assert_eq!(store.run("OBJECT REFCOUNT renamed"), ":1\r\n");
+    store.engine.set_eviction(eviction(false, EvictionOrder::Random));
+    assert_eq!(store.run("OBJECT REFCOUNT renamed"), ":2147483647\r\n");
 }
 
 #[test]

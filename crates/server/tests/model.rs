@@ -357,7 +357,7 @@ proptest! {
             run(&mut store, step);
         }
         let expected = dump(&store.engine);
-        store.engine.snapshot_begin();
+        store.engine.snapshot_begin(store.now_ms);
         let mut saved = Vec::new();
         let mut done = false;
         for step in &during {
@@ -384,7 +384,7 @@ proptest! {
         for step in &before {
             run(&mut store, step);
         }
-        store.engine.snapshot_begin();
+        store.engine.snapshot_begin(store.now_ms);
         store.effects.clear();
         store.effects.reset_database();
         let mut saved = Vec::new();
@@ -397,7 +397,7 @@ proptest! {
         while !save(&mut store.engine, 3, &mut saved) {}
         let mut engine = empty(HashSeed([9, 9]));
         for entry in saved {
-            engine.load(entry).expect("each key once");
+            engine.load(entry, 0).expect("each key once");
         }
         let mut replayer = Replayer::begin(&mut engine);
         for args in decode(store.effects.bytes()) {
@@ -419,7 +419,7 @@ proptest! {
             run(&mut store, step);
         }
         // A snapshot makes tables keep what it needs and share nodes.
-        store.engine.snapshot_begin();
+        store.engine.snapshot_begin(store.now_ms);
         let mut saved = Vec::new();
         for step in &during {
             run(&mut store, step);

@@ -115,7 +115,7 @@ fn run_with(payload: &[u8], limits: Limits, others: Limits) {
     // From the payload that came, not from ours.
     store.run_on(1, &[&b"RESTORE"[..], b"k", b"0", payload, b"REPLACE"]);
     let (kind, _) = store.run_on(1, &["TYPE", "k"]);
-    store.engine.snapshot_begin();
+    store.engine.snapshot_begin(0);
     for command in traffic(&kind) {
         store.run_on(1, &command.split(' ').collect::<Vec<_>>());
     }

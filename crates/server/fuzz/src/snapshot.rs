@@ -75,7 +75,7 @@ impl RdbVisitor for Loading {
     }
 
     fn entry(&mut self, entry: Entry) -> Result<(), BoxError> {
-        Ok(self.engine.load(entry)?)
+        Ok(self.engine.load(entry, 0)?)
     }
 }
 

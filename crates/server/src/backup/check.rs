@@ -103,6 +103,7 @@ impl Read for ChunkReader {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::engine::Access;
     use crate::engine::value::Value;
     use crate::persistence::snapshot::{RdbOptions, RdbWriter};
 
@@ -120,7 +121,9 @@ pub(crate) mod tests {
             let key = format!("key:{number}").into_bytes().into();
             let value = Value::Bytes(format!("{number:0200}").into_bytes());
             let expires_at_ms = (number % 3 == 0).then_some(4_000_000_000_000);
-            writer.entry(&Entry { db: number % 2, key, value, expires_at_ms }).unwrap();
+            writer
+                .entry(&Entry { db: number % 2, key, value, expires_at_ms, access: Access::default() })
+                .unwrap();
         }
         writer.finish().unwrap().0
     }

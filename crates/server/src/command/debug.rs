@@ -92,16 +92,17 @@ fn defer(call: &Call<'_, '_>, request: DebugRequest) -> Run {
 
 fn object(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
+    let shares_integers = super::keys::shares_integers(call);
     let mut keys = call.keys();
     let found = keys.find(key);
     let Some(entry) = keys.view(found) else { return Err(error::NO_SUCH_KEY) };
     let text = format!(
         "Value at:0x0 refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        super::keys::refcount(entry),
+        super::keys::refcount(entry, shares_integers),
         super::keys::encoding(entry),
         crate::persistence::snapshot::dump::serialized_len(entry.value()),
         entry.accessed(),
-        keys.idle_seconds(entry),
+        keys.access_meter().idle_seconds(entry.accessed()),
     );
     call.reply.simple(&text);
     Ok(Outcome::Done)

@@ -2,15 +2,15 @@
 
 use super::args::{integer, is};
 use super::{Call, Outcome, ReplyError, Run, error};
-use crate::engine::Expiry;
 use crate::engine::events::Change;
 use crate::engine::object::NewValue;
+use crate::engine::{Access, Expiry};
 use crate::persistence::snapshot::dump::{self, RestoreError};
 
 pub(crate) fn dump(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(1);
     let (mut keys, reply) = call.keys_and_reply();
-    match keys.peek(key) {
+    match keys.read(key) {
         Some(entry) => reply.bulk(&dump::dump(entry.value())),
         None => reply.null(),
     }
@@ -21,6 +21,7 @@ pub(crate) fn dump(call: &mut Call<'_, '_>) -> Run {
 struct RestoreOptions {
     replace: bool,
     absolute: bool,
+    access: Access,
 }
 
 impl RestoreOptions {
@@ -32,18 +33,16 @@ impl RestoreOptions {
             match argument {
                 _ if is(option, "replace") => options.replace = true,
                 _ if is(option, "absttl") => options.absolute = true,
-                // Access times are not taken over: the key counts as used now.
-                Some(seconds) if is(option, "idletime") => {
+                // Either may be told, not both, as in Redis; whether it counts is up to the policy.
+                Some(seconds) if is(option, "idletime") && options.access.frequency.is_none() => {
                     at += 1;
-                    if integer(seconds)? < 0 {
-                        return Err(error::RESTORE_IDLE);
-                    }
+                    let seconds = u64::try_from(integer(seconds)?).map_err(|_| error::RESTORE_IDLE)?;
+                    options.access.idle_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
                 }
-                Some(frequency) if is(option, "freq") => {
+                Some(frequency) if is(option, "freq") && options.access.idle_seconds.is_none() => {
                     at += 1;
-                    if !(0..=255).contains(&integer(frequency)?) {
-                        return Err(error::RESTORE_FREQUENCY);
-                    }
+                    let frequency = u8::try_from(integer(frequency)?);
+                    options.access.frequency = Some(frequency.map_err(|_| error::RESTORE_FREQUENCY)?);
                 }
                 _ => return Err(error::SYNTAX),
             }
@@ -86,6 +85,7 @@ pub(crate) fn restore(call: &mut Call<'_, '_>) -> Run {
     } else {
         let expiry = expires_at_ms.map_or(Expiry::Clear, Expiry::At);
         keys.set(found, key, NewValue::from(&value), expiry, Change::generic("restore"));
+        keys.restore_access(key, options.access);
         match expires_at_ms {
             Some(at) if !options.absolute => log_absolute(call, at),
             _ => call.log_verbatim(),

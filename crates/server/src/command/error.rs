@@ -134,6 +134,7 @@ fixed! {
     SCRIPT_FLUSH = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
     FUNCTION_LIST_NAME = "ERR library name argument was not given";
     WAITAOF_DISABLED = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    NO_IDLE_TIME = "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
     NO_FREQUENCY = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
     MONITOR_DENIED = "ERR MONITOR isn't allowed for DENY BLOCKING client";
     SHARD_SUBSCRIBE_DENIED = "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client";

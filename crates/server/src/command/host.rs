@@ -1,5 +1,7 @@
 //! What commands need from the process around the engine: the seam that keeps this module pure.
 
+use std::time::Duration;
+
 use crate::command::Session;
 use crate::command::facts::{ClientFacts, ClientKind};
 use crate::engine::Engine;
@@ -119,6 +121,11 @@ pub enum DebugRequest {
 pub trait Host {
     /// Wall time in microseconds since the Unix epoch, as precise as can be had (TIME).
     fn unix_time_us(&mut self) -> i64;
+
+    /// Time since some moment, by a clock that never goes back: it bounds what a command does on the side.
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Appends one section of INFO: `name:value` lines with `\r\n`, without its heading.
     fn write_info(&mut self, section: InfoSection, engine: &Engine, out: &mut String);

@@ -151,10 +151,12 @@ pub(crate) fn copy(call: &mut Call<'_, '_>) -> Run {
     if from == to && target_db == call.session.db {
         return Err(error::SAME_OBJECT);
     }
-    let Some(copy) = call.keys().read(from).map(|entry| entry.renamed(to)) else {
+    let mut keys = call.keys();
+    let Some(mut copy) = keys.read(from).map(|entry| entry.renamed(to)) else {
         call.reply.integer(0);
         return Ok(Outcome::Done);
     };
+    keys.forget_access(&mut copy);
     if !put(call, target_db, copy, replace, Change::generic("copy_to")) {
         call.reply.integer(0);
         return Ok(Outcome::Done);
@@ -275,17 +277,24 @@ pub(crate) fn object_encoding(call: &mut Call<'_, '_>) -> Run {
 }
 
 /// The number of users of a value, as Redis reports it: values are never shared here, but Redis keeps one object for each
-/// of these numbers and reports this count for all of them. Source: `OBJ_SHARED_INTEGERS`, `OBJ_SHARED_REFCOUNT`.
-pub(crate) fn refcount(entry: EntryView<'_>) -> i64 {
+/// of these numbers and reports this count for all of them, unless each key needs an object of its own for its last use.
+/// Source: `OBJ_SHARED_INTEGERS`, `OBJ_SHARED_REFCOUNT`, `MAXMEMORY_FLAG_NO_SHARED_INTEGERS`.
+pub(crate) fn refcount(entry: EntryView<'_>, shares_integers: bool) -> i64 {
     match entry.value() {
-        ValueRef::String(StringRef::Int(0..10_000)) => i32::MAX.into(),
+        ValueRef::String(StringRef::Int(0..10_000)) if shares_integers => i32::MAX.into(),
         _ => 1,
     }
 }
 
+/// Whether Redis would share small integers.
+pub(crate) fn shares_integers(call: &Call<'_, '_>) -> bool {
+    call.ctx.settings.maxmemory == 0 || !call.ctx.engine.eviction().is_by_use()
+}
+
 pub(crate) fn object_refcount(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
-    match call.keys().peek_quietly(key).map(refcount) {
+    let shares = shares_integers(call);
+    match call.keys().peek_quietly(key).map(|entry| refcount(entry, shares)) {
         Some(count) => call.reply.integer(count),
         None => call.reply.null(),
     }
@@ -295,10 +304,10 @@ pub(crate) fn object_refcount(call: &mut Call<'_, '_>) -> Run {
 pub(crate) fn object_idletime(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
     let mut keys = call.keys();
-    keys.peek_quietly(key);
-    let found = keys.find(key);
-    match keys.view(found).map(|entry| keys.idle_seconds(entry)) {
-        Some(seconds) => call.reply.integer(i64::from(seconds)),
+    let meter = keys.access_meter();
+    match keys.peek_quietly(key).map(EntryView::accessed) {
+        Some(_) if meter.counts() => return Err(error::NO_IDLE_TIME),
+        Some(accessed) => call.reply.integer(i64::from(meter.idle_seconds(accessed))),
         None => call.reply.null(),
     }
     Ok(Outcome::Done)
@@ -306,10 +315,13 @@ pub(crate) fn object_idletime(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn object_freq(call: &mut Call<'_, '_>) -> Run {
     let key = call.arg(2);
-    if call.keys().peek_quietly(key).is_some() {
-        return Err(error::NO_FREQUENCY);
+    let mut keys = call.keys();
+    let meter = keys.access_meter();
+    match keys.peek_quietly(key).map(EntryView::accessed) {
+        Some(_) if !meter.counts() => return Err(error::NO_FREQUENCY),
+        Some(accessed) => call.reply.integer(i64::from(meter.frequency(accessed))),
+        None => call.reply.null(),
     }
-    call.reply.null();
     Ok(Outcome::Done)
 }
 

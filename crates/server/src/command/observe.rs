@@ -3,6 +3,17 @@
 use super::{Command, Context, Session, flags};
 use crate::protocol::{ReplyWriter, Request};
 
+/// Publishes what was evicted before a command runs. What its own connection gets of it goes in front of its reply.
+#[cold]
+pub(super) fn observe_eviction(ctx: &mut Context<'_>, session: &Session, reply: &mut ReplyWriter<'_>) {
+    let events = ctx.engine.take_key_events();
+    if !events.is_empty() {
+        let mut own = Vec::new();
+        ctx.host.publish_key_events(&events, session, &mut own);
+        reply.append(&own);
+    }
+}
+
 /// Publishes what a command has left behind. What its own connection gets of it goes in front of its reply, which begins at
 /// `start`: events happen while a command runs, and it is answered when it has run.
 #[cold]

@@ -39,7 +39,6 @@ const FORK: &str = "has no effect, nothing forks";
 const SLOWLOG: &str = "has no effect, there is no slow log or latency monitor in this version";
 const SYSLOG: &str = "has no effect, messages go to standard output or logfile";
 const SCRIPTS: &str = "has no effect, there are no scripts or modules";
-const EVICTION: &str = "has no effect, nothing is evicted in this version";
 const CLIENT: &str = "has no effect, the limits of clients are fixed in this version";
 const PROCESS: &str = "has no effect, the process is left as the system starts it";
 const THREADS: &str = "has no effect, threads run on the processors that the process has";
@@ -200,10 +199,6 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("active-defrag-cycle-max", Some("25"), Note, DEFRAG),
     ("active-defrag-max-scan-fields", Some("1000"), Note, DEFRAG),
     ("jemalloc-bg-thread", Some("yes"), Note, "has no effect, the allocator is left as it is"),
-    ("maxmemory-samples", Some("5"), Note, EVICTION),
-    ("maxmemory-eviction-tenacity", Some("10"), Note, EVICTION),
-    ("lfu-log-factor", Some("10"), Note, EVICTION),
-    ("lfu-decay-time", Some("1"), Note, EVICTION),
     ("active-expire-effort", Some("1"), Note, "has no effect, expired keys are collected by one rule"),
     ("maxmemory-clients", Some("0"), Note, CLIENT),
     ("tracking-table-max-keys", Some("1000000"), Note, CLIENT),

@@ -9,6 +9,7 @@ use super::clients::OutputLimits;
 use super::notice::Notice;
 use super::secret::{ReadSecretError, Secret};
 use super::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions, Strategy};
+use crate::engine::EvictionSettings;
 use crate::persistence::directives::PersistSettings;
 use crate::persistence::policy::{RewriteRules, SaveRule, SyncMode};
 
@@ -58,6 +59,14 @@ pub struct Config {
     pub maxmemory: u64,
     /// What happens beyond that.
     pub maxmemory_policy: MemoryPolicy,
+    /// Keys that are looked at for one that is evicted.
+    pub maxmemory_samples: u32,
+    /// How long a command or a turn may evict: from 0 (not at all, but for one step) over 10 (0.5 ms) to 100 (no limit).
+    pub maxmemory_eviction_tenacity: u32,
+    /// The higher, the more accesses the counter of a key takes to rise.
+    pub lfu_log_factor: u32,
+    /// Minutes after which the counter of a key that is not used falls by one; 0 = never.
+    pub lfu_decay_time: u32,
     /// `persistent`: false for a pure cache. Use [`Config::strategy`].
     pub persistent: bool,
     /// There is a log (unless `persistent` is false). Use [`Config::strategy`].
@@ -160,6 +169,10 @@ impl Default for Config {
             proto_max_bulk_len: 512 * MIB,
             maxmemory: 0,
             maxmemory_policy: MemoryPolicy::NoEviction,
+            maxmemory_samples: 5,
+            maxmemory_eviction_tenacity: 10,
+            lfu_log_factor: 10,
+            lfu_decay_time: 1,
             persistent: true,
             log: true,
             sync_mode: SyncMode::EverySecond,
@@ -203,6 +216,28 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What is evicted when there is no room.
+    #[must_use]
+    pub(crate) fn eviction(&self) -> EvictionSettings {
+        EvictionSettings {
+            policy: self.maxmemory_policy.eviction(),
+            samples: self.maxmemory_samples as usize,
+            lfu_log_factor: self.lfu_log_factor,
+            lfu_decay_minutes: self.lfu_decay_time,
+        }
+    }
+
+    /// How long a command, or a turn, may evict; none is no limit. Source: Redis 7.0, `evictionTimeLimitUs`.
+    #[must_use]
+    pub(crate) fn eviction_time_max(&self) -> Option<Duration> {
+        let tenacity = self.maxmemory_eviction_tenacity;
+        match tenacity {
+            0..=10 => Some(Duration::from_micros(50 * u64::from(tenacity))),
+            11..100 => Some(Duration::from_micros(500).mul_f64(1.15_f64.powf(f64::from(tenacity - 10)))),
+            _ => None,
+        }
+    }
+
     /// How data is kept.
     #[must_use]
     pub(crate) fn strategy(&self) -> Strategy {

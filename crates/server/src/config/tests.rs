@@ -359,12 +359,47 @@ fn values_out_of_bounds_are_refused() {
         "on-refusal wait",
         "persist-after-exec maybe",
         "persist-after-exec-delay 31536001",
-        "maxmemory-policy allkeys-lru",
+        "maxmemory-policy allkeys",
+        "maxmemory-samples 0",
+        "maxmemory-eviction-tenacity 101",
+        "lfu-log-factor -1",
+        "lfu-decay-time x",
         "persistent",
     ] {
         let error = problem_of(&format!("port 1\n{text}"), &[]);
         assert!(matches!(&error, Problem::Directive { place, .. } if place.number == 2), "{text}: {error}");
     }
+}
+
+#[test]
+fn a_policy_says_which_keys_go_and_tenacity_for_how_long() {
+    use crate::engine::{EvictionOrder, EvictionPolicy};
+    let eviction = |text: &str| load_text(text, &[]).unwrap().eviction();
+    assert_eq!(eviction(""), crate::engine::EvictionSettings::default());
+    for (place, volatile) in [("allkeys", false), ("volatile", true)] {
+        for (word, order) in [
+            ("lru", EvictionOrder::LeastRecent),
+            ("lfu", EvictionOrder::LeastFrequent),
+            ("random", EvictionOrder::Random),
+        ] {
+            let policy = eviction(&format!("maxmemory-policy {place}-{word}")).policy;
+            assert_eq!(policy, Some(EvictionPolicy { volatile, order }));
+        }
+    }
+    let next = EvictionPolicy { volatile: true, order: EvictionOrder::NextToExpire };
+    assert_eq!(eviction("maxmemory-policy Volatile-TTL").policy, Some(next));
+    let settings = eviction("maxmemory-samples 7\nlfu-log-factor 1\nlfu-decay-time 60");
+    assert_eq!((settings.samples, settings.lfu_log_factor, settings.lfu_decay_minutes), (7, 1, 60));
+
+    let micros = |tenacity: u32| {
+        let config = load_text(&format!("maxmemory-eviction-tenacity {tenacity}"), &[]).unwrap();
+        config.eviction_time_max().map(|max| max.as_micros())
+    };
+    assert_eq!([micros(0), micros(1), micros(10)], [Some(0), Some(50), Some(500)]);
+    assert!(micros(11).is_some_and(|max| (574..576).contains(&max)));
+    // About two minutes, as in Redis.
+    assert!(micros(99).is_some_and(|max| (120_000_000..130_000_000).contains(&max)), "{:?}", micros(99));
+    assert_eq!(micros(100), None);
 }
 
 #[test]

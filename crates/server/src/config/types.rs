@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::engine::{EvictionOrder, EvictionPolicy};
+
 /// How data is kept: what `persistent`, `persist-strategy`, `appendonly` and `appendfsync` say together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
@@ -187,10 +189,41 @@ words! {
 }
 
 words! {
-    /// `maxmemory-policy`. The others of Redis are refused: nothing is evicted in this version.
+    /// `maxmemory-policy`: which keys go when there is no room, in the order in which Redis lists the words.
     MemoryPolicy {
-        /// Writes that need memory are refused.
+        /// Of those that expire, the least recently used.
+        VolatileLru = "volatile-lru",
+        /// Of those that expire, the least frequently used.
+        VolatileLfu = "volatile-lfu",
+        /// Any that expires.
+        VolatileRandom = "volatile-random",
+        /// The one that expires next.
+        VolatileTtl = "volatile-ttl",
+        /// The least recently used.
+        AllKeysLru = "allkeys-lru",
+        /// The least frequently used.
+        AllKeysLfu = "allkeys-lfu",
+        /// Any.
+        AllKeysRandom = "allkeys-random",
+        /// None: writes that need memory are refused.
         NoEviction = "noeviction",
+    }
+}
+
+impl MemoryPolicy {
+    /// What the word stands for.
+    pub(crate) fn eviction(self) -> Option<EvictionPolicy> {
+        let policy = |volatile, order| Some(EvictionPolicy { volatile, order });
+        match self {
+            Self::VolatileLru => policy(true, EvictionOrder::LeastRecent),
+            Self::VolatileLfu => policy(true, EvictionOrder::LeastFrequent),
+            Self::VolatileRandom => policy(true, EvictionOrder::Random),
+            Self::VolatileTtl => policy(true, EvictionOrder::NextToExpire),
+            Self::AllKeysLru => policy(false, EvictionOrder::LeastRecent),
+            Self::AllKeysLfu => policy(false, EvictionOrder::LeastFrequent),
+            Self::AllKeysRandom => policy(false, EvictionOrder::Random),
+            Self::NoEviction => None,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::object::{Blob, EntryView, Kind, Large, Packed};
 use super::value::{StringRef, ValueRef};
+use super::{Access, AccessMeter};
 
 const HAS_EXPIRY: u8 = 1;
 const HAS_DATABASE: u8 = 1 << 1;
@@ -12,6 +13,10 @@ const FORM_BLOB: u8 = 2 << 2;
 const FORM_LARGE: u8 = 3 << 2;
 /// What bytes are: 0 a string, else the number of a packed collection in [`PACKED`], counted from 1.
 const PACKED_SHIFT: u8 = 4;
+const PACKED_MASK: u8 = 0b111;
+const HAS_ACCESS: u8 = 1 << 7;
+/// Of an access: it is a counter; else seconds.
+const IS_FREQUENCY: u32 = 1 << 31;
 const PACKED: [Packed; 5] = [Packed::List, Packed::Ints, Packed::Set, Packed::SortedSet, Packed::Hash];
 
 /// What is counted for a large collection, in bytes: it is shared with the data set, and its handle is small.
@@ -20,7 +25,7 @@ const LARGE_HELD_BYTES: usize = 256;
 /// Entries one behind the other, encoded; long bytes and large collections are held, not copied.
 #[derive(Debug, Default)]
 pub struct Chunk {
-    /// For each entry: flags, [database u32], [expiry i64], key length u32, key, then integer i64, or length u32 and bytes,
+    /// For each entry: flags, [database u32], [expiry i64], [access u32], key length u32, key, then integer i64, or length u32 and bytes,
     /// or nothing for the next of `blobs` or `larges`.
     bytes: Vec<u8>,
     blobs: Vec<Blob>,
@@ -41,25 +46,29 @@ pub struct ChunkEntry<'a> {
     pub(crate) value: ValueRef<'a>,
     /// Absolute expiry in milliseconds since the Unix epoch.
     pub(crate) expires_at_ms: Option<i64>,
+    /// What is known of its use.
+    pub(crate) access: Access,
 }
 
 impl<'a> From<&'a super::value::Entry> for ChunkEntry<'a> {
     fn from(entry: &'a super::value::Entry) -> ChunkEntry<'a> {
-        let super::value::Entry { db, key, value, expires_at_ms } = entry;
-        ChunkEntry { db: *db, key, value: value.as_ref(), expires_at_ms: *expires_at_ms }
+        let super::value::Entry { db, key, value, expires_at_ms, access } = entry;
+        let (value, expires_at_ms, access) = (value.as_ref(), *expires_at_ms, *access);
+        ChunkEntry { db: *db, key, value, expires_at_ms, access }
     }
 }
 
 impl ChunkEntry<'_> {
     /// A copy that owns its bytes.
     pub fn to_entry(self) -> super::value::Entry {
-        let ChunkEntry { db, key, value, expires_at_ms } = self;
-        super::value::Entry { db, key: Box::from(key), value: value.to_value(), expires_at_ms }
+        let ChunkEntry { db, key, value, expires_at_ms, access } = self;
+        super::value::Entry { db, key: Box::from(key), value: value.to_value(), expires_at_ms, access }
     }
 }
 
 impl Chunk {
-    pub(super) fn push(&mut self, db: u32, entry: EntryView<'_>) {
+    /// Adds an entry; what is known of its use only with a meter.
+    pub(super) fn push(&mut self, db: u32, entry: EntryView<'_>, meter: Option<AccessMeter>) {
         let (key, expires_at_ms) = (entry.key(), entry.expires_at_ms());
         let (large, blob) = (entry.large(), entry.shared_blob());
         let int = match entry.kind() {
@@ -85,7 +94,8 @@ impl Chunk {
         let flags = form
             | packed << PACKED_SHIFT
             | if expires_at_ms.is_some() { HAS_EXPIRY } else { 0 }
-            | if is_new_db { HAS_DATABASE } else { 0 };
+            | if is_new_db { HAS_DATABASE } else { 0 }
+            | if meter.is_some() { HAS_ACCESS } else { 0 };
         self.bytes.push(flags);
         if is_new_db {
             self.database = Some(db);
@@ -93,6 +103,15 @@ impl Chunk {
         }
         if let Some(at) = expires_at_ms {
             self.bytes.extend_from_slice(&at.to_le_bytes());
+        }
+        if let Some(meter) = meter {
+            let bits = entry.accessed();
+            let access = if meter.counts() {
+                u32::from(meter.frequency(bits)) | IS_FREQUENCY
+            } else {
+                meter.idle_seconds(bits)
+            };
+            self.bytes.extend_from_slice(&access.to_le_bytes());
         }
         self.put_bytes(key);
         if let Some(large) = large {
@@ -198,24 +217,29 @@ impl<'a> Iterator for Entries<'a> {
             self.db = u32::from_le_bytes(self.array());
         }
         let expires_at_ms = (flags & HAS_EXPIRY != 0).then(|| i64::from_le_bytes(self.array()));
-        let key = self.string();
+        let access = match (flags & HAS_ACCESS != 0).then(|| u32::from_le_bytes(self.array())) {
+            None => Access::default(),
+            Some(frequency) if frequency & IS_FREQUENCY != 0 => {
+                Access { frequency: u8::try_from(frequency & !IS_FREQUENCY).ok(), idle_seconds: None }
+            }
+            Some(seconds) => Access { idle_seconds: Some(seconds), frequency: None },
+        };
+        let (db, key) = (self.db, self.string());
+        let entry = |value| Some(ChunkEntry { db, key, value, expires_at_ms, access });
         let bytes = match flags & FORM {
             FORM_INT => {
-                let value = ValueRef::String(StringRef::Int(i64::from_le_bytes(self.array())));
-                return Some(ChunkEntry { db: self.db, key, value, expires_at_ms });
+                return entry(ValueRef::String(StringRef::Int(i64::from_le_bytes(self.array()))));
             }
             FORM_LARGE => {
-                let value = self.larges.next().expect("one for each such entry").view();
-                return Some(ChunkEntry { db: self.db, key, value, expires_at_ms });
+                return entry(self.larges.next().expect("one for each such entry").view());
             }
             FORM_BYTES => self.string(),
             _ => self.blobs.next().expect("one for each such entry").bytes(),
         };
-        let value = match usize::from(flags >> PACKED_SHIFT).checked_sub(1) {
+        entry(match usize::from(flags >> PACKED_SHIFT & PACKED_MASK).checked_sub(1) {
             None => ValueRef::String(StringRef::Bytes(bytes)),
             Some(number) => PACKED[number].view(bytes),
-        };
-        Some(ChunkEntry { db: self.db, key, value, expires_at_ms })
+        })
     }
 }
 
@@ -234,19 +258,29 @@ mod tests {
             (3, b"c", NewValue::Bytes(b"xyz"), None),
             (0, b"d", NewValue::Bytes(&large), None),
         ];
+        let meter = |counts| Some(AccessMeter::new(counts, 10, 1, 1_700_000_000_000));
+        let meters = [None, meter(false), meter(true)];
+        let told = [
+            Access::default(),
+            Access { idle_seconds: Some(70_000), frequency: None },
+            Access { idle_seconds: None, frequency: Some(200) },
+        ];
         let mut first = Chunk::default();
         let mut second = Chunk::default();
         let mut expected = Vec::new();
         for (number, (db, key, value, expires_at_ms)) in entries.into_iter().enumerate() {
-            let entry = Entry::new(key, value, expires_at_ms, 0);
-            expected.push((db, key.to_vec(), entry.view().value().to_value(), expires_at_ms));
-            if number < 2 { &mut first } else { &mut second }.push(db, entry.view());
+            let meter = meters[number % 3];
+            let bits = meter.map_or(0, |meter| meter.restored(told[number % 3]).unwrap());
+            let entry = Entry::new(key, value, expires_at_ms, bits);
+            let access = told[number % 3];
+            expected.push((db, key.to_vec(), entry.view().value().to_value(), expires_at_ms, access));
+            if number < 2 { &mut first } else { &mut second }.push(db, entry.view(), meter);
         }
         first.append(&mut second);
         assert!(second.is_empty() && second.held_bytes() == 0);
         let found: Vec<_> = first
             .entries()
-            .map(|it| (it.db, it.key.to_vec(), it.value.to_value(), it.expires_at_ms))
+            .map(|it| (it.db, it.key.to_vec(), it.value.to_value(), it.expires_at_ms, it.access))
             .collect();
         assert_eq!(found, expected);
         assert_eq!(first.keys(), 5);

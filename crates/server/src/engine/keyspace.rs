@@ -11,13 +11,14 @@
 use holdfast_collections::hash::{HashSeed, KeyHasher};
 use holdfast_collections::types::{HashRef, Limits, ListRef, SetRef, SortedSetRef};
 
+use super::access::seconds_of;
 use super::effects::EffectBuffer;
 use super::events::{Change, class};
 use super::object::{Collection, Entry, EntryView, Kind, NewValue};
 use super::random::Random;
 use super::table::Position;
 use super::value::{StringRef, ValueRef};
-use super::{Engine, is_expired};
+use super::{Access, AccessMeter, Engine, is_expired};
 
 /// The door of commands to the keys of a database: expiry, watches and access times are taken care of here.
 pub(crate) struct Keyspace<'a> {
@@ -101,8 +102,8 @@ impl<'a> Keyspace<'a> {
         match found.at {
             Some(at) => {
                 self.engine.stats.keyspace_hits += 1;
-                let seconds = self.access_seconds();
-                self.engine.table_mut(self.db).touch(at, seconds);
+                let bits = self.access_bits(found);
+                self.engine.table_mut(self.db).touch(at, bits);
                 Some(self.engine.table(self.db).view(at))
             }
             None => {
@@ -237,7 +238,7 @@ impl<'a> Keyspace<'a> {
         expiry: Expiry,
         change: Change,
     ) {
-        let seconds = self.access_seconds();
+        let accessed = self.access_bits(found);
         match found.at {
             Some(at) => {
                 let replaced = self.engine.with_table(self.db, |table| {
@@ -248,7 +249,7 @@ impl<'a> Keyspace<'a> {
                             Expiry::At(ms) => entry.set_expires_at_ms(Some(ms)),
                         }
                         let replaced = entry.set_value(value);
-                        entry.set_accessed(seconds);
+                        entry.set_accessed(accessed);
                         replaced
                     })
                 });
@@ -259,7 +260,7 @@ impl<'a> Keyspace<'a> {
                     Expiry::Keep | Expiry::Clear => None,
                     Expiry::At(ms) => Some(ms),
                 };
-                let entry = Entry::new(key, value, expires_at_ms, seconds);
+                let entry = Entry::new(key, value, expires_at_ms, accessed);
                 self.engine.with_table(self.db, |table| table.insert(found.hash, entry));
                 self.made(key);
             }
@@ -280,16 +281,16 @@ impl<'a> Keyspace<'a> {
         change: Change,
         edit: impl FnOnce(&mut [u8]) -> R,
     ) -> R {
-        let seconds = self.access_seconds();
+        let accessed = self.access_bits(found);
         let result = match found.at {
             Some(at) => self.engine.with_table(self.db, |table| {
                 table.change(at, |entry| {
-                    entry.set_accessed(seconds);
+                    entry.set_accessed(accessed);
                     entry.edit(len, edit)
                 })
             }),
             None => {
-                let mut entry = Entry::new(key, NewValue::Bytes(b""), None, seconds);
+                let mut entry = Entry::new(key, NewValue::Bytes(b""), None, accessed);
                 let result = entry.edit(len, edit);
                 self.engine.with_table(self.db, |table| table.insert(found.hash, entry));
                 self.made(key);
@@ -321,7 +322,7 @@ impl<'a> Keyspace<'a> {
         key: &[u8],
         edit: impl FnOnce(&mut C, &Tools) -> (R, Option<Change>),
     ) -> R {
-        let (seconds, tools) = (self.access_seconds(), self.tools());
+        let (accessed, tools) = (self.access_bits(found), self.tools());
         let mut scratch = std::mem::take(&mut self.engine.scratch);
         let Some(at) = found.at else {
             let mut collection = C::empty(scratch);
@@ -330,11 +331,11 @@ impl<'a> Keyspace<'a> {
                 && !collection.is_empty()
             {
                 let entry = match collection.as_packed() {
-                    Some((packed, bytes)) => Entry::new(key, NewValue::Packed(packed, bytes), None, seconds),
+                    Some((packed, bytes)) => Entry::new(key, NewValue::Packed(packed, bytes), None, accessed),
                     None => {
                         let value = NewValue::Large(Box::new(collection.into_large()));
                         collection = C::empty(Vec::new());
-                        Entry::new(key, value, None, seconds)
+                        Entry::new(key, value, None, accessed)
                     }
                 };
                 self.engine.with_table(self.db, |table| table.insert(found.hash, entry));
@@ -346,7 +347,7 @@ impl<'a> Keyspace<'a> {
         };
         let (result, change, is_empty, discarded, scratch) = self.engine.with_table(self.db, |table| {
             table.change(at, |entry| {
-                entry.set_accessed(seconds);
+                entry.set_accessed(accessed);
                 if let Some(large) = entry.large_mut() {
                     let collection = C::of(large).expect("the type was checked");
                     let (result, change) = edit(collection, &tools);
@@ -393,8 +394,12 @@ impl<'a> Keyspace<'a> {
         change: Change,
     ) {
         if let Some(at) = found.at {
+            let accessed = self.access_bits(found);
             self.engine.with_table(self.db, |table| {
-                table.change(at, |entry| entry.set_expires_at_ms(expires_at_ms));
+                table.change(at, |entry| {
+                    entry.set_accessed(accessed);
+                    entry.set_expires_at_ms(expires_at_ms);
+                });
             });
             self.changed(key, change);
         }
@@ -423,9 +428,23 @@ impl<'a> Keyspace<'a> {
         self.engine.table(self.db).len()
     }
 
-    /// Seconds since the last access of an entry.
-    pub(crate) fn idle_seconds(&self, entry: EntryView<'_>) -> u32 {
-        self.access_seconds().wrapping_sub(entry.accessed()) & ACCESS_MASK
+    /// How the last accesses of entries are read.
+    pub(crate) fn access_meter(&self) -> AccessMeter {
+        self.engine.access_meter(self.now_ms)
+    }
+
+    /// Takes over what is told of the use of a key, if it is what counts.
+    pub(crate) fn restore_access(&mut self, key: &[u8], access: Access) {
+        if let Some(bits) = self.access_meter().restored(access)
+            && let Some(at) = self.find(key).at
+        {
+            self.engine.table_mut(self.db).touch(at, bits);
+        }
+    }
+
+    /// What an entry gets that was made from another one, as if it were new.
+    pub(crate) fn forget_access(&self, entry: &mut Entry) {
+        entry.set_accessed(self.access_meter().new_key());
     }
 
     /// A key that is not expired, at random.
@@ -489,11 +508,20 @@ impl<'a> Keyspace<'a> {
         }
     }
 
-    fn access_seconds(&self) -> u32 {
-        // Only differences matter, so the upper bits may go.
-        u32::try_from((self.now_ms / 1000) & i64::from(ACCESS_MASK)).unwrap_or(0)
+    /// The bits of an entry after this access; of a new one where there is none yet.
+    #[inline]
+    fn access_bits(&mut self, found: Found) -> u32 {
+        if self.engine.eviction.counts() { self.count_access(found) } else { seconds_of(self.now_ms) }
+    }
+
+    fn count_access(&mut self, found: Found) -> u32 {
+        let meter = self.access_meter();
+        match found.at {
+            Some(at) => {
+                let random = self.engine.random.next();
+                meter.after_access(self.engine.table(self.db).view(at).accessed(), random)
+            }
+            None => meter.new_key(),
+        }
     }
 }
-
-/// Bits of an access time that entries keep.
-const ACCESS_MASK: u32 = 0x00ff_ffff;

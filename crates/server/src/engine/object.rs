@@ -6,7 +6,7 @@
 //!                                                                ├ inline:  length 1 or 3 │ bytes
 //!                                                                ├ blob:    pointer to the bytes, shared by count
 //!                                                                └ large:   pointer to a large collection
-//!  header: type 4 bits │ encoding 2 │ has expiry 1 │ variant 1 │ seconds of the last access 24
+//!  header: type 4 bits │ encoding 2 │ has expiry 1 │ variant 1 │ last access 24 (see engine/access.rs)
 //! ```
 //!
 //! The bytes of a string are the string, those of a collection its packed form: a listpack, an intset, or the pairs of a

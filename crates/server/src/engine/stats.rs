@@ -11,6 +11,8 @@ pub struct Stats {
     pub(crate) keyspace_misses: u64,
     /// Keys removed because their time had come.
     pub expired_keys: u64,
+    /// Keys removed because there was no room.
+    pub evicted_keys: u64,
     /// Error replies.
     pub(crate) error_replies: u64,
     /// Error replies by their code (`ERR`, `WRONGTYPE` …), at most [`Stats::ERROR_CODES_MAX`] of them.

@@ -27,6 +27,7 @@
 mod bucket;
 mod directory;
 mod remains;
+mod sample;
 mod scan;
 mod segment;
 mod segments;
@@ -97,6 +98,8 @@ pub(crate) struct Table {
     growth: Growth,
     /// Where the next step of [`Table::relocate`] goes on.
     relocated: usize,
+    /// The element of `due` whose segment was sampled last.
+    sampled: (u64, u32),
 }
 
 // SAFETY: routes point at buckets that the segments of the same table own, and are used through it only.
@@ -124,6 +127,7 @@ impl Table {
             version: next_version(),
             growth: Growth::default(),
             relocated: 0,
+            sampled: (0, 0),
         }
     }
 
@@ -228,13 +232,13 @@ impl Table {
         unsafe { at.bucket.as_ref() }.view(at.place.slot)
     }
 
-    /// Notes an access, which is not part of what snapshots save.
+    /// Notes an access: no change, of which a snapshot would have to save what was before.
     #[inline]
-    pub(crate) fn touch(&mut self, at: Position, seconds: u32) {
-        if self.view(at).accessed() != seconds & 0x00ff_ffff {
+    pub(crate) fn touch(&mut self, at: Position, bits: u32) {
+        if self.view(at).accessed() != bits {
             self.segment_mut(at.segment)
                 .bucket_mut(at.place.bucket)
-                .change(at.place.slot, |entry| entry.set_accessed(seconds));
+                .change(at.place.slot, |entry| entry.set_accessed(bits));
         }
     }
 
@@ -269,7 +273,14 @@ impl Table {
         let hash = self.hasher.hash(self.view(at).key());
         let number = at.segment;
         self.save_bucket(number, at.place.bucket);
-        let entry = self.account_segment(number, |segment| segment.take(hash, at.place));
+        let entry = self.account_segment(number, |segment| {
+            let entry = segment.take(hash, at.place);
+            // Keys that go before their time leave their elements.
+            if entry.view().expires_at_ms().is_some() && segment.expiry.is_mostly_stale() {
+                segment.index_again();
+            }
+            entry
+        });
         self.bytes -= entry.view().memory_bytes();
         self.len -= 1;
         if let Some(at) = entry.view().expires_at_ms() {
@@ -353,22 +364,48 @@ impl Table {
 
     /// A key whose expiry is before `now_ms`, the earliest first.
     pub(crate) fn first_expired(&mut self, now_ms: i64) -> Option<Position> {
+        self.earliest_before(index_time(now_ms))
+    }
+
+    /// The key that expires next.
+    pub(crate) fn next_to_expire(&mut self) -> Option<Position> {
+        self.earliest_before(u64::MAX)
+    }
+
+    /// The key with the earliest expiry, if that is before a time of the index.
+    fn earliest_before(&mut self, end: u64) -> Option<Position> {
         loop {
             let &(time, number) = self.due.first()?;
-            if time >= index_time(now_ms) {
+            if time >= end {
                 return None;
             }
-            let segment = self.segment_mut(number);
-            match segment.expiry.first() {
-                Some((time, place)) if segment.is_true(time, place) => {
-                    let bucket = segment.buckets.address(place.bucket);
-                    return Some(Position { bucket, version: self.version, segment: number, place });
-                }
-                Some(_) => segment.expiry.drop_first(),
-                None => {}
+            // Dropping what was stale may have put another segment in front, or a later time.
+            if let Some(at) = self.earliest_of(number)
+                && self.due.first() == Some(&(time, number))
+            {
+                return Some(at);
             }
-            self.announce(number);
         }
+    }
+
+    /// The key of a segment that expires first. What is stale in front of it is dropped.
+    fn earliest_of(&mut self, number: u32) -> Option<Position> {
+        let earliest = self.account_segment(number, |segment| {
+            while let Some((time, place)) = segment.expiry.first() {
+                if segment.is_true(time, place) {
+                    return Some(place);
+                }
+                segment.expiry.drop_first();
+            }
+            None
+        });
+        self.announce(number);
+        earliest.map(|place| self.position(number, place))
+    }
+
+    fn position(&self, number: u32, place: Place) -> Position {
+        let bucket = self.segment(number).buckets.address(place.bucket);
+        Position { bucket, version: self.version, segment: number, place }
     }
 
     /// An entry near the place that `random` points at; every entry can be met.
@@ -390,12 +427,7 @@ impl Table {
         let occupied = buckets[bucket].occupied();
         let nth = usize::try_from(random >> 32 & 0xffff).expect("16 bits") % occupied.count();
         let slot = occupied.into_iter().nth(nth)?;
-        Some(Position {
-            bucket: segment.buckets.address(bucket),
-            version: self.version,
-            segment: index(number),
-            place: Place { bucket, slot },
-        })
+        Some(self.position(index(number), Place { bucket, slot }))
     }
 
     /// All entries, in no particular order.

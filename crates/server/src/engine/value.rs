@@ -4,6 +4,7 @@ use holdfast_collections::types::{Hash, HashRef, List, ListRef, Set, SetRef, Sor
 
 mod digest;
 
+use super::Access;
 pub use super::object::Kind;
 
 /// A value that owns its bytes.
@@ -34,6 +35,8 @@ pub struct Entry {
     pub value: Value,
     /// Absolute expiry in milliseconds since the Unix epoch.
     pub expires_at_ms: Option<i64>,
+    /// What is known of its use.
+    pub access: Access,
 }
 
 /// What a string is, borrowed from where it lies. Two are equal when their bytes are.

@@ -110,7 +110,7 @@ impl Executor {
         if client.postponed {
             core.paused.retain(|paused| *paused != slot);
         }
-        core.clients.forget(slot);
+        core.clients.forget(slot, &client);
     }
 
     /// Ends the connections that CLIENT KILL has named: nothing that they have sent is executed any more.

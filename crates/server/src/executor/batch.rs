@@ -273,6 +273,7 @@ impl Executor {
             self.core.outbox.mark(slot, &mut client);
         } else {
             self.core.outbox.take_back(&mut client);
+            self.core.clients.count(&mut client);
         }
         self.core.clients.put_back(slot, client);
         Ok(())
@@ -355,6 +356,7 @@ impl Executor {
                 self.commit_point("persist-before-exec")?;
             }
             let effects_before = self.effects.len();
+            let evicted_before = self.engine.stats.evicted_keys;
             let now_ms = self.core.clock.now_ms;
             let mut context = Context {
                 engine: &mut self.engine,
@@ -391,8 +393,7 @@ impl Executor {
             if revision != self.core.revision {
                 revision = self.core.revision;
                 settings = self.core.settings(client);
-                self.engine.set_notified(self.core.notified());
-                self.engine.set_limits(self.core.config.limits);
+                self.core.configure(&mut self.engine);
             }
             if client.closing {
                 return Ok((consumed, Stop::Closing));
@@ -403,7 +404,10 @@ impl Executor {
             if client.connection.unsent_len() > replies_len_max(&client.session) {
                 return Ok((consumed, Stop::Stalled));
             }
-            self.batch.until_look = self.batch.until_look.saturating_sub(weight(&client.session));
+            // What was evicted for a command takes time as well. CONFIG RESETSTAT begins at zero again.
+            let evicted = self.engine.stats.evicted_keys.saturating_sub(evicted_before);
+            let weight = weight(&client.session).saturating_add(u32::try_from(evicted).unwrap_or(u32::MAX));
+            self.batch.until_look = self.batch.until_look.saturating_sub(weight);
             if self.batch.until_look == 0 {
                 self.batch.until_look = COMMANDS_PER_LOOK;
                 self.is_late = Instant::now() >= deadline;

@@ -41,6 +41,8 @@ pub(super) struct Client {
     pub(super) connected: Instant,
     /// When something was last received or sent.
     pub(super) last_active: Instant,
+    /// What was last counted for it: see [`Clients::count`].
+    counted_bytes: usize,
 }
 
 impl Client {
@@ -62,6 +64,7 @@ impl Client {
             soft_limit_since: None,
             connected: now,
             last_active: now,
+            counted_bytes: 0,
         }
     }
 
@@ -149,6 +152,8 @@ pub(super) struct Clients {
     slots: Vec<Option<Box<Client>>>,
     free: Vec<usize>,
     len: usize,
+    /// What was counted for all clients, in bytes.
+    bytes: usize,
     last_id: u64,
     /// Where the next periodic check goes on.
     check_next: usize,
@@ -186,10 +191,31 @@ impl Clients {
     }
 
     /// Frees the slot of a client that was taken.
-    pub(super) fn forget(&mut self, slot: usize) {
+    pub(super) fn forget(&mut self, slot: usize, client: &Client) {
+        self.bytes -= client.counted_bytes;
         self.slots[slot] = None;
         self.free.push(slot);
         self.len -= 1;
+    }
+
+    /// Counts what a client holds now that it was served, or sent what its socket took. What is on its way out within a turn
+    /// is not counted: it would make room for itself.
+    pub(super) fn count(&mut self, client: &mut Client) {
+        let bytes = client.memory_bytes();
+        self.bytes = self.bytes - std::mem::replace(&mut client.counted_bytes, bytes) + bytes;
+    }
+
+    /// As [`Clients::count`], of the client in a slot.
+    pub(super) fn count_in(&mut self, slot: usize) {
+        if let Some(mut client) = self.take(slot) {
+            self.count(&mut client);
+            self.put_back(slot, client);
+        }
+    }
+
+    /// What all clients hold, in bytes.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.bytes as u64
     }
 
     pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Client> {

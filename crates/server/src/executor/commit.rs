@@ -209,5 +209,6 @@ impl Executor {
             client.stalled = false;
             self.enqueue(slot);
         }
+        self.core.clients.count_in(slot);
     }
 }

@@ -74,14 +74,16 @@ impl Freer {
 mod tests {
     use super::*;
     use crate::engine::value::{Entry, Value};
-    use crate::engine::{Engine, EngineOptions, HashSeed, Limits};
+    use crate::engine::{Access, Engine, EngineOptions, HashSeed, Limits};
 
     /// Two tables.
     fn garbage(keys: i64) -> Garbage {
         let mut engine =
             Engine::new(EngineOptions { databases: 2, limits: Limits::default(), seed: HashSeed([1, 2]) });
         let mut load = |db, key: &[u8], value, expires_at_ms| {
-            engine.load(Entry { db, key: key.into(), value, expires_at_ms }).unwrap();
+            engine
+                .load(Entry { db, key: key.into(), value, expires_at_ms, access: Access::default() }, 0)
+                .unwrap();
         };
         for number in 0..keys {
             let (key, expires_at_ms) = (number.to_string(), (number % 2 == 0).then_some(number + 1_000_000));

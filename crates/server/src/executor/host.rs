@@ -97,9 +97,9 @@ impl Core {
         stats.commands_rate.sample(engine.stats.commands, now);
         stats.input_rate.sample(stats.input_bytes, now);
         stats.output_rate.sample(stats.output_bytes, now);
-        let used = engine.used_memory();
-        stats.memory_peak = stats.memory_peak.max(used);
-        self.watch_memory(used);
+        let clients = self.clients.memory_bytes();
+        stats.memory_peak = stats.memory_peak.max(engine.used_memory() + clients);
+        self.watch_memory(engine.counted_memory() + clients);
         let failed = self.journal.as_ref().is_some_and(|journal| !journal.facts().last_save_ok);
         let blocks = failed && self.config.stop_writes_on_bgsave_error && !self.config.save.is_empty();
         self.write_block = blocks.then_some(SAVE_FAILED);
@@ -178,6 +178,10 @@ impl Host for Core {
         i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
     }
 
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     fn write_info(&mut self, section: InfoSection, engine: &Engine, out: &mut String) {
         info::write(self, section, engine, out);
     }
@@ -227,7 +231,8 @@ impl Host for Core {
 
     fn reset_statistics(&mut self) {
         let peak = self.stats.memory_peak;
-        self.stats = Stats { memory_peak: peak, ..Stats::new(Instant::now()) };
+        self.stats = Stats::new(Instant::now());
+        self.stats.memory_peak = peak;
     }
 
     fn authenticate(&mut self, user: &[u8], password: &[u8]) -> bool {

@@ -97,7 +97,8 @@ fn resident() -> u64 {
 }
 
 fn memory(core: &Core, engine: &Engine, out: &mut String) {
-    let used = engine.used_memory();
+    let data = engine.used_memory();
+    let used = data + core.clients.memory_bytes();
     let clients: usize = core.clients.iter().map(|(_, client)| client.memory_bytes()).sum();
     let resident = resident();
     line(out, "used_memory", used);
@@ -106,13 +107,14 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "used_memory_rss_human", human(resident));
     line(out, "used_memory_peak", core.stats.memory_peak.max(used));
     line(out, "used_memory_peak_human", human(core.stats.memory_peak.max(used)));
-    line(out, "used_memory_dataset", used);
+    line(out, "used_memory_dataset", data);
     line(out, "maxmemory", core.config.maxmemory);
     line(out, "maxmemory_human", human(core.config.maxmemory));
     line(out, "maxmemory_policy", core.config.maxmemory_policy.word());
     #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
     let ratio = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
     line(out, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
+    line(out, "mem_not_counted_for_evict", engine.snapshot_memory());
     line(out, "mem_clients_normal", clients);
     let figures = core.compaction.figures();
     line(out, "allocator_allocated", figures.allocated);
@@ -225,7 +227,11 @@ fn stats(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "sync_partial_ok", 0);
     line(out, "sync_partial_err", 0);
     line(out, "expired_keys", engine.stats.expired_keys);
-    line(out, "evicted_keys", 0);
+    let (no_room, no_room_total) = stats.no_room();
+    line(out, "evicted_keys", engine.stats.evicted_keys);
+    line(out, "evicted_clients", 0);
+    line(out, "total_eviction_exceeded_time", no_room_total.as_millis());
+    line(out, "current_eviction_exceeded_time", no_room.as_millis());
     line(out, "keyspace_hits", engine.stats.keyspace_hits);
     line(out, "keyspace_misses", engine.stats.keyspace_misses);
     line(out, "pubsub_channels", core.pubsub.len(Topic::Channel));

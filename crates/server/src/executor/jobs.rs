@@ -108,7 +108,7 @@ impl Executor {
         let Loaded { engine, journal, identity, cut_bytes } = loaded;
         self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
         self.engine = engine;
-        self.engine.set_notified(self.core.notified());
+        self.core.configure(&mut self.engine);
         self.core.journal = journal;
         self.desk.identity = identity;
         self.core.phase = Phase::Serving;
@@ -259,7 +259,7 @@ impl Executor {
                 }
                 let mut old = std::mem::replace(&mut self.engine, engine);
                 self.engine.adopt_awaited(&mut old);
-                self.engine.set_notified(self.core.notified());
+                self.core.configure(&mut self.engine);
                 if let Some(journal) = &mut self.core.journal {
                     journal.engine_replaced(&self.engine);
                 }

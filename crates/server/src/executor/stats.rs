@@ -70,6 +70,10 @@ pub(crate) struct Stats {
     pub(crate) delayed_syncs: u64,
     /// Longest turn.
     pub(crate) longest_turn: Duration,
+    /// Since when there is less room than `maxmemory` says.
+    no_room_since: Option<Instant>,
+    /// How long that was so before.
+    no_room_total: Duration,
 }
 
 impl Stats {
@@ -90,7 +94,27 @@ impl Stats {
             warnings: Vec::new(),
             delayed_syncs: 0,
             longest_turn: Duration::ZERO,
+            no_room_since: None,
+            no_room_total: Duration::ZERO,
         }
+    }
+
+    /// There is room.
+    pub(crate) fn note_room(&mut self) {
+        if let Some(since) = self.no_room_since.take() {
+            self.no_room_total += since.elapsed();
+        }
+    }
+
+    /// There is less room than there should be.
+    pub(crate) fn note_no_room(&mut self) {
+        self.no_room_since.get_or_insert_with(Instant::now);
+    }
+
+    /// How long there has been too little room: this time, and in all.
+    pub(crate) fn no_room(&self) -> (Duration, Duration) {
+        let current = self.no_room_since.map_or(Duration::ZERO, |since| since.elapsed());
+        (current, self.no_room_total + current)
     }
 
     /// Counts under a name; names are few and constant.

@@ -53,6 +53,7 @@ impl Executor {
             self.tick(started)?;
             self.publish();
         }
+        self.make_room();
         self.core.compaction.drive(&mut self.engine, started);
         self.core.huge_pages.drive(self.core.compaction.is_running(), self.engine.used_memory(), started);
         self.finish_turn()?;
@@ -121,6 +122,7 @@ impl Executor {
         if !self.ready.is_empty()
             || !self.postponed.is_empty()
             || !self.core.outbox.is_idle()
+            || self.is_evicting
             || self.freer.needs_turns()
         {
             return Duration::ZERO;

@@ -31,7 +31,8 @@ impl Digester {
 
     /// Adds one key as a snapshot saved it.
     pub(crate) fn add_saved(&mut self, entry: ChunkEntry<'_>) {
-        let ChunkEntry { db, key, value, expires_at_ms } = entry;
+        // When a key was last used is not its content.
+        let ChunkEntry { db, key, value, expires_at_ms, access: _ } = entry;
         let mut hash = Sha256::new();
         hash.update(db.to_le_bytes());
         hash.update((key.len() as u64).to_le_bytes());
@@ -62,10 +63,11 @@ impl Digester {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Access;
     use crate::engine::value::Value;
 
     fn entry(db: u32, key: &str, value: Value, expires_at_ms: Option<i64>) -> Entry {
-        Entry { db, key: key.as_bytes().into(), value, expires_at_ms }
+        Entry { db, key: key.as_bytes().into(), value, expires_at_ms, access: Access::default() }
     }
 
     fn digest(entries: &[Entry]) -> DatasetSummary {

@@ -12,6 +12,7 @@ use holdfast_bucket::{Bucket, cancel_pair};
 use holdfast_contract::bucket::{BASE_FILE, BackupFile, BackupManifest, backup_path};
 use holdfast_contract::record::RestorePlan;
 use holdfast_server::backup::check::check_rdb;
+use holdfast_server::engine::Access;
 use holdfast_server::engine::value::{Entry, Value};
 use holdfast_server::persistence::snapshot::{RdbOptions, RdbWriter, SnapshotAux};
 
@@ -37,7 +38,7 @@ pub(crate) fn rdb(keys: u32) -> Vec<u8> {
             let key = format!("key:{number}\0\u{ff}").into_bytes().into();
             let value = Value::Bytes(number.to_le_bytes().repeat(20));
             let expires_at_ms = (number % 5 == 0).then_some(4_000_000_000_000 + i64::from(number));
-            writer.entry(&Entry { db, key, value, expires_at_ms }).unwrap();
+            writer.entry(&Entry { db, key, value, expires_at_ms, access: Access::default() }).unwrap();
         }
     }
     writer.finish().unwrap().0

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use holdfast_server::engine::value::Entry;
-use holdfast_server::engine::{Engine, EngineOptions, HashSeed, Limits};
+use holdfast_server::engine::{Access, Engine, EngineOptions, HashSeed, Limits};
 use holdfast_server::persistence::snapshot::{BoxError, RdbOptions, RdbVisitor, RdbWriter, read_rdb};
 
 use crate::peer::{Redis, check_rdb};
@@ -235,7 +235,7 @@ struct Loading(Engine);
 
 impl RdbVisitor for Loading {
     fn entry(&mut self, entry: Entry) -> Result<(), BoxError> {
-        Ok(self.0.load(entry)?)
+        Ok(self.0.load(entry, 0)?)
     }
 }
 
@@ -251,7 +251,15 @@ fn write(engine: &Engine, path: &Path, compression: bool) {
     let mut writer = RdbWriter::new(fs::File::create(path).unwrap(), options).unwrap();
     for it in engine.entries() {
         let (key, value) = (it.key.into(), it.value.to_value());
-        writer.entry(&Entry { db: it.db, key, value, expires_at_ms: it.expires_at_ms }).unwrap();
+        writer
+            .entry(&Entry {
+                db: it.db,
+                key,
+                value,
+                expires_at_ms: it.expires_at_ms,
+                access: Access::default(),
+            })
+            .unwrap();
     }
     writer.finish().unwrap();
 }

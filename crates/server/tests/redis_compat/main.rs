@@ -5,6 +5,7 @@
 
 mod collections;
 mod config;
+mod eviction;
 mod glob;
 mod peer;
 mod rdb;

@@ -56,14 +56,21 @@ impl Redis {
 
     /// Runs a command and returns its reply, also if that is an error.
     pub(crate) fn send(&mut self, arguments: &[&[u8]]) -> Reply {
-        let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
-        for argument in arguments {
-            request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-            request.extend_from_slice(argument);
-            request.extend_from_slice(b"\r\n");
-        }
+        let mut request = Vec::new();
+        encode(arguments, &mut request);
         self.connection.get_mut().write_all(&request).unwrap();
         self.reply()
+    }
+
+    /// Runs commands in one go, as few as fit into the buffers of a socket, and returns their replies.
+    pub(crate) fn pipeline<'a>(&mut self, commands: impl IntoIterator<Item = Vec<&'a [u8]>>) -> Vec<Reply> {
+        let (mut request, mut count) = (Vec::new(), 0);
+        for arguments in commands {
+            encode(&arguments, &mut request);
+            count += 1;
+        }
+        self.connection.get_mut().write_all(&request).unwrap();
+        (0..count).map(|_| self.reply()).collect()
     }
 
     fn reply(&mut self) -> Reply {
@@ -84,6 +91,15 @@ impl Redis {
             "*" => Reply::Array((0..rest.parse().unwrap()).map(|_| self.reply()).collect()),
             other => panic!("no test needs a reply of kind {other:?}"),
         }
+    }
+}
+
+fn encode(arguments: &[&[u8]], request: &mut Vec<u8>) {
+    request.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
+    for argument in arguments {
+        request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        request.extend_from_slice(argument);
+        request.extend_from_slice(b"\r\n");
     }
 }
 

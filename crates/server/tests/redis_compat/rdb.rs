@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use holdfast_server::engine::Access;
 use holdfast_server::engine::value::{Entry, Value};
 use holdfast_server::persistence::digest::Digester;
 use holdfast_server::persistence::snapshot::{
@@ -45,7 +46,7 @@ fn sort(entries: &mut [Entry]) {
 }
 
 fn entry(db: u32, key: &[u8], value: Value, expires_at_ms: Option<i64>) -> Entry {
-    Entry { db, key: key.into(), value, expires_at_ms }
+    Entry { db, key: key.into(), value, expires_at_ms, access: Access::default() }
 }
 
 fn text(value: &Value) -> Vec<u8> {
@@ -132,6 +133,27 @@ fn our_files_load_in_redis() {
 }
 
 #[test]
+fn redis_takes_over_the_use_of_keys_from_files_of_ours() {
+    for (policy, access, question, expected) in [
+        ("allkeys-lru", Access { idle_seconds: Some(7_000), frequency: None }, "IDLETIME", 7_000..7_100),
+        ("volatile-lfu", Access { idle_seconds: None, frequency: Some(200) }, "FREQ", 198..201),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dump.rdb");
+        let (value, expires_at_ms) = (Value::Int(1), Some(i64::MAX / 2));
+        write(
+            &path,
+            &[Entry { db: 0, key: b"k"[..].into(), value, expires_at_ms, access }],
+            RdbOptions::default(),
+        );
+        check_rdb(&path);
+        let mut redis = Redis::start(dir.path(), &["--maxmemory-policy", policy]);
+        let found = redis.command(&[b"OBJECT", question.as_bytes(), b"k"]).int();
+        assert!(expected.contains(&found), "{policy}: {found}");
+    }
+}
+
+#[test]
 fn an_empty_file_of_ours_loads_in_redis() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dump.rdb");
@@ -150,7 +172,7 @@ fn files_of_redis_load_here() {
         let dir = tempfile::tempdir().unwrap();
         let mut redis = Redis::start(dir.path(), &options);
         let entries = dataset();
-        for Entry { db, key, value, expires_at_ms } in &entries {
+        for Entry { db, key, value, expires_at_ms, .. } in &entries {
             redis.command(&[b"SELECT", db.to_string().as_bytes()]);
             redis.command(&[b"SET", key, &text(value)]);
             if let Some(at) = expires_at_ms {
@@ -158,7 +180,13 @@ fn files_of_redis_load_here() {
             }
         }
         redis.command(&[b"SAVE"]);
-        let collected = read(&dir.path().join("dump.rdb")).unwrap();
+        let mut collected = read(&dir.path().join("dump.rdb")).unwrap();
+        for entry in &mut collected.entries {
+            // What is known of the use of keys depends on the policy.
+            let Access { idle_seconds, frequency } = std::mem::take(&mut entry.access);
+            assert_eq!(idle_seconds.is_some(), options.contains(&"allkeys-lru"), "{options:?}");
+            assert_eq!(frequency.is_some(), options.contains(&"allkeys-lfu"), "{options:?}");
+        }
         assert!(collected.entries == entries, "the same entries with {options:?}");
         assert!(collected.aux["redis-ver"].starts_with("7."), "{:?}", collected.aux);
     }

@@ -11,7 +11,6 @@ use crate::config::clients;
 use crate::config::secret::Secret;
 use crate::config::settings::Config;
 use crate::config::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions};
-use crate::config::units::one_of;
 use crate::persistence::directives::PersistDirective;
 use crate::persistence::policy::{SaveRule, SyncMode};
 use crate::protocol::parse_i64;
@@ -341,14 +340,11 @@ pub(super) fn build() -> Vec<Directive> {
         fixed("databases", number!(databases, 1, DATABASES_MAX)),
         live("proto-max-bulk-len", memory!(proto_max_bulk_len, 1 << 20)),
         live("maxmemory", memory!(maxmemory, 0)),
-        live(
-            "maxmemory-policy",
-            Kind::Text {
-                allowed: "noeviction only: this version evicts nothing and refuses writes that need more than maxmemory",
-                get: |config| config.maxmemory_policy.word().to_owned(),
-                set: set_memory_policy,
-            },
-        ),
+        live("maxmemory-policy", word!(maxmemory_policy, MemoryPolicy)),
+        live("maxmemory-samples", number!(maxmemory_samples, 1, I32_MAX)),
+        live("maxmemory-eviction-tenacity", number!(maxmemory_eviction_tenacity, 0, 100)),
+        live("lfu-log-factor", number!(lfu_log_factor, 0, I32_MAX)),
+        live("lfu-decay-time", number!(lfu_decay_time, 0, I32_MAX)),
         live("persistent", yes_no!(persistent)),
         live(
             "persist-strategy",
@@ -469,29 +465,4 @@ pub(super) fn build() -> Vec<Directive> {
         kind: Kind::Persist(directive),
     }));
     table
-}
-
-fn set_memory_policy(config: &mut Config, value: &str) -> Result<(), String> {
-    /// The words that Redis takes.
-    const POLICIES: &[&str] = &[
-        "volatile-lru",
-        "volatile-lfu",
-        "volatile-random",
-        "volatile-ttl",
-        "allkeys-lru",
-        "allkeys-lfu",
-        "allkeys-random",
-        "noeviction",
-    ];
-    let word = value.to_ascii_lowercase();
-    match MemoryPolicy::from_word(&word) {
-        Some(policy) => {
-            config.maxmemory_policy = policy;
-            Ok(())
-        }
-        None if POLICIES.contains(&word.as_str()) => {
-            Err(format!("{word} is not available in this version, only noeviction is"))
-        }
-        None => Err(one_of(POLICIES)),
-    }
 }

@@ -237,7 +237,7 @@ impl Cursor {
 }
 
 impl Entry {
-    /// A new entry. `accessed` counts seconds; its upper bits are dropped.
+    /// A new entry. `accessed` has 24 bits; upper ones are dropped.
     ///
     /// # Panics
     /// If the key has 4 GiB or more: the protocol allows none that long.
@@ -297,8 +297,8 @@ impl Entry {
         unsafe { self.0.cast::<[u8; HEADER_LEN]>().write(header.to_le_bytes()) };
     }
 
-    pub(crate) fn set_accessed(&mut self, seconds: u32) {
-        self.set_header(self.header() & ((1 << ACCESSED_SHIFT) - 1) | seconds << ACCESSED_SHIFT);
+    pub(crate) fn set_accessed(&mut self, accessed: u32) {
+        self.set_header(self.header() & ((1 << ACCESSED_SHIFT) - 1) | accessed << ACCESSED_SHIFT);
     }
 
     /// Notes of a string whether it was built by changes in place.
@@ -615,7 +615,7 @@ impl<'a> EntryView<'a> {
         (self.header() & HAS_EXPIRY != 0).then(|| i64::from_le_bytes(unsafe { self.array(HEADER_LEN) }))
     }
 
-    /// Seconds of the last access, modulo 2^24.
+    /// When or how often it was used, as whoever sets it knows: 24 bits.
     pub(crate) fn accessed(self) -> u32 {
         self.header() >> ACCESSED_SHIFT
     }

@@ -259,9 +259,23 @@ impl ExpiryIndex {
 
     /// The earliest element: its time, and where the key was that it speaks for.
     pub(super) fn first(&self) -> Option<(u64, Place)> {
-        let &Reverse(element) = self.heap.peek()?;
+        self.heap.peek().map(|&Reverse(element)| ExpiryIndex::parts(element))
+    }
+
+    /// Number of elements.
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// An element by its place in the index: the first is the earliest, the others are in no particular order.
+    pub(super) fn element(&self, at: usize) -> (u64, Place) {
+        let Reverse(element) = self.heap.as_slice()[at];
+        ExpiryIndex::parts(element)
+    }
+
+    fn parts(element: u64) -> (u64, Place) {
         let place = usize::try_from(element & ((1 << PLACE_BITS) - 1)).expect("ten bits");
-        Some((element >> PLACE_BITS, Place { bucket: place / SLOTS, slot: place % SLOTS }))
+        (element >> PLACE_BITS, Place { bucket: place / SLOTS, slot: place % SLOTS })
     }
 
     pub(super) fn drop_first(&mut self) {

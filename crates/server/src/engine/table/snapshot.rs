@@ -1,6 +1,7 @@
 //! Saving a table while it changes: the cut, the pre-images, the walk.
 
 use super::Table;
+use crate::engine::access::AccessMeter;
 use crate::engine::chunk::Chunk;
 
 /// The walk over what has not been saved yet.
@@ -11,6 +12,8 @@ use crate::engine::chunk::Chunk;
 pub(super) struct Saving {
     /// Database index at the cut.
     db: u32,
+    /// How the last use of keys is saved; none when it is not.
+    meter: Option<AccessMeter>,
     segment: usize,
     bucket: usize,
     segment_count: usize,
@@ -18,11 +21,11 @@ pub(super) struct Saving {
 
 impl Table {
     /// Takes the cut: everything here now belongs to the snapshot, as database `db`.
-    pub(crate) fn begin_saving(&mut self, epoch: u32, db: u32) {
+    pub(crate) fn begin_saving(&mut self, epoch: u32, db: u32, meter: Option<AccessMeter>) {
         debug_assert!(epoch > self.epoch, "epochs grow");
         self.epoch = epoch;
         self.pending = Chunk::default();
-        self.saving = Some(Saving { db, segment: 0, bucket: 0, segment_count: self.segments.len() });
+        self.saving = Some(Saving { db, meter, segment: 0, bucket: 0, segment_count: self.segments.len() });
     }
 
     /// Whether the snapshot still needs something of this table.
@@ -58,7 +61,7 @@ impl Table {
                 if !segment.is_saved(saving.bucket, self.epoch) {
                     segment.set_saved(saving.bucket, self.epoch);
                     let bucket = &segment.buckets.all()[saving.bucket];
-                    bucket.occupied().for_each(|slot| out.push(saving.db, bucket.view(slot)));
+                    bucket.occupied().for_each(|slot| out.push(saving.db, bucket.view(slot), saving.meter));
                 }
                 saving.bucket += 1;
             } else {
@@ -84,7 +87,7 @@ impl Table {
         if !segment.is_saved(bucket, self.epoch) {
             segment.set_saved(bucket, self.epoch);
             let bucket = &segment.buckets.all()[bucket];
-            bucket.occupied().for_each(|slot| self.pending.push(saving.db, bucket.view(slot)));
+            bucket.occupied().for_each(|slot| self.pending.push(saving.db, bucket.view(slot), saving.meter));
         }
     }
 

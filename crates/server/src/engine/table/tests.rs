@@ -4,11 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+use crate::engine::Access;
 use crate::engine::object::NewValue;
 use crate::engine::value::{Entry as Loaded, StringRef, Value, ValueRef};
 use holdfast_collections::hash::HashSeed;
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     Table::new(KeyHasher::new(HashSeed([1, 2])), 0)
 }
 
@@ -16,7 +17,7 @@ fn find(table: &Table, key: &[u8]) -> Option<Position> {
     table.find(table.hasher.hash(key), key)
 }
 
-fn put(table: &mut Table, key: &[u8], value: i64, expiry: Option<i64>) {
+pub(super) fn put(table: &mut Table, key: &[u8], value: i64, expiry: Option<i64>) {
     match find(table, key) {
         Some(at) => table.change(at, |entry| {
             entry.set_value(NewValue::Int(value));
@@ -26,12 +27,12 @@ fn put(table: &mut Table, key: &[u8], value: i64, expiry: Option<i64>) {
     }
 }
 
-fn take(table: &mut Table, key: &[u8]) -> bool {
+pub(super) fn take(table: &mut Table, key: &[u8]) -> bool {
     let found = find(table, key);
     found.map(|at| table.remove(at)).is_some()
 }
 
-fn name(number: u32) -> Vec<u8> {
+pub(super) fn name(number: u32) -> Vec<u8> {
     format!("key:{number}").into_bytes()
 }
 
@@ -42,7 +43,7 @@ fn content(table: &Table) -> BTreeMap<Vec<u8>, Loaded> {
 
 fn loaded(entry: EntryView<'_>) -> Loaded {
     let (key, expires_at_ms) = (Box::from(entry.key()), entry.expires_at_ms());
-    Loaded { db: 0, key, value: entry.value().to_value(), expires_at_ms }
+    Loaded { db: 0, key, value: entry.value().to_value(), expires_at_ms, access: Access::default() }
 }
 
 /// Checks what must hold between operations.
@@ -263,7 +264,7 @@ proptest! {
         let expected: BTreeMap<Vec<u8>, Loaded> = map
             .into_iter()
             .map(|(key, (value, expires_at_ms))| {
-                (key.clone(), Loaded { db: 0, key: key.into(), value: Value::Int(value), expires_at_ms })
+                (key.clone(), Loaded { db: 0, key: key.into(), value: Value::Int(value), expires_at_ms, access: Access::default() })
             })
             .collect();
         prop_assert_eq!(content(&table), expected);
@@ -318,7 +319,7 @@ proptest! {
         before.iter().for_each(|change| apply(&mut table, change));
         for epoch in 1..3 {
             let expected = content(&table);
-            table.begin_saving(epoch, 0);
+            table.begin_saving(epoch, 0, None);
             let mut saved: Vec<Loaded> = Vec::new();
             let mut step = |table: &mut Table, budget: usize| {
                 let mut chunk = Chunk::default();

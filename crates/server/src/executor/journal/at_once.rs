@@ -53,7 +53,7 @@ impl Journal {
             rdb: self.settings.rdb_options(false, offset, engine, now_ms),
             digest: false,
         };
-        match write_all(&*self.storage, &plan, engine) {
+        match write_all(&*self.storage, &plan, engine, now_ms) {
             Ok(written) => {
                 let took = started.elapsed();
                 let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -83,8 +83,9 @@ fn write_all(
     storage: &dyn Storage,
     plan: &SnapshotPlan,
     engine: &mut Engine,
+    now_ms: u64,
 ) -> Result<WrittenSnapshot, SnapshotJobError> {
-    engine.snapshot_begin();
+    engine.snapshot_begin(i64::try_from(now_ms).unwrap_or(i64::MAX));
     let mut done = false;
     let chunks = std::iter::from_fn(|| {
         if done {
@@ -118,7 +119,7 @@ pub(crate) fn create_log(
         rdb: settings.rdb_options(true, offset, engine, now_ms),
         digest: false,
     };
-    let written = write_all(storage, &plan, engine).map_err(|error| error_chain(&error))?;
+    let written = write_all(storage, &plan, engine, now_ms).map_err(|error| error_chain(&error))?;
     let start = SegmentStart { offset, seed: rand::random(), now_ms };
     Log::create(storage, settings.log.clone(), settings.owner.clone(), previous, start, written.bytes)
         .map_err(|error| error_chain(&error))

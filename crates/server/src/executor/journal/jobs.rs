@@ -139,7 +139,7 @@ impl Journal {
                 return Ok(Err(error));
             }
         };
-        engine.snapshot_begin();
+        engine.snapshot_begin(i64::try_from(now_ms).unwrap_or(i64::MAX));
         self.job = Some(Job {
             id,
             kind,

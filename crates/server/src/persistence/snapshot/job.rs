@@ -296,7 +296,7 @@ pub(crate) fn write_snapshot(
 mod tests {
     use super::*;
     use crate::engine::value::{Entry, Value};
-    use crate::engine::{Engine, EngineOptions, HashSeed, Limits};
+    use crate::engine::{Access, Engine, EngineOptions, HashSeed, Limits};
     use crate::storage::memory::MemoryDisk;
     use std::sync::mpsc::channel;
 
@@ -306,9 +306,11 @@ mod tests {
             Engine::new(EngineOptions { databases: 1, limits: Limits::default(), seed: HashSeed([1, 2]) });
         for number in first..first + len {
             let key = number.to_string().into_bytes().into();
-            engine.load(Entry { db: 0, key, value: Value::Int(number), expires_at_ms: None }).unwrap();
+            let value = Value::Int(number);
+            let entry = Entry { db: 0, key, value, expires_at_ms: None, access: Access::default() };
+            engine.load(entry, 0).unwrap();
         }
-        engine.snapshot_begin();
+        engine.snapshot_begin(0);
         let mut chunk = Chunk::default();
         assert!(engine.snapshot_step(usize::MAX, &mut chunk));
         chunk
@@ -395,8 +397,19 @@ mod tests {
                 seed: HashSeed([1, 2]),
             });
             let value = Value::Bytes(vec![0; QUEUE_LEN_MAX / 2 + 1]);
-            engine.load(Entry { db: 0, key: Box::from(&b"k"[..]), value, expires_at_ms: None }).unwrap();
-            engine.snapshot_begin();
+            engine
+                .load(
+                    Entry {
+                        db: 0,
+                        key: Box::from(&b"k"[..]),
+                        value,
+                        expires_at_ms: None,
+                        access: Access::default(),
+                    },
+                    0,
+                )
+                .unwrap();
+            engine.snapshot_begin(0);
             let mut chunk = Chunk::default();
             assert!(engine.snapshot_step(usize::MAX, &mut chunk));
             job.push(chunk);

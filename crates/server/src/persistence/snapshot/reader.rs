@@ -22,8 +22,8 @@ use super::format::{
     VERSION_CHECKSUM, VERSION_MAX, VERSION_VALKEY, module_name, type_name,
 };
 use super::{RdbSummary, lzf};
-use crate::engine::Tools;
 use crate::engine::value::{Entry, Value};
+use crate::engine::{Access, Tools};
 use crate::protocol::parse_i64;
 
 /// What [`RdbReader::read`] tells of a file, in its order. An error ends the reading.
@@ -186,16 +186,17 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
     fn run(mut self) -> Result<RdbSummary, ReadRdbError> {
         let version = self.header()?;
         let mut expires_at_ms = None;
+        let mut access = Access::default();
         loop {
             let offset = self.input.offset();
             let opcode = self.byte("an opcode")?;
             match opcode {
                 _ if Self::is_value(opcode) => {
                     let key = self.string("a key")?.into_bytes().into_boxed_slice();
-                    let expires_at_ms = expires_at_ms.take();
+                    let (expires_at_ms, access) = (expires_at_ms.take(), std::mem::take(&mut access));
                     match self.value(opcode, &key)? {
                         Some(value) => {
-                            let entry = Entry { db: self.db, key, value, expires_at_ms };
+                            let entry = Entry { db: self.db, key, value, expires_at_ms, access };
                             self.keys += 1;
                             self.visitor.entry(entry).map_err(|source| self.refused(source))?;
                         }
@@ -207,11 +208,10 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
                     expires_at_ms = Some(i64::from(i32::from_le_bytes(self.array("an expiry")?)) * 1_000);
                 }
                 OP_IDLE => {
-                    self.length("an idle time")?;
+                    let seconds = self.length("an idle time")?;
+                    access.idle_seconds = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
                 }
-                OP_FREQ => {
-                    self.byte("an access frequency")?;
-                }
+                OP_FREQ => access.frequency = Some(self.byte("an access frequency")?),
                 OP_AUX => self.aux_field()?,
                 OP_SELECT_DB => self.db = self.database()?,
                 OP_RESIZE_DB => {

@@ -9,12 +9,12 @@ use std::io::{self, Write};
 use crc::{Digest, Table};
 
 use super::format::{
-    COMPRESSION_GAIN_MIN, CRC64, ENC_LZF, INT32_TEXT_LEN_MAX, MAGIC, OP_AUX, OP_EOF, OP_EXPIRE_MS,
-    OP_RESIZE_DB, OP_SELECT_DB, UNCOMPRESSED_LEN_MAX, VERSION_WRITTEN, encode_int, encode_length,
+    COMPRESSION_GAIN_MIN, CRC64, ENC_LZF, INT32_TEXT_LEN_MAX, MAGIC, OP_AUX, OP_EOF, OP_EXPIRE_MS, OP_FREQ,
+    OP_IDLE, OP_RESIZE_DB, OP_SELECT_DB, UNCOMPRESSED_LEN_MAX, VERSION_WRITTEN, encode_int, encode_length,
 };
 use super::{RdbSummary, lzf};
 use crate::engine::value::Entry;
-use crate::engine::{ChunkEntry, ValueRef};
+use crate::engine::{Access, ChunkEntry, ValueRef};
 use crate::protocol::parse_i64;
 
 /// Bytes collected before they are handed on: large enough that a system call per write does not matter.
@@ -133,11 +133,19 @@ impl<W: Write> RdbWriter<W> {
     /// # Errors
     /// As [`RdbWriter::entry`].
     pub(crate) fn saved_entry(&mut self, entry: ChunkEntry<'_>) -> io::Result<()> {
-        let ChunkEntry { db, key, value, expires_at_ms } = entry;
+        let ChunkEntry { db, key, value, expires_at_ms, access } = entry;
         self.select(db);
         if let Some(expires_at_ms) = expires_at_ms {
             self.buffer.push(OP_EXPIRE_MS);
             self.buffer.extend_from_slice(&expires_at_ms.to_le_bytes());
+        }
+        let Access { idle_seconds, frequency } = access;
+        if let Some(seconds) = idle_seconds {
+            self.buffer.push(OP_IDLE);
+            encode_length(&mut self.buffer, seconds.into());
+        }
+        if let Some(frequency) = frequency {
+            self.buffer.extend_from_slice(&[OP_FREQ, frequency]);
         }
         self.buffer.push(type_byte(value));
         self.put_string(key)?;

@@ -46,7 +46,7 @@ impl RdbVisitor for Collected {
 }
 
 fn entry(db: u32, key: &[u8], value: Value, expires_at_ms: Option<i64>) -> Entry {
-    Entry { db, key: key.into(), value, expires_at_ms }
+    Entry { db, key: key.into(), value, expires_at_ms, access: Access::default() }
 }
 
 fn text(value: &str) -> Value {
@@ -146,10 +146,17 @@ fn older_and_foreign_forms_are_read() {
     let plain = entry(0, b"k", text("v"), None);
     check(&[b"REDIS0003".as_slice(), key, &[OP_EOF]].concat(), std::slice::from_ref(&plain));
     check(&file("0012", &[key]), std::slice::from_ref(&plain));
-    // Expiry in seconds, access frequency and idle time before the key.
+    // Expiry in seconds, idle time and access frequency before the key.
+    let access = Access { idle_seconds: Some(100), frequency: Some(255) };
     check(
         &file("0009", &[b"\xFD\x02\0\0\0\xF8\x40\x64\xF9\xFF", key]),
-        &[Entry { expires_at_ms: Some(2_000), ..plain.clone() }],
+        &[Entry { expires_at_ms: Some(2_000), access, ..plain.clone() }],
+    );
+    // They are of the next key alone, and as much as fits.
+    let longest = Access { idle_seconds: Some(u32::MAX), frequency: None };
+    check(
+        &file("0010", &[b"\xF8\x81\0\0\0\x01\0\0\0\0", key, b"\x00\x01l\x01v"]),
+        &[Entry { access: longest, ..plain.clone() }, entry(0, b"l", text("v"), None)],
     );
     // The key a number, the value a number written as text: the reader makes it canonical.
     check(&file("0010", &[b"\x00\xC0\x05\x0242"]), &[entry(0, b"5", Value::Int(42), None)]);
@@ -216,7 +223,8 @@ fn valkey(version: &str, items: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn what_stands_between_an_expiry_and_its_key_changes_nothing() {
-    let expected = [entry(0, b"k", text("v"), Some(2_000))];
+    let plain = entry(0, b"k", text("v"), Some(2_000));
+    let access = Access { idle_seconds: Some(7), frequency: Some(5) };
     let expiry = b"\xFC\xD0\x07\0\0\0\0\0\0";
     for between in [
         b"".as_slice(),
@@ -227,6 +235,8 @@ fn what_stands_between_an_expiry_and_its_key_changes_nothing() {
         b"\xFB\x01\x01",
     ] {
         let file = file("0012", &[expiry, between, b"\x00\x01k\x01v"]);
+        let access = if between.starts_with(b"\xF9") { access } else { Access::default() };
+        let expected = [Entry { access, ..plain.clone() }];
         assert_eq!(read(&file).unwrap().entries, expected, "{}", between.escape_ascii());
     }
     // It belongs to the next key alone, also to one that is left out.
@@ -381,8 +391,11 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
             .prop_map(Value::Bytes),
     ];
     let key = prop::collection::vec(any::<u8>(), 0..30);
-    let entry = (0_u32..20, key, value, prop::option::of(any::<i64>()))
-        .prop_map(|(db, key, value, expires_at_ms)| Entry { db, key: key.into(), value, expires_at_ms });
+    let access = (prop::option::of(any::<u32>()), prop::option::of(any::<u8>()))
+        .prop_map(|(idle_seconds, frequency)| Access { idle_seconds, frequency });
+    let entry = (0_u32..20, key, value, prop::option::of(any::<i64>()), access).prop_map(
+        |(db, key, value, expires_at_ms, access)| Entry { db, key: key.into(), value, expires_at_ms, access },
+    );
     prop::collection::vec(entry, 0..40)
 }
 
