@@ -11,6 +11,7 @@
 //! admit     connections come, go, are killed        timers   periodic work
 //! outbox    everything that any client is sent      jobs     snapshots, rewrites, saving, stopping
 //! publish   messages, events, monitored commands    host     the process as commands see it
+//! tracking  invalidations
 //! ```
 //!
 //! Invariant: no byte leaves before its turn is committed (I/O threads may send it while the next turn runs). A commit that
@@ -39,6 +40,7 @@ mod points;
 mod publish;
 pub(crate) mod stats;
 mod timers;
+mod tracking;
 mod turn;
 mod waiting;
 
@@ -79,6 +81,7 @@ use crate::command::{PauseMode, Settings};
 use crate::config::{Config, DebugCommand, Secret};
 use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
+use crate::engine::tracking::{ClientId, Stale};
 use crate::metrics::Metrics;
 use crate::network::senders::Senders;
 use crate::pubsub::PubSub;
@@ -204,6 +207,12 @@ struct Core {
     pubsub: PubSub,
     /// Slots of clients that monitor.
     monitors: Vec<usize>,
+    /// Number of clients that track keys.
+    trackers: usize,
+    /// What the client that is served must forget: it is told behind its reply.
+    own_stale: Vec<Stale>,
+    /// What clients must forget that were being served while another was served that had waited, or whose receivers were.
+    late_stale: Vec<(ClientId, Stale)>,
     current: Option<Current>,
     /// Grows when something changes that [`Settings`] are made from.
     revision: u64,
@@ -237,6 +246,8 @@ struct Core {
     memory_warned: bool,
     volume_warned: bool,
     volume_looked_at: Option<Instant>,
+    /// DEBUG PAUSE-CRON: there is no periodic work.
+    cron_is_paused: bool,
     /// SHUTDOWN has succeeded.
     stopping: bool,
 }
@@ -256,7 +267,10 @@ impl Core {
             },
             loading: matches!(self.phase, Phase::Loading),
             write_block: self.write_block,
-            observed: !self.monitors.is_empty() || self.notified() != 0,
+            observed: !self.monitors.is_empty()
+                || self.notified() != 0
+                || self.trackers > 0
+                || client.session.no_touch,
         }
     }
 
@@ -302,6 +316,9 @@ impl Executor {
             outbox: Outbox::default(),
             pubsub: PubSub::default(),
             monitors: Vec::new(),
+            trackers: 0,
+            own_stale: Vec::new(),
+            late_stale: Vec::new(),
             current: None,
             revision: 0,
             clock: TurnClock::read(),
@@ -328,6 +345,7 @@ impl Executor {
             memory_warned: false,
             volume_warned: false,
             volume_looked_at: None,
+            cron_is_paused: false,
             stopping: false,
         };
         let executor = Self {

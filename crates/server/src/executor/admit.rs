@@ -110,7 +110,11 @@ impl Executor {
         if client.postponed {
             core.paused.retain(|paused| *paused != slot);
         }
-        core.clients.forget(slot);
+        if client.session.is_tracking() {
+            self.engine.disable_tracking(client.session.id());
+            core.count_tracking(false);
+        }
+        core.clients.forget(slot, client.session.id());
     }
 
     /// Ends the connections that CLIENT KILL has named: nothing that they have sent is executed any more.
