@@ -43,6 +43,7 @@ mod sorting;
 mod store;
 mod strings;
 pub mod table;
+mod tracking;
 mod transaction;
 
 pub(crate) use error::ReplyError;
@@ -81,7 +82,8 @@ pub struct Settings<'a> {
     pub loading: bool,
     /// Error text (`MISCONF …`) for commands that write, while they must not.
     pub write_block: Option<&'a str>,
-    /// Somebody is shown what is executed (MONITOR), or keyspace events are published.
+    /// Somebody is shown what is executed (MONITOR), keyspace events are published, a client tracks keys, or what this
+    /// connection reads counts as unused (CLIENT NO-TOUCH).
     pub observed: bool,
 }
 
@@ -238,30 +240,40 @@ pub fn execute(
     request: &Request<'_>,
     mut reply: ReplyWriter<'_>,
 ) -> Outcome {
-    use session::ReplyMode;
-    let start = reply.position();
-    let silent = matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+    session.reply_suppressed = session.reply_mode.is_silent();
     let outcome = dispatch(ctx, session, request, reply.reborrow());
-    if silent || session.reply_mode != ReplyMode::On {
-        session.reply_suppressed = silent && session.reply_mode != ReplyMode::On;
-        if session.reply_suppressed && !confirms_subscription(request, reply.written_since(start)) {
-            reply.rewind(start);
-        }
-        match session.reply_mode {
-            ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
-            ReplyMode::Skip => session.reply_mode = ReplyMode::On,
-            ReplyMode::On | ReplyMode::Off => {}
-        }
-    } else {
-        session.reply_suppressed = false;
+    if ctx.settings.observed || session.reply_suppressed || !session.reply_mode.is_on() {
+        end(ctx, session, request, &mut reply);
     }
     outcome
 }
 
+/// What is done in front of a command only where [`Settings::observed`] is set.
+#[cold]
+fn begin(
+    ctx: &mut Context<'_>,
+    session: &mut Session,
+    command: &'static Command,
+    reply: &mut ReplyWriter<'_>,
+) {
+    // TOUCH is there to touch.
+    ctx.engine.set_keeps_access(session.no_touch && command.name != "touch");
+    tracking::before(ctx, session, reply);
+}
+
+/// What is done behind a command only there, and where replies are switched off.
+#[cold]
+fn end(ctx: &mut Context<'_>, session: &mut Session, request: &Request<'_>, reply: &mut ReplyWriter<'_>) {
+    ctx.engine.set_keeps_access(false);
+    reply.append(&std::mem::take(&mut session.pushed));
+    session.reply_mode.end_command();
+    tracking::after(session, request);
+}
+
 /// Whether a reply is one that CLIENT REPLY cannot switch off: that a subscription has begun or ended.
-fn confirms_subscription(request: &Request<'_>, reply: &[u8]) -> bool {
+fn confirms_subscription(command: &Command, reply: &[u8]) -> bool {
     const BOTH: u64 = flags::PUBSUB | flags::SUBSCRIBER;
-    !reply.starts_with(b"-") && table::resolve(request).is_ok_and(|command| command.flags & BOTH == BOTH)
+    !reply.starts_with(b"-") && command.flags & BOTH == BOTH
 }
 
 /// Runs a command again that has waited for keys. [`Outcome::Deferred`] means that it waits on.
@@ -277,6 +289,9 @@ pub(crate) fn retry<'c>(
     let (in_exec, is_retry) = (false, true);
     let mut call =
         Call { ctx, session, command, request: *request, reply: reply.reborrow(), in_exec, is_retry };
+    if call.ctx.settings.observed {
+        call.ctx.engine.tracking().set_author(call.session.id());
+    }
     let result = (command.run)(&mut call);
     ctx.engine.check_logged(command.full_name);
     ctx.effects.end_unit();
@@ -287,6 +302,12 @@ pub(crate) fn retry<'c>(
     });
     if session.is_reply_suppressed() {
         reply.rewind(start);
+    }
+    if ctx.settings.observed {
+        // Events are published when everybody has been served who waited. MONITOR has shown the command when it began to wait.
+        tracking::tell(ctx, session);
+        tracking::tell_own(ctx, session, &mut reply);
+        reply.append(&std::mem::take(&mut session.pushed));
     }
     outcome
 }
@@ -314,9 +335,14 @@ fn dispatch<'c>(
         reject(ctx.engine, session, &mut reply, &error, command.has(flags::EXEC));
         return Outcome::Done;
     }
+    if ctx.settings.observed {
+        begin(ctx, session, command, &mut reply);
+    }
     if session.transaction.is_some() && !command.has(flags::RUNS_IN_MULTI) {
         session.queue(command, request);
-        reply.simple("QUEUED");
+        if !session.reply_mode.is_silent() {
+            reply.simple("QUEUED");
+        }
         return Outcome::Done;
     }
     session.last_command = Some(command);
@@ -334,6 +360,7 @@ fn reject(
     error: &ReplyError,
     is_exec: bool,
 ) {
+    let start = reply.position();
     session.fail_transaction();
     if is_exec {
         session.close(engine);
@@ -343,6 +370,9 @@ fn reject(
         write_error(engine, reply, &error::exec_aborted(cause));
     } else {
         write_error(engine, reply, error);
+    }
+    if session.reply_mode.is_silent() {
+        session.mute(reply, start, false);
     }
 }
 
@@ -357,9 +387,12 @@ pub(crate) fn run<'c>(
 ) -> Outcome {
     let start = reply.position();
     let is_retry = false;
+    let silent = session.reply_mode.is_silent();
     let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec, is_retry };
     let result = (command.run)(&mut call);
     ctx.engine.check_logged(command.full_name);
+    // The replies of a transaction are taken back one by one.
+    let is_whole = !command.has(flags::EXEC) || result.is_err();
     let outcome = match result {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -368,8 +401,13 @@ pub(crate) fn run<'c>(
             Outcome::Done
         }
     };
+    // CLIENT REPLY ON is answered.
+    if silent && is_whole && session.reply_mode.is_silent() {
+        let is_message = confirms_subscription(command, reply.written_since(start));
+        session.mute(&mut reply, start, is_message);
+    }
     if ctx.settings.observed {
-        observe::observe(ctx, session, command, &request, &mut reply, start);
+        observe::observe(ctx, session, command, &request, &mut reply, start, in_exec);
     }
     outcome
 }

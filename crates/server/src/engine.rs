@@ -26,6 +26,7 @@ pub(crate) mod object;
 mod random;
 mod stats;
 pub(crate) mod table;
+pub(crate) mod tracking;
 pub mod value;
 mod watch;
 
@@ -54,6 +55,7 @@ use eviction::Eviction;
 use holdfast_collections::hash::KeyHasher;
 use object::{Discarded, Entry as StoredEntry, NewValue};
 use table::Table;
+use tracking::{ClientId, Tracking};
 use value::Entry;
 
 use watch::Watches;
@@ -87,12 +89,17 @@ pub struct Engine {
     watches: Watches,
     awaited: AwaitedKeys,
     events: Events,
+    tracking: Tracking,
     /// Changes for which no effect has been recorded yet.
     owed: u32,
     ahead: Ahead,
     replaying: bool,
     active_expiry: bool,
     eviction: Eviction,
+    /// Expired keys that are met stay where they are, and are not there for the one who asks.
+    keeps_expired: bool,
+    /// A read does not count as a use of its key.
+    keeps_access: bool,
     /// Database with which the next expiry cycle begins.
     expire_next: usize,
     random: Random,
@@ -176,11 +183,14 @@ impl Engine {
             watches: Watches::default(),
             awaited: AwaitedKeys::default(),
             events: Events::default(),
+            tracking: Tracking::new(hasher),
             owed: 0,
             ahead: Ahead::default(),
             replaying: false,
             active_expiry: true,
             eviction: Eviction::default(),
+            keeps_expired: false,
+            keeps_access: false,
             expire_next: 0,
             random: Random::new(seed.0[0] ^ seed.0[1].rotate_left(32)),
             relocating: 0,
@@ -258,6 +268,40 @@ impl Engine {
     /// The events since the last call, in their order.
     pub(crate) fn take_key_events(&mut self) -> Vec<KeyEvent> {
         self.events.take()
+    }
+
+    /// Which clients may hold copies of which keys.
+    pub(crate) fn tracking(&mut self) -> &mut Tracking {
+        &mut self.tracking
+    }
+
+    /// How many keys clients track, how many readers these have, and how many prefixes are tracked.
+    pub(crate) fn tracked(&self) -> (usize, usize, usize) {
+        (self.tracking.keys(), self.tracking.items(), self.tracking.prefixes())
+    }
+
+    /// A client tracks keys no more.
+    pub(crate) fn disable_tracking(&mut self, client: ClientId) {
+        if let Some(tracked) = self.tracking.disable(client) {
+            self.garbage.add_tracked(tracked);
+        }
+    }
+
+    /// Forgets who has read some keys while there are more than `keys_max` (0: any number); their readers are told.
+    pub(crate) fn limit_tracked_keys(&mut self, keys_max: u64) {
+        self.tracking.limit(keys_max, &mut self.random);
+    }
+
+    /// Takes the clients that track over from another engine, in whose place this one is.
+    pub(crate) fn adopt_tracking(&mut self, other: &mut Engine) {
+        std::mem::swap(&mut self.tracking, &mut other.tracking);
+    }
+
+    /// Nothing that clients have read is valid any more: they are told.
+    pub(crate) fn invalidate_all(&mut self) {
+        if let Some(tracked) = self.tracking.flushed() {
+            self.garbage.add_tracked(tracked);
+        }
     }
 
     /// An effect was recorded for all changes before it.
@@ -378,6 +422,17 @@ impl Engine {
         self.active_expiry = active;
     }
 
+    /// Whether expired keys that are met stay where they are. Only for commands that do not write: who writes must find nothing
+    /// where a key has expired.
+    pub(crate) fn set_keeps_expired(&mut self, keeps: bool) {
+        self.keeps_expired = keeps;
+    }
+
+    /// Whether what is read counts as unused as before (CLIENT NO-TOUCH).
+    pub(crate) fn set_keeps_access(&mut self, keeps: bool) {
+        self.keeps_access = keeps;
+    }
+
     /// Removes up to `budget` expired keys and records a `DEL` for each, every one a unit of its own; returns their
     /// number. Fewer than `budget` means that none is left.
     pub fn expire_cycle(&mut self, now_ms: i64, budget: usize, effects: &mut EffectBuffer) -> usize {
@@ -425,6 +480,7 @@ impl Engine {
         effects.push(db, &[b"DEL", key]);
         self.stats.expired_keys += 1;
         self.watches.collected(db, key);
+        self.tracking.removed(key);
         self.events.push(db, class::EXPIRED, "expired", key);
         self.discard(entry.dismantle());
     }
@@ -445,6 +501,7 @@ impl Engine {
             Some(db) => db..db + 1,
             None => 0..self.databases(),
         };
+        self.invalidate_all();
         let mut removed = 0;
         for db in range {
             let len = self.table(db).len();

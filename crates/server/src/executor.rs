@@ -13,6 +13,7 @@
 //! outbox    everything that any client is sent      jobs     snapshots, rewrites, saving, stopping
 //! eviction  room below maxmemory, whoever took it
 //! publish   messages, events, monitored commands    host     the process as commands see it
+//! tracking  invalidations
 //! ```
 //!
 //! Invariant: no byte leaves before its turn is committed (I/O threads may send it while the next turn runs). A commit that
@@ -42,6 +43,7 @@ mod points;
 mod publish;
 pub(crate) mod stats;
 mod timers;
+mod tracking;
 mod turn;
 mod waiting;
 
@@ -82,6 +84,7 @@ use crate::command::{PauseMode, Settings};
 use crate::config::{Config, DebugCommand, Secret};
 use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
+use crate::engine::tracking::{ClientId, Stale};
 use crate::metrics::Metrics;
 use crate::network::senders::Senders;
 use crate::pubsub::PubSub;
@@ -209,6 +212,12 @@ struct Core {
     pubsub: PubSub,
     /// Slots of clients that monitor.
     monitors: Vec<usize>,
+    /// Number of clients that track keys.
+    trackers: usize,
+    /// What the client that is served must forget: it is told behind its reply.
+    own_stale: Vec<Stale>,
+    /// What clients must forget that were being served while another was served that had waited, or whose receivers were.
+    late_stale: Vec<(ClientId, Stale)>,
     current: Option<Current>,
     /// Grows when something changes that [`Settings`] are made from.
     revision: u64,
@@ -242,6 +251,8 @@ struct Core {
     memory_warned: bool,
     volume_warned: bool,
     volume_looked_at: Option<Instant>,
+    /// DEBUG PAUSE-CRON: there is no periodic work.
+    cron_is_paused: bool,
     /// SHUTDOWN has succeeded.
     stopping: bool,
 }
@@ -264,7 +275,10 @@ impl Core {
             },
             loading: matches!(self.phase, Phase::Loading),
             write_block: self.write_block,
-            observed: !self.monitors.is_empty() || self.notified() != 0,
+            observed: !self.monitors.is_empty()
+                || self.notified() != 0
+                || self.trackers > 0
+                || client.session.no_touch,
         }
     }
 
@@ -317,6 +331,9 @@ impl Executor {
             outbox: Outbox::default(),
             pubsub: PubSub::default(),
             monitors: Vec::new(),
+            trackers: 0,
+            own_stale: Vec::new(),
+            late_stale: Vec::new(),
             current: None,
             revision: 0,
             clock: TurnClock::read(),
@@ -343,6 +360,7 @@ impl Executor {
             memory_warned: false,
             volume_warned: false,
             volume_looked_at: None,
+            cron_is_paused: false,
             stopping: false,
         };
         let executor = Self {

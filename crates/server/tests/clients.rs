@@ -50,9 +50,16 @@ fn a_pause_holds_writes_and_expiry_back_until_it_ends() {
     std::thread::sleep(Duration::from_millis(1500));
     assert!(admin.try_command(&["PING"]).is_err(), "`timeout` does not close a client that only waits");
     let mut admin = server.client();
+    assert_eq!(admin.run("GET short"), Reply::Bulk(None), "its time is over all the same");
+    assert_eq!(admin.run("EXISTS short"), Reply::Int(0));
+    assert_eq!(admin.run("DBSIZE"), Reply::Int(1));
     assert_eq!(admin.info("expired_keys"), "1", "a key has been removed in a pause");
+    let mut publisher = server.client();
+    send(&mut publisher, "PUBLISH channel message");
+    admin.wait_for_info("blocked_clients", "2");
     assert_eq!(admin.run("CLIENT UNPAUSE"), Reply::ok());
     assert_eq!(writer.read_reply().unwrap(), Reply::ok());
+    assert_eq!(publisher.read_reply().unwrap(), Reply::Int(0), "what speaks to replicas waits as well");
     assert_eq!(admin.run("GET key"), Reply::bulk("written"));
     assert_eq!(admin.info("blocked_clients"), "0");
     admin.wait_for_info("expired_keys", "2");
@@ -777,4 +784,47 @@ fn io_threads_follow_the_processors_that_the_process_has() {
     sched_setaffinity(None, &one).unwrap();
     assert_eq!(active(&[]), "0");
     assert_eq!(active(&["--io-threads", "2"]), "1", "who asks for them gets them");
+}
+
+/// CLIENT NO-TOUCH (<https://redis.io/docs/latest/commands/client-no-touch/>): reads are no use of a key, but for TOUCH.
+#[test]
+fn what_a_client_reads_that_touches_nothing_stays_unused() {
+    let (_folder, server) = cache(&[]);
+    let (mut client, mut admin) = (server.client(), server.client());
+    admin.run("SET key value");
+    assert_eq!(client.run("CLIENT NO-TOUCH ON"), Reply::ok());
+    assert!(client.run("CLIENT INFO").text().contains(" flags=T "));
+    std::thread::sleep(Duration::from_millis(2100));
+    assert_eq!(client.run("GET key"), Reply::bulk("value"));
+    assert!(admin.run("OBJECT IDLETIME key").int() >= 2);
+    client.run("TOUCH key");
+    assert!(admin.run("OBJECT IDLETIME key").int() < 2);
+    client.run("CLIENT NO-TOUCH OFF");
+    std::thread::sleep(Duration::from_millis(2100));
+    client.run("GET key");
+    assert!(admin.run("OBJECT IDLETIME key").int() < 2);
+}
+
+/// CLIENT SETINFO (<https://redis.io/docs/latest/commands/client-setinfo/>).
+#[test]
+fn libraries_are_shown_and_output_that_waits_is_told() {
+    let (_folder, server) = cache(&[]);
+    let (mut client, mut admin) = (server.client(), server.client());
+    client.run("CLIENT SETINFO LIB-NAME driver");
+    client.run("CLIENT SETINFO LIB-VER 1.2.3");
+    let line = client.run("CLIENT INFO").text();
+    assert!(line.contains(" resp=2 lib-name=driver lib-ver=1.2.3"), "{line}");
+    let id = client.run("CLIENT ID").int();
+    admin.command(&["SET", "long", &"x".repeat(8 << 20)]);
+    send(&mut client, "GET long");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let line = admin.run(&format!("CLIENT LIST ID {id}")).text();
+        if client_field(&line, "omem") > 1 << 20 {
+            assert_eq!(client_field(&line, "obl"), 16 << 10);
+            assert!(client_field(&line, "oll") >= 1 && client_field(&line, "tot-mem") > 1 << 20, "{line}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing waits: {line}");
+    }
 }

@@ -177,6 +177,31 @@ fn messages_in_resp3_are_those_of_redis() {
     assert_eq!(play(&server), play(&redis));
 }
 
+/// Who lets another go on is told what that one does, like everybody.
+#[test]
+fn events_of_commands_that_waited_are_those_of_redis() {
+    let (folder, server) = cache(&["--notify-keyspace-events", "KEA"]);
+    let peer_dir = folder.path().join("redis");
+    std::fs::create_dir(&peer_dir).unwrap();
+    let redis = Server::spawn_redis(
+        &peer_dir,
+        &["--save", "", "--appendonly", "no", "--notify-keyspace-events", "KEA"],
+    );
+    let play = |server: &Server| {
+        let mut stage = Stage::new(server);
+        stage.step("a: PING");
+        stage.step("b: HELLO 3");
+        stage.step("b: PSUBSCRIBE __keyevent*");
+        stage.step("c: PSUBSCRIBE __keyspace*");
+        let mut bytes = Vec::new();
+        Client::encode(&["BLMOVE", "from", "to", "LEFT", "RIGHT", "0"], &mut bytes);
+        stage.connections.get_mut("a").unwrap().write_all(&bytes).unwrap();
+        server.client().wait_for_info("blocked_clients", "1");
+        [stage.step("b: RPUSH from 1; ECHO behind"), stage.step("b: GET nothing")]
+    };
+    assert_eq!(play(&server), play(&redis));
+}
+
 /// Time and address of a monitored command differ between two servers.
 fn without_time_and_port(text: &str) -> String {
     let lines = text.split("\r\n").map(|line| match line.split_once(" [") {

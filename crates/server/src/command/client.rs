@@ -3,7 +3,6 @@
 use super::args::{integer, is, timeout_ms};
 use super::facts::ClientKind;
 use super::host::{ClientFilter, PauseMode};
-use super::session::ReplyMode;
 use super::{Call, Outcome, ReplyError, Run, Session, error, introspect};
 use crate::protocol::parse_i64;
 
@@ -134,14 +133,13 @@ pub(crate) fn unblock(call: &mut Call<'_, '_>) -> Run {
 pub(crate) fn reply(call: &mut Call<'_, '_>) -> Run {
     let mode = call.arg(2);
     if is(mode, "on") {
-        call.session.reply_mode = ReplyMode::On;
+        call.session.reply_mode.switch_on();
+        call.reply.append(&std::mem::take(&mut call.session.pushed));
         call.reply.ok();
     } else if is(mode, "off") {
-        call.session.reply_mode = ReplyMode::Off;
+        call.session.reply_mode.switch_off();
     } else if is(mode, "skip") {
-        if call.session.reply_mode != ReplyMode::Off {
-            call.session.reply_mode = ReplyMode::SkipNext;
-        }
+        call.session.reply_mode.skip_next();
     } else {
         return Err(error::SYNTAX);
     }
@@ -149,12 +147,38 @@ pub(crate) fn reply(call: &mut Call<'_, '_>) -> Run {
 }
 
 pub(crate) fn no_evict(call: &mut Call<'_, '_>) -> Run {
-    let mode = call.arg(2);
-    call.session.no_evict = match mode {
-        _ if is(mode, "on") => true,
-        _ if is(mode, "off") => false,
-        _ => return Err(error::SYNTAX),
+    call.session.no_evict = on_or_off(call.arg(2))?;
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+pub(crate) fn no_touch(call: &mut Call<'_, '_>) -> Run {
+    call.session.no_touch = on_or_off(call.arg(2))?;
+    call.ctx.host.settings_changed();
+    call.reply.ok();
+    Ok(Outcome::Done)
+}
+
+fn on_or_off(mode: &[u8]) -> Result<bool, ReplyError> {
+    match mode {
+        _ if is(mode, "on") => Ok(true),
+        _ if is(mode, "off") => Ok(false),
+        _ => Err(error::SYNTAX),
+    }
+}
+
+pub(crate) fn setinfo(call: &mut Call<'_, '_>) -> Run {
+    let (attribute, value) = (call.arg(2), call.arg(3));
+    let (name, place) = match attribute {
+        _ if is(attribute, "lib-name") => ("lib-name", &mut call.session.library_name),
+        _ if is(attribute, "lib-ver") => ("lib-ver", &mut call.session.library_version),
+        _ => return Err(error::client_attribute(attribute)),
     };
+    // It stands in a line of blank-separated fields, as names do.
+    if !value.iter().all(u8::is_ascii_graphic) {
+        return Err(error::client_attribute_text(name));
+    }
+    *place = value.to_vec();
     call.reply.ok();
     Ok(Outcome::Done)
 }

@@ -1,8 +1,7 @@
 //! Connections.
 
 use super::args::{self, is};
-use super::session::ReplyMode;
-use super::{Call, Outcome, ReplyError, Run, client, error, pubsub};
+use super::{Call, Outcome, ReplyError, Run, client, error, pubsub, tracking};
 use crate::protocol::{RespVersion, parse_i64};
 
 /// The version of Redis whose commands, replies and files are spoken; clients decide by it what they may send.
@@ -30,6 +29,7 @@ pub(crate) fn quit(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn reset(call: &mut Call<'_, '_>) -> Run {
     call.session.close(call.ctx.engine);
+    tracking::disable(call);
     pubsub::forget(call);
     if std::mem::take(&mut call.session.monitors) {
         call.ctx.host.set_monitor(call.session, false);
@@ -38,7 +38,8 @@ pub(crate) fn reset(call: &mut Call<'_, '_>) -> Run {
     call.session.name.clear();
     call.session.version = RespVersion::Resp2;
     call.session.no_evict = false;
-    call.session.reply_mode = ReplyMode::On;
+    call.session.no_touch = false;
+    call.session.reply_mode.reset();
     call.session.authenticated = !call.ctx.host.has_password();
     call.reply.set_version(RespVersion::Resp2);
     call.reply.simple("RESET");

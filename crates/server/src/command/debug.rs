@@ -14,6 +14,7 @@ const HELP: &[(&str, &str)] = &[
     ("LOG <message>", "Does nothing; test suites mark their log with it."),
     ("OBJECT <key>", "Tells how the value at a key is stored."),
     ("PANIC", "Ends the server as a defect in a command would."),
+    ("PAUSE-CRON <0|1>", "Stops the periodic work, and begins it again."),
     ("POPULATE <count> [<prefix>] [<size>]", "Makes keys that are not there yet."),
     ("PROTOCOL <type>", "Answers with a sample of a reply type."),
     (
@@ -32,6 +33,11 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
         _ if is(name, "sleep") && len == 3 => {
             let seconds = std::str::from_utf8(call.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
             let micros = std::time::Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
+            if call.in_exec {
+                call.ctx.host.sleep(micros);
+                call.reply.ok();
+                return Ok(Outcome::Done);
+            }
             defer(call, DebugRequest::Sleep(u64::try_from(micros.as_micros()).unwrap_or(u64::MAX)))
         }
         _ if is(name, "reload") && len == 2 => defer(call, DebugRequest::Reload),
@@ -41,6 +47,10 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             call.ctx.engine.set_active_expiry(active);
             call.reply.ok();
             Ok(Outcome::Done)
+        }
+        _ if is(name, "pause-cron") && len == 3 => {
+            let pauses = integer(call.arg(2))? != 0;
+            defer(call, DebugRequest::PauseCron(pauses))
         }
         _ if (is(name, "log") || is(name, "quicklist-packed-threshold")) && len == 3 => {
             call.reply.ok();

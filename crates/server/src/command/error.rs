@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::engine::WrongType;
+use crate::engine::tracking::Overlap;
 
 /// The text of an error reply, beginning with its code and without the `-`.
 ///
@@ -126,6 +127,16 @@ fixed! {
     TIMEOUT_NOT_FLOAT = "ERR timeout is not a float or out of range";
     TIMEOUT_OUT_OF_RANGE = "ERR timeout is out of range";
     TIMEOUT_NEGATIVE = "ERR timeout is negative";
+    REDIRECT_TWICE = "ERR A client can only redirect to a single other client";
+    REDIRECT_UNKNOWN = "ERR The client ID you want redirect to does not exist";
+    PREFIX_WITHOUT_BCAST = "ERR PREFIX option requires BCAST mode to be enabled";
+    BCAST_SWITCHED = "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.";
+    CONSENT_WITH_BCAST = "ERR OPTIN and OPTOUT are not compatible with BCAST";
+    CONSENT_TWICE = "ERR You can't specify both OPTIN mode and OPTOUT mode";
+    CONSENT_SWITCHED = "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode.";
+    CACHING_WITHOUT_TRACKING = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
+    CACHING_YES = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
+    CACHING_NO = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
     NO_SHUTDOWN = "ERR No shutdown in progress.";
     PROTOCOL_SAMPLE = "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
     RESP3_ONLY = "ERR RESP2 is not supported by this command";
@@ -217,8 +228,32 @@ pub(crate) fn unknown_client_type(name: &[u8]) -> ReplyError {
     ReplyError::from([b"ERR Unknown client type '", c_text(name, usize::MAX), b"'"].concat())
 }
 
+pub(crate) fn client_attribute(name: &[u8]) -> ReplyError {
+    ReplyError::from([b"ERR Unrecognized option '", c_text(name, usize::MAX), b"'"].concat())
+}
+
+pub(crate) fn client_attribute_text(name: &str) -> ReplyError {
+    ReplyError::from(format!("ERR {name} cannot contain spaces, newlines or special characters."))
+}
+
 pub(crate) fn no_such_user(name: &[u8]) -> ReplyError {
     ReplyError::from([b"ERR No such user '", c_text(name, usize::MAX), b"'"].concat())
+}
+
+pub(crate) fn prefix_overlap(overlap: &Overlap) -> ReplyError {
+    let kind: &[u8] = if overlap.in_use { b"an existing" } else { b"another provided" };
+    ReplyError::from(
+        [
+            b"ERR Prefix '",
+            c_text(&overlap.prefix, usize::MAX),
+            b"' overlaps with ",
+            kind,
+            b" prefix '",
+            c_text(&overlap.with, usize::MAX),
+            b"'. Prefixes for a single client must not overlap.",
+        ]
+        .concat(),
+    )
 }
 
 pub(crate) fn unknown_argument(argument: &[u8]) -> ReplyError {

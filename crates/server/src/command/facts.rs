@@ -34,12 +34,14 @@ pub struct ClientFacts {
     pub argument_bytes: u64,
     /// Size of the reply buffer in bytes.
     pub reply_buffer_bytes: u64,
-    /// Bytes of the reply buffer waiting to be sent.
+    /// Bytes waiting to be sent, as far as Redis would have them in its reply buffer.
     pub output_bytes: u64,
-    /// Pieces waiting to be sent in front of the reply buffer.
+    /// Pieces of the others.
     pub output_pieces: u64,
     /// Their bytes.
     pub output_pieces_bytes: u64,
+    /// Whether the connection ends once everything was sent.
+    pub is_closing: bool,
     /// Whether the connection waits, for other replies or for the end of a pause.
     pub is_blocked: bool,
 }

@@ -6,6 +6,7 @@ use crate::command::Session;
 use crate::command::facts::{ClientFacts, ClientKind};
 use crate::engine::Engine;
 use crate::engine::events::KeyEvent;
+use crate::engine::tracking::Invalidation;
 use crate::protocol::Request;
 use crate::pubsub::{Message, PubSub, Subscriber};
 
@@ -110,6 +111,8 @@ pub enum DebugRequest {
     Reload,
     /// Write out the log, empty the data set, load the log.
     LoadLog,
+    /// Do no periodic work from now on, or do it again.
+    PauseCron(bool),
     /// Stop for this many microseconds.
     Sleep(u64),
 }
@@ -218,6 +221,39 @@ pub trait Host {
     /// MONITOR (and RESET, which ends it) for the connection of `me`.
     fn set_monitor(&mut self, me: &Session, on: bool) {
         let _ = (me, on);
+    }
+
+    /// DEBUG SLEEP within a transaction: everything stops for a time.
+    fn sleep(&mut self, time: std::time::Duration) {
+        let _ = time;
+    }
+
+    /// What a command has changed of its own session makes a difference to the settings of the commands behind it.
+    fn settings_changed(&mut self) {}
+
+    /// Whether there is a client with this number; `me` is one.
+    fn has_client(&self, id: u64, me: &Session) -> bool {
+        id == me.id()
+    }
+
+    /// `me` begins to track keys, or does so no more.
+    fn set_tracking(&mut self, me: &Session, on: bool) {
+        let _ = (me, on);
+    }
+
+    /// Most keys that are remembered for clients that track (`tracking-table-max-keys`); 0 is any number.
+    fn tracked_keys_max(&self) -> u64 {
+        0
+    }
+
+    /// Tells clients what has become invalid; what `me` must be told waits for [`Host::invalidate_own`].
+    fn invalidate(&mut self, all: Vec<Invalidation>, me: &mut Session) {
+        let _ = (all, me);
+    }
+
+    /// Tells `me` what waits for it, or the client that is told in its place. What goes to `me` is appended to `own`.
+    fn invalidate_own(&mut self, me: &mut Session, own: &mut Vec<u8>) {
+        let _ = (me, own);
     }
 
     /// Shows a command that was executed to the connections that monitor, in the database that is selected behind it. What

@@ -102,7 +102,7 @@ fn send(call: &mut Call<'_, '_>, topic: Topic) -> Run {
     let message = Message { topic, channel: call.arg(1), payload: call.arg(2) };
     let mut own = Vec::new();
     let receivers = call.ctx.host.publish(&message, call.session, &mut own);
-    call.reply.append(&own);
+    call.session.push(&mut call.reply, &own);
     call.reply.count(receivers);
     Ok(Outcome::Done)
 }

@@ -5,20 +5,55 @@ use std::fmt::Write;
 
 use crate::command::Command;
 use crate::command::facts::{ClientFacts, ClientKind};
+use crate::command::tracking::{Tracked, redirection};
 use crate::engine::{Engine, WatchToken};
-use crate::protocol::{OwnedRequest, Request, RespVersion};
+use crate::protocol::{OwnedRequest, ReplyWriter, Request, RespVersion};
 use crate::pubsub::SubscriptionCounts;
 
 /// What CLIENT REPLY asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum ReplyMode {
-    #[default]
-    On,
-    Off,
-    /// The next command is not answered.
-    SkipNext,
+pub(crate) struct ReplyMode {
+    off: bool,
     /// The current command is not answered.
-    Skip,
+    skip: bool,
+    /// The command behind the current one, or behind its transaction, is not answered.
+    skip_next: bool,
+}
+
+impl ReplyMode {
+    /// Whether everything is answered, now and next.
+    pub(crate) fn is_on(self) -> bool {
+        !(self.off | self.skip | self.skip_next)
+    }
+
+    /// Whether nothing is answered at the moment.
+    pub(crate) fn is_silent(self) -> bool {
+        self.off || self.skip
+    }
+
+    pub(crate) fn switch_on(&mut self) {
+        self.off = false;
+        self.skip = false;
+    }
+
+    pub(crate) fn switch_off(&mut self) {
+        self.off = true;
+    }
+
+    pub(crate) fn skip_next(&mut self) {
+        self.skip_next = !self.off;
+    }
+
+    /// RESET: everything is answered again, but for itself if it was to be skipped.
+    pub(crate) fn reset(&mut self) {
+        self.off = false;
+        self.skip_next = false;
+    }
+
+    /// A command has ended, and with it a transaction that it has executed.
+    pub(crate) fn end_command(&mut self) {
+        self.skip = std::mem::take(&mut self.skip_next);
+    }
 }
 
 /// Commands queued between MULTI and EXEC.
@@ -45,8 +80,18 @@ pub struct Session {
     pub(crate) version: RespVersion,
     pub(crate) authenticated: bool,
     pub(crate) no_evict: bool,
+    /// CLIENT NO-TOUCH: what it reads counts as unused as before.
+    pub(crate) no_touch: bool,
+    /// CLIENT SETINFO LIB-NAME.
+    pub(crate) library_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub(crate) library_version: Vec<u8>,
     pub(crate) reply_mode: ReplyMode,
     pub(crate) reply_suppressed: bool,
+    /// What the current command has pushed while it is not answered: messages are sent all the same.
+    pub(crate) pushed: Vec<u8>,
+    /// CLIENT TRACKING: how the connection tracks.
+    pub(crate) tracked: Option<Box<Tracked>>,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: BTreeMap<(u32, Box<[u8]>), WatchToken>,
     pub(crate) last_command: Option<&'static Command>,
@@ -69,8 +114,13 @@ impl Session {
             version: RespVersion::Resp2,
             authenticated,
             no_evict: false,
-            reply_mode: ReplyMode::On,
+            no_touch: false,
+            library_name: Vec::new(),
+            library_version: Vec::new(),
+            reply_mode: ReplyMode::default(),
             reply_suppressed: false,
+            pushed: Vec::new(),
+            tracked: None,
             transaction: None,
             watches: BTreeMap::new(),
             last_command: None,
@@ -145,17 +195,40 @@ impl Session {
         self.reply_suppressed
     }
 
-    /// Whether a command that writes is queued.
-    pub(crate) fn transaction_writes(&self) -> bool {
-        self.transaction
-            .as_ref()
-            .is_some_and(|transaction| transaction.flags & crate::command::flags::WRITE != 0)
+    /// Takes back what a command has answered since `start`, if it is not to be answered. `is_message`: that is sent all the
+    /// same.
+    pub(crate) fn mute(&mut self, reply: &mut ReplyWriter<'_>, start: usize, is_message: bool) {
+        if is_message {
+            self.pushed.extend_from_slice(reply.written_since(start));
+        }
+        reply.rewind(start);
     }
 
-    /// Bytes held by a queued transaction and watches, for memory accounting.
+    /// Sends a message on the connection of the command that runs: behind what it has been answered so far, or without that
+    /// if it is not answered.
+    pub(crate) fn push(&mut self, reply: &mut ReplyWriter<'_>, message: &[u8]) {
+        if self.reply_mode.is_silent() {
+            self.pushed.extend_from_slice(message);
+        } else {
+            reply.append(message);
+        }
+    }
+
+    /// Whether CLIENT TRACKING is on.
+    pub(crate) fn is_tracking(&self) -> bool {
+        self.tracked.is_some()
+    }
+
+    /// Whether a command with any of these flags is queued.
+    pub(crate) fn queues(&self, flags: u64) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.flags & flags != 0)
+    }
+
+    /// Bytes held by a queued transaction, watches and tracking, for memory accounting.
     pub fn memory_bytes(&self) -> usize {
         self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
             + self.watches.values().map(WatchToken::memory_bytes).sum::<usize>()
+            + self.tracked.as_ref().map_or(0, |tracked| tracked.memory_bytes())
     }
 
     /// Gives back what the session holds in the engine. The session can be used on.
@@ -186,7 +259,7 @@ impl Session {
         }
     }
 
-    /// Appends this client's line of CLIENT LIST, with the fields of Redis 7.0, and a line feed.
+    /// Appends this client's line of CLIENT LIST, with the fields of Redis 7.0 and the two of CLIENT SETINFO, and a line feed.
     pub fn write_client_line(&self, facts: &ClientFacts, out: &mut String) {
         let multi = self
             .transaction
@@ -205,25 +278,39 @@ impl Session {
         if facts.is_blocked {
             kind.push('b');
         }
+        if let Some(tracked) = &self.tracked {
+            kind.push('t');
+            if tracked.broken {
+                kind.push('R');
+            }
+            if tracked.mode.broadcasts {
+                kind.push('B');
+            }
+        }
+        if facts.is_closing {
+            kind.push('c');
+        }
         if self.no_evict {
             kind.push('e');
+        }
+        if self.no_touch {
+            kind.push('T');
         }
         if kind.is_empty() {
             kind.push('N');
         }
         let multi_memory = self.memory_bytes() as u64;
-        // What waits to be sent lies in the reply buffer and in the pieces.
+        // What waits to be sent is a part of the reply buffer.
         let total = facts.query_bytes
             + facts.query_free_bytes
             + facts.argument_bytes
             + facts.reply_buffer_bytes
-            + facts.output_pieces_bytes
             + multi_memory;
         writeln!(
             out,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
              qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp=0 obl={} oll={} omem={} tot-mem={} events=r cmd={} user={} \
-             redir=-1 resp={}",
+             redir={} resp={} lib-name={} lib-ver={}",
             self.id,
             facts.address,
             facts.local_address,
@@ -248,10 +335,13 @@ impl Session {
             total,
             self.last_command.map_or("NULL", |command| command.full_name),
             self.user(),
+            redirection(self),
             match self.version {
                 RespVersion::Resp2 => 2,
                 RespVersion::Resp3 => 3,
             },
+            String::from_utf8_lossy(&self.library_name),
+            String::from_utf8_lossy(&self.library_version),
         )
         .expect("writing to a string cannot fail");
     }

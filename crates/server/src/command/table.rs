@@ -1,6 +1,7 @@
 //! One table that describes every command: dispatch, arity, flags, `COMMAND` and its parts all come from it.
 //!
-//! Names, arities, flags, categories, key positions and first versions are those of Redis 7.0 (WAITAOF: 7.2), because
+//! Names, arities, flags, categories, key positions and first versions are those of Redis 7.0 (WAITAOF, CLIENT NO-TOUCH and
+//! SETINFO: 7.2), because
 //! clients read them; summaries and complexities are our words.
 
 mod key_spec;

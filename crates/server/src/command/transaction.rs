@@ -53,11 +53,17 @@ pub(crate) fn exec(call: &mut Call<'_, '_>) -> Run {
     if transaction.failed {
         return Err(error::EXEC_ABORT);
     }
+    // What is answered from here on is decided command by command: CLIENT REPLY may be among them.
+    let silent = call.session.reply_mode.is_silent();
     if changed {
-        call.reply.null_array();
+        if !silent {
+            call.reply.null_array();
+        }
         return Ok(Outcome::Done);
     }
-    call.reply.array(transaction.queue.len());
+    if !silent {
+        call.reply.array(transaction.queue.len());
+    }
     let mut outcome = Outcome::Done;
     for (command, request) in &transaction.queue {
         // HELLO may change the dialect half-way.

@@ -201,7 +201,6 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("jemalloc-bg-thread", Some("yes"), Note, "has no effect, the allocator is left as it is"),
     ("active-expire-effort", Some("1"), Note, "has no effect, expired keys are collected by one rule"),
     ("maxmemory-clients", Some("0"), Note, CLIENT),
-    ("tracking-table-max-keys", Some("1000000"), Note, CLIENT),
     ("max-new-connections-per-cycle", Some("10"), Note, CLIENT),
     ("max-new-tls-connections-per-cycle", Some("1"), Note, CLIENT),
     ("io-threads-do-reads", Some("no"), Note, "has no effect, I/O threads write only: see io-threads"),

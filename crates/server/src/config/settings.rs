@@ -47,6 +47,8 @@ pub struct Config {
     pub client_output_buffer_limit: OutputLimits,
     /// Most bytes of a request, and of a queued transaction, that are not executed yet.
     pub client_query_buffer_limit: u64,
+    /// Most keys that are remembered for clients that track; 0 = any number.
+    pub tracking_table_max_keys: u64,
     /// When collections stop being packed.
     pub limits: crate::engine::Limits,
     /// Which keyspace events are published: bits of [`crate::engine::events::class`].
@@ -163,6 +165,7 @@ impl Default for Config {
             huge_pages: true,
             client_output_buffer_limit: OutputLimits::default(),
             client_query_buffer_limit: 1024 * MIB,
+            tracking_table_max_keys: 1_000_000,
             limits: crate::engine::Limits::default(),
             notify_keyspace_events: 0,
             databases: 16,

@@ -2,6 +2,7 @@
 
 use super::object::{Blob, Discarded, Large};
 use super::table::{Remains, Table};
+use super::tracking::TrackedKeys;
 
 /// Values from this length on are freed by somebody who has time: unmapping them takes as long as a thousand commands.
 const BLOB_LEN_MIN: usize = 1 << 20;
@@ -9,6 +10,8 @@ const BLOB_LEN_MIN: usize = 1 << 20;
 const LARGE_LEN_MIN: usize = 64 << 10;
 /// Segments freed in one slice: up to 9,216 keys, about half a millisecond where their values are short.
 const SLICE_SEGMENTS: usize = 16;
+/// Tracked keys freed in one slice: about half a millisecond.
+const SLICE_TRACKED: usize = 4096;
 
 /// Memory that nobody needs any more. Dropping it frees it at once, [`Garbage::free_slice`] a part.
 #[derive(Debug, Default)]
@@ -18,6 +21,8 @@ pub(crate) struct Garbage {
     remains: Option<Remains>,
     blobs: Vec<Blob>,
     larges: Vec<Large>,
+    /// Keys that clients have read.
+    tracked: Vec<TrackedKeys>,
 }
 
 impl Garbage {
@@ -36,12 +41,30 @@ impl Garbage {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.remains.is_none() && self.blobs.is_empty() && self.larges.is_empty()
+    /// Adds keys that clients have read.
+    pub(super) fn add_tracked(&mut self, tracked: TrackedKeys) {
+        if !tracked.is_empty() {
+            self.tracked.push(tracked);
+        }
     }
 
-    /// Frees a long value, a collection, or some segments of a table; true when nothing is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+            && self.remains.is_none()
+            && self.blobs.is_empty()
+            && self.larges.is_empty()
+            && self.tracked.is_empty()
+    }
+
+    /// Frees a long value, a collection, or some keys or segments of a table; true when nothing is left.
     pub(crate) fn free_slice(&mut self) -> bool {
+        if let Some(tracked) = self.tracked.last_mut() {
+            (0..SLICE_TRACKED).for_each(|_| drop(tracked.pop_first()));
+            if tracked.is_empty() {
+                self.tracked.pop();
+            }
+            return self.is_empty();
+        }
         if self.blobs.pop().is_none()
             && self.larges.pop().is_none()
             && let Some(mut remains) =

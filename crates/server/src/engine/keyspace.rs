@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  command ─▶ Keyspace::{set, edit, set_expiry, remove, insert}(…, Change)
-//!               └─▶ Table (pre-image for a snapshot, memory) ─▶ watchers ─▶ count of changes ─▶ keyspace event ─▶ owed to the log
+//!               └─▶ Table (pre-image for a snapshot, memory) ─▶ watchers, clients that track ─▶ count of changes ─▶ keyspace event ─▶ owed to the log
 //! ```
 //!
 //! A change is owed to the log until the command records an effect after it; a command that ends in debt panics, so that
@@ -80,7 +80,8 @@ impl<'a> Keyspace<'a> {
         Keyspace { engine, effects, db, now_ms }
     }
 
-    /// Finds a key. If it has expired it is removed, a `DEL` is recorded, and it is not there.
+    /// Finds a key. If it has expired it is removed, a `DEL` is recorded, and it is not there; while such keys are
+    /// kept, it is only not there.
     #[inline]
     pub(crate) fn find(&mut self, key: &[u8]) -> Found {
         let hash = self.engine.hash_for(key);
@@ -89,7 +90,9 @@ impl<'a> Keyspace<'a> {
         if let Some(found) = at
             && self.engine.is_expired(table.view(found).expires_at_ms(), self.now_ms)
         {
-            self.engine.collect(self.db, found, self.effects);
+            if !self.engine.keeps_expired {
+                self.engine.collect(self.db, found, self.effects);
+            }
             return Found { hash, at: None };
         }
         Found { hash, at }
@@ -102,8 +105,10 @@ impl<'a> Keyspace<'a> {
         match found.at {
             Some(at) => {
                 self.engine.stats.keyspace_hits += 1;
-                let bits = self.access_bits(found);
-                self.engine.table_mut(self.db).touch(at, bits);
+                if !self.engine.keeps_access {
+                    let bits = self.access_bits(found);
+                    self.engine.table_mut(self.db).touch(at, bits);
+                }
                 Some(self.engine.table(self.db).view(at))
             }
             None => {
@@ -208,15 +213,17 @@ impl<'a> Keyspace<'a> {
     /// Everything that a change of a key brings about, whatever the change is.
     fn changed(&mut self, key: &[u8], change: Change) {
         self.engine.watches.changed(self.db, key);
+        self.engine.tracking.changed(key);
         self.engine.awaited.changed(self.db, key);
         self.engine.dirty += change.dirty();
         self.engine.events.push_change(self.db, change, key);
         self.engine.owed += 1;
     }
 
-    /// Tells watchers and those who want events of a change that altered nothing, as Redis does for some commands.
+    /// Tells watchers, clients that track, and those who want events of a change that altered nothing, as Redis does for some commands.
     pub(crate) fn touch_unchanged(&mut self, key: &[u8], change: Change) {
         self.engine.watches.changed(self.db, key);
+        self.engine.tracking.changed(key);
         self.announce(key, change);
     }
 

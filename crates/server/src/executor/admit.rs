@@ -110,6 +110,10 @@ impl Executor {
         if client.postponed {
             core.paused.retain(|paused| *paused != slot);
         }
+        if client.session.is_tracking() {
+            self.engine.disable_tracking(client.session.id());
+            core.count_tracking(false);
+        }
         core.clients.forget(slot, &client);
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::blocked::Blocked;
 use super::client::Client;
+use super::host::replicates;
 use super::outbox::replies_len_max;
 use super::waiting::WaitKind;
 use super::{Executor, ExecutorError};
@@ -333,12 +334,18 @@ impl Executor {
                 return Ok((consumed + step.consumed, Stop::Starved));
             };
             let name = request.arg(0);
-            if self.core.pause.is_some() && self.core.is_paused(&client.session, &request) {
-                // Executed again from the same bytes when the pause is over.
-                client.postponed = true;
-                self.core.paused.push(slot);
-                client.decoder = Decoder::new();
-                return Ok((consumed, Stop::Held));
+            let mut keeps_expired = false;
+            if self.core.pause.is_some() {
+                if self.core.is_paused(&client.session, &request) {
+                    // Executed again from the same bytes when the pause is over.
+                    client.postponed = true;
+                    self.core.paused.push(slot);
+                    client.decoder = Decoder::new();
+                    return Ok((consumed, Stop::Held));
+                }
+                // A pause promises that nothing changes, and a command that only reads removes nothing.
+                keeps_expired = table::find(name).is_some_and(|it| !replicates(&client.session, it));
+                self.engine.set_keeps_expired(keeps_expired);
             }
             if self.save_is_behind && may_write(name) {
                 // Executed again from the same bytes in the next turn.
@@ -367,6 +374,9 @@ impl Executor {
             };
             let reply = client.connection.output.writer(client.session.version());
             let outcome = crate::command::execute(&mut context, &mut client.session, &request, reply);
+            if keeps_expired {
+                self.engine.set_keeps_expired(false);
+            }
             if self.effects.len() > effects_before {
                 client.session.last_write_offset = self.core.offset() + self.effects.len() as u64;
                 if is_exec {
@@ -386,7 +396,9 @@ impl Executor {
                 }
                 Outcome::Deferred(deferred) => self.defer(slot, client, deferred)?,
             }
-            self.serve_blocked();
+            if self.serve_blocked() {
+                self.tell_late(client);
+            }
             if !self.core.unblocked.is_empty() {
                 self.end_unblocked();
             }
@@ -472,6 +484,10 @@ impl Executor {
                     });
                 }
             },
+            Deferred::Debug(DebugRequest::PauseCron(pauses)) => {
+                self.core.cron_is_paused = pauses;
+                client.reply(|reply| reply.simple("OK"));
+            }
             Deferred::Debug(DebugRequest::Sleep(microseconds)) => {
                 std::thread::sleep(Duration::from_micros(microseconds));
                 client.reply(|reply| reply.simple("OK"));

@@ -33,8 +33,9 @@ impl Executor {
         self.block(slot, client, WaitKind::Keys, timeout_ms);
     }
 
-    /// Runs the commands again that wait for keys which have changed, until none can be answered.
-    pub(super) fn serve_blocked(&mut self) {
+    /// Runs the commands again that wait for keys which have changed, until none can be answered; whether any was.
+    pub(super) fn serve_blocked(&mut self) -> bool {
+        let mut has_served = false;
         while let Some((db, key)) = self.engine.next_ready() {
             let mut place = 0;
             // Without the key nobody behind can be answered either.
@@ -46,8 +47,9 @@ impl Executor {
                     continue;
                 };
                 match client.blocked.take() {
-                    Some(blocked) if self.retry(&mut client, &blocked) => {
+                    Some(blocked) if self.retry(slot, &mut client, &blocked) => {
                         self.unblock(slot, &mut client, *blocked);
+                        has_served = true;
                     }
                     blocked => {
                         client.blocked = blocked;
@@ -57,11 +59,15 @@ impl Executor {
                 self.core.clients.put_back(slot, client);
             }
         }
+        has_served
     }
 
     /// Whether the command of a client had something to answer.
-    fn retry(&mut self, client: &mut Client, blocked: &Blocked) -> bool {
+    fn retry(&mut self, slot: usize, client: &mut Client, blocked: &Blocked) -> bool {
         let effects_before = self.effects.len();
+        // Messages for it are put in front of its reply or behind it, not into its slot.
+        let served = self.core.current.take();
+        self.core.enter(slot, client, 0);
         let settings = self.core.settings(client);
         let now_ms = self.core.clock.now_ms;
         let mut context = Context {
@@ -74,6 +80,7 @@ impl Executor {
         let reply = client.connection.output.writer(client.session.version());
         let request = blocked.request();
         let outcome = crate::command::retry(&mut context, &mut client.session, &request, reply);
+        self.core.current = served;
         if self.effects.len() > effects_before {
             client.session.last_write_offset = self.core.offset() + self.effects.len() as u64;
         }

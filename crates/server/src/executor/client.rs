@@ -1,5 +1,6 @@
 //! The executor's view of its clients.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,10 @@ use crate::protocol::{Decoder, ReplyWriter};
 
 use super::blocked::Blocked;
 use super::waiting::Waiting;
+
+/// What CLIENT LIST counts as waiting in the reply buffer (`obl`), in bytes; more counts as `omem`. Source: Redis 7.0,
+/// `PROTO_REPLY_CHUNK_BYTES`.
+const REPLY_BUFFER_LEN: usize = 16 << 10;
 
 /// A connection with everything that belongs to it.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub(super) struct Client {
     pub(super) queued: bool,
     /// In the outbox's list of clients with output.
     pub(super) marked: bool,
+    /// Bytes of messages put into its output since that was last empty.
+    pub(super) message_bytes: u64,
     /// Since when the soft limit of output is exceeded.
     pub(super) soft_limit_since: Option<Instant>,
     pub(super) connected: Instant,
@@ -61,6 +68,7 @@ impl Client {
             readable: true,
             queued: false,
             marked: false,
+            message_bytes: 0,
             soft_limit_since: None,
             connected: now,
             last_active: now,
@@ -87,15 +95,18 @@ impl Client {
 
     pub(super) fn facts(&self, now: Instant) -> ClientFacts {
         let (input, output) = (&self.connection.input, &self.connection.output);
+        let unsent = self.connection.unsent_len();
+        let in_buffer = unsent.min(REPLY_BUFFER_LEN);
         ClientFacts {
             is_blocked: self.is_blocked(),
+            is_closing: self.closing,
             query_bytes: input.len() as u64,
             query_free_bytes: (input.capacity() - input.len()) as u64,
             argument_bytes: self.decoder.memory_bytes() as u64,
             reply_buffer_bytes: self.connection.output_memory_bytes() as u64,
-            output_bytes: self.connection.unsent_len() as u64,
-            output_pieces: output.pieces() as u64,
-            output_pieces_bytes: 0,
+            output_bytes: in_buffer as u64,
+            output_pieces: (output.pieces() + usize::from(unsent > in_buffer)) as u64,
+            output_pieces_bytes: (unsent - in_buffer) as u64,
             idle_s: self.idle(now).as_secs(),
             ..Origin::of(self).facts(now)
         }
@@ -150,6 +161,8 @@ impl Origin {
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     slots: Vec<Option<Box<Client>>>,
+    /// Slots of all clients, also while one is served.
+    by_id: HashMap<u64, usize>,
     free: Vec<usize>,
     len: usize,
     /// What was counted for all clients, in bytes.
@@ -177,6 +190,7 @@ impl Clients {
     }
 
     pub(super) fn put_new(&mut self, slot: usize, client: Box<Client>) {
+        self.by_id.insert(client.session.id(), slot);
         self.slots[slot] = Some(client);
         self.len += 1;
     }
@@ -193,6 +207,7 @@ impl Clients {
     /// Frees the slot of a client that was taken.
     pub(super) fn forget(&mut self, slot: usize, client: &Client) {
         self.bytes -= client.counted_bytes;
+        self.by_id.remove(&client.session.id());
         self.slots[slot] = None;
         self.free.push(slot);
         self.len -= 1;
@@ -216,6 +231,15 @@ impl Clients {
     /// What all clients hold, in bytes.
     pub(super) fn memory_bytes(&self) -> u64 {
         self.bytes as u64
+    }
+
+    /// The slot of a client, also while it is served.
+    pub(super) fn slot_of(&self, id: u64) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn get(&self, slot: usize) -> Option<&Client> {
+        self.slots.get(slot).and_then(Option::as_deref)
     }
 
     pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Client> {

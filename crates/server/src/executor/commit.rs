@@ -20,6 +20,7 @@ impl Executor {
                 return Ok(());
             }
         }
+        self.tell_at_end_of_turn();
         self.commit_turn()?;
         self.start_jobs()?;
         self.answer_waits()?;
@@ -190,6 +191,7 @@ impl Executor {
         let has_ended = match result {
             Ok(SendOutcome::Done) => {
                 core.outbox.take_back(client);
+                client.message_bytes = 0;
                 client.closing
             }
             Ok(SendOutcome::Blocked | SendOutcome::More) => false,

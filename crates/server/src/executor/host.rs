@@ -7,11 +7,12 @@ use super::stats::Stats;
 use super::{Core, Phase, TICK_MAX, info};
 use crate::clock::unix_ms;
 use crate::command::{
-    ClientFacts, ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table,
+    ClientFacts, ClientFilter, Command, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table,
 };
 use crate::config::{self, RewriteError, Secret};
 use crate::engine::Engine;
 use crate::engine::events::KeyEvent;
+use crate::engine::tracking::Invalidation;
 use crate::error_chain::error_chain;
 use crate::network::descriptors::make_room;
 use crate::persistence::directives::WarningKind;
@@ -58,8 +59,7 @@ impl Core {
         }
         let Some(command) = table::find(request.arg(0)) else { return false };
         let is_control = command.full_name.starts_with("client") || command.full_name.starts_with("shutdown");
-        let writes = command.has(flags::WRITE) || (command.has(flags::EXEC) && session.transaction_writes());
-        !is_control && (mode == PauseMode::All || writes)
+        !is_control && (mode == PauseMode::All || replicates(session, command))
     }
 
     /// Raises a warning.
@@ -170,6 +170,12 @@ impl Core {
             JobStart::Started
         }
     }
+}
+
+/// Whether a command, or the transaction that it executes, may change data or speak to replicas.
+pub(super) fn replicates(session: &Session, command: &Command) -> bool {
+    const BOTH: u64 = flags::WRITE | flags::MAY_REPLICATE;
+    command.has(BOTH) || (command.has(flags::EXEC) && session.queues(BOTH))
 }
 
 impl Host for Core {
@@ -334,11 +340,10 @@ impl Host for Core {
     }
 
     fn unblock_client(&mut self, id: u64, with_error: bool) -> bool {
-        let blocked =
-            self.clients.iter().find(|(_, client)| client.session.id() == id && client.waiting.is_some());
-        let slot = blocked.map(|(slot, _)| slot);
-        self.unblocked.extend(slot.map(|slot| (slot, with_error)));
-        slot.is_some()
+        let Some(slot) = self.clients.slot_of(id) else { return false };
+        let is_waiting = self.clients.get_mut(slot).is_some_and(|client| client.waiting.is_some());
+        self.unblocked.extend(is_waiting.then_some((slot, with_error)));
+        is_waiting
     }
 
     fn pause_clients(&mut self, mode: PauseMode, until_ms: i64) {
@@ -363,6 +368,34 @@ impl Host for Core {
 
     fn publish(&mut self, message: &Message<'_>, me: &Session, own: &mut Vec<u8>) -> usize {
         self.publish_message(message, Some(me), own)
+    }
+
+    fn sleep(&mut self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn settings_changed(&mut self) {
+        self.revision += 1;
+    }
+
+    fn has_client(&self, id: u64, _me: &Session) -> bool {
+        self.clients.slot_of(id).is_some()
+    }
+
+    fn set_tracking(&mut self, _me: &Session, on: bool) {
+        self.count_tracking(on);
+    }
+
+    fn tracked_keys_max(&self) -> u64 {
+        self.config.tracking_table_max_keys
+    }
+
+    fn invalidate(&mut self, all: Vec<Invalidation>, me: &mut Session) {
+        self.tell_others(all, Some(me.id()));
+    }
+
+    fn invalidate_own(&mut self, me: &mut Session, own: &mut Vec<u8>) {
+        self.tell_own(me, own);
     }
 
     fn set_monitor(&mut self, _me: &Session, on: bool) {

@@ -73,7 +73,7 @@ fn clients(core: &Core, out: &mut String) {
     let output = largest(&mut connections().map(|connection| connection.output_memory_bytes()));
     line(out, "client_recent_max_output_buffer", output);
     line(out, "blocked_clients", core.waiters.len() + core.paused.len());
-    line(out, "tracking_clients", 0);
+    line(out, "tracking_clients", core.trackers);
     line(out, "clients_in_timeout_table", 0);
 }
 
@@ -239,6 +239,10 @@ fn stats(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "pubsubshard_channels", core.pubsub.len(Topic::Shard));
     line(out, "latest_fork_usec", 0);
     line(out, "total_forks", 0);
+    let (tracked_keys, tracked_items, tracked_prefixes) = engine.tracked();
+    line(out, "tracking_total_keys", tracked_keys);
+    line(out, "tracking_total_items", tracked_items);
+    line(out, "tracking_total_prefixes", tracked_prefixes);
     line(out, "total_error_replies", engine.stats.error_replies);
     line(out, "io_threaded_reads_processed", 0);
     line(out, "io_threaded_writes_processed", stats.threaded_writes);

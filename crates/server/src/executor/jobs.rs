@@ -107,7 +107,8 @@ impl Executor {
     fn start_serving(&mut self, loaded: Loaded) {
         let Loaded { engine, journal, identity, cut_bytes } = loaded;
         self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
-        self.engine = engine;
+        let mut empty = std::mem::replace(&mut self.engine, engine);
+        self.engine.adopt_tracking(&mut empty);
         self.core.configure(&mut self.engine);
         self.core.journal = journal;
         self.desk.identity = identity;
@@ -259,6 +260,8 @@ impl Executor {
                 }
                 let mut old = std::mem::replace(&mut self.engine, engine);
                 self.engine.adopt_awaited(&mut old);
+                self.engine.adopt_tracking(&mut old);
+                self.engine.invalidate_all();
                 self.core.configure(&mut self.engine);
                 if let Some(journal) = &mut self.core.journal {
                     journal.engine_replaced(&self.engine);

@@ -93,6 +93,7 @@ impl Outbox {
             return;
         }
         client.connection.output.push_shared(message);
+        client.message_bytes += message.len() as u64;
         self.mark(slot, client);
     }
 }
@@ -102,15 +103,16 @@ pub(super) fn replies_len_max(session: &Session) -> usize {
     if session.is_authenticated() { REPLIES_LEN_MAX } else { REPLIES_LEN_MAX_UNAUTHENTICATED }
 }
 
-/// The limit for this client's output.
-fn limit_of(client: &Client, limits: &OutputLimits) -> OutputLimit {
+/// The limit for this client's output, and how much of `unsent` counts.
+fn limit_of(client: &Client, limits: &OutputLimits, unsent: u64) -> (OutputLimit, u64) {
+    let is_unlimited = limits.normal.hard == 0 && limits.normal.soft == 0;
     match client.session.kind() {
-        ClientKind::PubSub => limits.pubsub,
-        // Redis counts them as normal; without a limit a monitor that does not read would take all memory.
-        _ if client.session.is_monitor() && limits.normal.hard == 0 && limits.normal.soft == 0 => {
-            limits.pubsub
-        }
-        ClientKind::Normal | ClientKind::Master | ClientKind::Replica => limits.normal,
+        ClientKind::PubSub => (limits.pubsub, unsent),
+        // Redis counts them as normal; without a limit one that does not read would take all memory. A monitor is sent nothing
+        // but what others do; of a client that tracks, replies do not count.
+        _ if is_unlimited && client.session.is_monitor() => (limits.pubsub, unsent),
+        _ if is_unlimited => (limits.pubsub, unsent.min(client.message_bytes)),
+        ClientKind::Normal | ClientKind::Master | ClientKind::Replica => (limits.normal, unsent),
     }
 }
 
@@ -139,8 +141,8 @@ pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Ins
         report_deaf(client);
         return true;
     }
-    let limit = limit_of(client, limits);
-    let exceeds = |limit: u64| limit > 0 && unsent > limit;
+    let (limit, counted) = limit_of(client, limits, unsent);
+    let exceeds = |limit: u64| limit > 0 && counted > limit;
     if exceeds(limit.soft) {
         let since = *client.soft_limit_since.get_or_insert(now);
         if now.saturating_duration_since(since) < limit.soft_period && !exceeds(limit.hard) {

@@ -19,11 +19,17 @@ impl Executor {
         for number in std::mem::take(&mut self.to_accept) {
             self.accept(number);
         }
+        if self.core.cron_is_paused {
+            return Ok(());
+        }
         self.check_clients(now);
         if matches!(self.core.phase, Phase::Loading) {
             return Ok(());
         }
         self.expire(now);
+        if self.core.trackers > 0 {
+            self.engine.limit_tracked_keys(self.core.config.tracking_table_max_keys);
+        }
         self.core.sample(&self.engine, now);
         self.core.watch_volume(now);
         self.expire_barrier()?;

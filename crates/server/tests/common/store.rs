@@ -141,7 +141,7 @@ impl Store {
             engine: Engine::new(options),
             effects: EffectBuffer::new(),
             host: FakeHost { log_enabled: true, ..FakeHost::default() },
-            settings: Settings { debug_allowed: true, ..Settings::default() },
+            settings: Settings { debug_allowed: true, observed: true, ..Settings::default() },
             now_ms: START_MS,
             sessions: BTreeMap::new(),
         }

@@ -132,6 +132,14 @@ impl Client {
         self.command(&words.split(' ').collect::<Vec<_>>())
     }
 
+    /// One line, without its end: for what only RESP3 has.
+    pub(crate) fn read_line(&mut self) -> String {
+        let mut line = String::new();
+        let len = self.reader.read_line(&mut line).expect("the server answers");
+        assert!(len > 0, "the connection was closed");
+        line.trim_end_matches("\r\n").to_owned()
+    }
+
     pub(crate) fn read_reply(&mut self) -> io::Result<Reply> {
         let mut line = String::new();
         if self.reader.read_line(&mut line)? == 0 {

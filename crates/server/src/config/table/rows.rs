@@ -297,6 +297,7 @@ pub(super) fn build() -> Vec<Directive> {
                 set: |config, words| config.client_output_buffer_limit.set(words),
             },
         ),
+        live("tracking-table-max-keys", number!(tracking_table_max_keys, 0, i64::MAX as u64)),
         live(
             "client-query-buffer-limit",
             Kind::Memory {
