@@ -15,6 +15,8 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::memory::class_size;
+
 /// Most children of an inner node.
 const CHILDREN_MAX: usize = 64;
 /// Two neighbours with no more children than this become one.
@@ -469,6 +471,7 @@ fn edit_inner<L: Leaf, D, R>(
         }
     } else {
         child.look_again();
+        make_room(children, more.len());
         children.splice(place + 1..place + 1, more.into_iter().map(Child::of));
     }
     Some(Edited { result, more: split_node(node, bias, usage), count })
@@ -545,10 +548,20 @@ fn join<L: Leaf>(left: &mut Child<L>, right: &Child<L>, usage: &mut Usage) -> bo
         (Node::Inner(ours), Node::Inner(theirs)) if ours.len() + theirs.len() <= CHILDREN_MERGED_MAX => {
             let theirs = theirs.clone();
             let Node::Inner(ours) = Arc::make_mut(&mut left.node) else { return false };
+            make_room(ours, theirs.len());
             ours.extend(theirs);
             true
         }
         _ => false,
+    }
+}
+
+/// Makes room for some more children: as much as the allocator gives for those, and no more.
+fn make_room<L: Leaf>(children: &mut Vec<Child<L>>, added: usize) {
+    let len = children.len() + added;
+    if len > children.capacity() {
+        let capacity = class_size(len * size_of::<Child<L>>()) / size_of::<Child<L>>();
+        children.reserve_exact(capacity - children.len());
     }
 }
 
@@ -563,6 +576,7 @@ fn push_node<L: Leaf>(node: &mut Arc<Node<L>>, leaf: L) -> Option<Node<L>> {
     last.look_again();
     let more = Child::of(more?);
     if children.len() < CHILDREN_MAX {
+        make_room(children, 1);
         children.push(more);
         return None;
     }
