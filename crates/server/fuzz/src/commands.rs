@@ -422,10 +422,17 @@ fn shorten_wait(args: &mut [Vec<u8>]) {
         b"blmpop" | b"bzmpop" => args.get_mut(1),
         _ => None,
     };
-    // What is no timeout stays, and is refused.
-    if let Some(timeout) = timeout.filter(|it| it.iter().all(|byte| b"0123456789.".contains(byte))) {
+    if let Some(timeout) = timeout.filter(|it| may_be_timeout(it)) {
         *timeout = SOON.to_vec();
     }
+}
+
+/// Whether this may be a number that is not negative, as the C library reads it: what is not, and is refused, says so.
+fn may_be_timeout(text: &[u8]) -> bool {
+    let is_negative = text.strip_prefix(b"-").is_some_and(|digits| {
+        digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit)
+    });
+    !is_negative && text.iter().all(|byte| byte.is_ascii_hexdigit() || b"xXpP.+-".contains(byte))
 }
 
 /// Whether the order of the reply is that of a set in memory: SORT that does not sort.

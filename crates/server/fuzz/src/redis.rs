@@ -48,6 +48,8 @@ impl Redis {
             .args(["-c", GUARD, "sh"])
             .arg(&dir)
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--proto-max-bulk-len", "1mb"])
+            // It looks at time-outs of blocked clients as often as its clock ticks.
+            .args(["--hz", "500"])
             // Small, so that short inputs meet both forms of collections: as in the target `commands`.
             .args(["--hash-max-listpack-entries", "4", "--hash-max-listpack-value", "16"])
             .args(["--zset-max-listpack-entries", "4", "--zset-max-listpack-value", "16"])
