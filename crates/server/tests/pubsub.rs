@@ -191,13 +191,14 @@ fn events_of_commands_that_waited_are_those_of_redis() {
         let mut stage = Stage::new(server);
         stage.step("a: PING");
         stage.step("b: HELLO 3");
+        stage.step("b: RPUSH source 1");
         stage.step("b: PSUBSCRIBE __keyevent*");
         stage.step("c: PSUBSCRIBE __keyspace*");
         let mut bytes = Vec::new();
         Client::encode(&["BLMOVE", "from", "to", "LEFT", "RIGHT", "0"], &mut bytes);
         stage.connections.get_mut("a").unwrap().write_all(&bytes).unwrap();
         server.client().wait_for_info("blocked_clients", "1");
-        [stage.step("b: RPUSH from 1; ECHO behind"), stage.step("b: GET nothing")]
+        [stage.step("b: COPY source from; ECHO behind"), stage.step("b: GET nothing")]
     };
     assert_eq!(play(&server), play(&redis));
 }
