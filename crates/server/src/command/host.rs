@@ -224,7 +224,7 @@ pub trait Host {
     }
 
     /// DEBUG SLEEP within a transaction: everything stops for a time.
-    fn sleep(&mut self, time: std::time::Duration) {
+    fn sleep(&mut self, time: Duration) {
         let _ = time;
     }
 

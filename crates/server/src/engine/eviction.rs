@@ -200,6 +200,7 @@ impl Engine {
         effects.push(db, &[b"DEL", key]);
         self.stats.evicted_keys += 1;
         self.watches.changed(db, key);
+        self.tracking.removed(key);
         self.events.push(db, class::EVICTED, "evicted", key);
         self.discard(entry.dismantle());
     }
