@@ -6,6 +6,7 @@ use std::fmt::Write;
 use crate::command::Command;
 use crate::command::facts::{ClientFacts, ClientKind};
 use crate::engine::{Engine, WatchToken};
+use crate::measure::Watch;
 use crate::protocol::{OwnedRequest, Request, RespVersion};
 use crate::pubsub::SubscriptionCounts;
 
@@ -50,6 +51,8 @@ pub struct Session {
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: BTreeMap<(u32, Box<[u8]>), WatchToken>,
     pub(crate) last_command: Option<&'static Command>,
+    /// Times the command that the executor has still to finish.
+    pub(crate) deferred: Option<Watch>,
     /// What the connection has subscribed to; the names are in the process's registry.
     pub(crate) subscriptions: SubscriptionCounts,
     /// MONITOR: the connection is shown what others do.
@@ -74,6 +77,7 @@ impl Session {
             transaction: None,
             watches: BTreeMap::new(),
             last_command: None,
+            deferred: None,
             subscriptions: SubscriptionCounts::default(),
             monitors: false,
             last_write_offset: 0,

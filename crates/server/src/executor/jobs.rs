@@ -259,6 +259,8 @@ impl Executor {
                 }
                 let mut old = std::mem::replace(&mut self.engine, engine);
                 self.engine.adopt_awaited(&mut old);
+                // What happened before the reload has happened.
+                self.engine.stats = std::mem::take(&mut old.stats);
                 self.engine.set_notified(self.core.notified());
                 if let Some(journal) = &mut self.core.journal {
                     journal.engine_replaced(&self.engine);
