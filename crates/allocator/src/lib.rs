@@ -10,7 +10,7 @@
 pub mod huge_pages;
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::LazyLock;
 
@@ -136,11 +136,57 @@ pub fn flush_thread_cache() {
     }
 }
 
+/// Gives free pages of all arenas back to the system at once, and what the thread keeps for its next allocations to the
+/// arenas before.
+pub fn purge() {
+    flush_thread_cache();
+    if is_active() {
+        // 4096 stands for all arenas. Source: jemalloc(3), `MALLCTL_ARENAS_ALL`.
+        call(c"arena.4096.purge");
+    }
+}
+
+/// What jemalloc tells about itself, in text; empty in a program that has another allocator.
+#[must_use]
+pub fn report() -> String {
+    /// Appends a piece of the report.
+    ///
+    /// # Safety
+    /// `text` is the address of a vector that nobody else uses, and `piece` a C string.
+    unsafe extern "C" fn append(text: *mut c_void, piece: *const c_char) {
+        // SAFETY: the caller's promise, which is `malloc_stats_print`'s: it passes on what it was given.
+        let (text, piece) = unsafe { (&mut *text.cast::<Vec<u8>>(), CStr::from_ptr(piece)) };
+        text.extend_from_slice(piece.to_bytes());
+    }
+    let mut text: Vec<u8> = Vec::new();
+    if is_active() {
+        // SAFETY: `append` takes the vector, which outlives the call; without options the report is whole.
+        unsafe {
+            ffi::malloc_stats_print(
+                Some(append),
+                std::ptr::from_mut(&mut text).cast::<c_void>(),
+                std::ptr::null(),
+            );
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 /// Bytes that an allocation of `size` bytes takes.
 #[must_use]
 pub fn class_size(size: usize) -> usize {
     // SAFETY: the size is not zero.
     unsafe { ffi::nallocx(size.max(1), 0) }
+}
+
+/// The value of one of jemalloc's controls that are numbers, such as `arenas.page`; none when there is no such control.
+#[must_use]
+pub fn control(name: &CStr) -> Option<u64> {
+    if !is_active() {
+        return None;
+    }
+    // A control is read with exactly its own size.
+    read::<u64>(name).or_else(|| read::<u32>(name).map(u64::from)).or_else(|| read::<u8>(name).map(u64::from))
 }
 
 fn call(name: &CStr) {

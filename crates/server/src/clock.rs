@@ -2,6 +2,10 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
+
+use crate::measure::Clocks;
+
 /// Wall time in milliseconds since the Unix epoch.
 #[must_use]
 pub(crate) fn unix_ms() -> u64 {
@@ -27,5 +31,19 @@ pub(crate) struct TurnClock {
 impl TurnClock {
     pub(crate) fn read() -> Self {
         Self { now: Instant::now(), now_ms: i64::try_from(unix_ms()).unwrap_or(i64::MAX) }
+    }
+}
+
+fn nanoseconds(time: Timespec) -> u64 {
+    // Both are positive: the time since the machine started.
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+/// The monotonic clocks that commands are timed by. The coarse one moves with the kernel's ticks, every 1 to 10 ms.
+pub(crate) fn monotonic() -> Clocks {
+    Clocks {
+        exact: || nanoseconds(clock_gettime(ClockId::Monotonic)),
+        coarse: || nanoseconds(clock_gettime(ClockId::MonotonicCoarse)),
+        coarse_step: nanoseconds(clock_getres(ClockId::MonotonicCoarse)),
     }
 }

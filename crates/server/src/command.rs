@@ -26,8 +26,10 @@ pub(crate) mod host;
 mod info;
 mod introspect;
 mod keys;
+mod latency;
 mod lists;
 mod long_double;
+pub(crate) mod memory;
 mod monitor;
 mod numbers;
 mod observe;
@@ -38,17 +40,20 @@ mod scan;
 mod server;
 pub(crate) mod session;
 mod sets;
+mod slow_log;
 mod sorted_sets;
 mod sorting;
 mod store;
 mod strings;
 pub mod table;
+pub(crate) mod timing;
 mod tracking;
 mod transaction;
 
 pub(crate) use error::ReplyError;
 pub use facts::{ClientFacts, ClientKind};
 pub use host::{ClientFilter, DebugRequest, Host, InfoSection, JobStart, Killed, PauseMode, ShutdownOptions};
+pub use memory::{MemoryFacts, TableMemory};
 pub(crate) use monitor::line as monitor_line;
 pub use replay::{ReplayError, Replayer};
 pub use session::Session;
@@ -59,6 +64,7 @@ use std::time::Duration;
 use crate::engine::effects::EffectBuffer;
 use crate::engine::{Engine, Keyspace, Room};
 use crate::limits::{STRING_LEN_MAX, STRING_LEN_MAX_DEFAULT};
+use crate::measure::{Meter, Noted};
 use crate::protocol::{ReplyWriter, Request};
 
 /// Settings that commands obey, as they are at the moment.
@@ -163,7 +169,7 @@ pub enum Deferred {
     Save,
     /// SHUTDOWN: no reply and the process ends, or an error.
     Shutdown(ShutdownOptions),
-    /// DEBUG SLEEP, RELOAD, LOADAOF: `+OK`, or an error.
+    /// DEBUG RELOAD, LOADAOF: `+OK`, or an error.
     Debug(DebugRequest),
 }
 
@@ -276,15 +282,17 @@ fn confirms_subscription(command: &Command, reply: &[u8]) -> bool {
     !reply.starts_with(b"-") && command.flags & BOTH == BOTH
 }
 
-/// Runs a command again that has waited for keys. [`Outcome::Deferred`] means that it waits on.
+/// Runs a command again that has waited for keys. [`Outcome::Deferred`] means that it waits on; otherwise it is to be noted
+/// with [`timing::note_resumed`].
 pub(crate) fn retry<'c>(
     ctx: &'c mut Context<'_>,
     session: &'c mut Session,
     request: &Request<'c>,
     mut reply: ReplyWriter<'c>,
-) -> Outcome {
-    let Ok(command) = table::resolve(request) else { return Outcome::Done };
+) -> (Outcome, Noted) {
+    let Ok(command) = table::resolve(request) else { return (Outcome::Done, Noted::default()) };
     let start = reply.position();
+    let watch = ctx.host.meter().map(Meter::begin_alone);
     ctx.effects.begin_unit(true);
     let (in_exec, is_retry) = (false, true);
     let mut call =
@@ -297,7 +305,7 @@ pub(crate) fn retry<'c>(
     ctx.effects.end_unit();
     let outcome = result.unwrap_or_else(|error| {
         reply.rewind(start);
-        write_error(ctx.engine, &mut reply, &error);
+        fail(ctx, command, &mut reply, &error);
         Outcome::Done
     });
     if session.is_reply_suppressed() {
@@ -309,7 +317,7 @@ pub(crate) fn retry<'c>(
         tracking::tell_own(ctx, session, &mut reply);
         reply.append(&std::mem::take(&mut session.pushed));
     }
-    outcome
+    (outcome, timing::end_retry(ctx, command, watch, outcome))
 }
 
 fn dispatch<'c>(
@@ -321,9 +329,8 @@ fn dispatch<'c>(
     ctx.engine.stats.commands += 1;
     let command = match table::resolve(request) {
         Ok(command) => command,
-        Err(error) => {
-            let is_exec = table::find(request.arg(0)).is_some_and(|command| command.has(flags::EXEC));
-            reject(ctx.engine, session, &mut reply, &error, is_exec);
+        Err(table::Unresolved { error, command }) => {
+            reject(ctx, session, &mut reply, &error, command);
             return Outcome::Done;
         }
     };
@@ -332,7 +339,7 @@ fn dispatch<'c>(
         observe::observe_eviction(ctx, session, &mut reply);
     }
     if let Err(error) = admitted {
-        reject(ctx.engine, session, &mut reply, &error, command.has(flags::EXEC));
+        reject(ctx, session, &mut reply, &error, Some(command));
         return Outcome::Done;
     }
     if ctx.settings.observed {
@@ -354,15 +361,19 @@ fn dispatch<'c>(
 
 /// Answers a command that is not run. An EXEC ends its transaction.
 fn reject(
-    engine: &mut Engine,
+    ctx: &mut Context<'_>,
     session: &mut Session,
     reply: &mut ReplyWriter<'_>,
     error: &ReplyError,
-    is_exec: bool,
+    command: Option<&'static Command>,
 ) {
     let start = reply.position();
+    if let (Some(command), Some(meter)) = (command, ctx.host.meter()) {
+        meter.rejected(command);
+    }
+    let engine = &mut *ctx.engine;
     session.fail_transaction();
-    if is_exec {
+    if command.is_some_and(|command| command.has(flags::EXEC)) {
         session.close(engine);
         let cause = error.text();
         // The code of a general error is added by what would have written it, and is missing here, as in Redis.
@@ -388,6 +399,7 @@ pub(crate) fn run<'c>(
     let start = reply.position();
     let is_retry = false;
     let silent = session.reply_mode.is_silent();
+    let watch = ctx.host.meter().map(|meter| meter.begin(command));
     let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec, is_retry };
     let result = (command.run)(&mut call);
     ctx.engine.check_logged(command.full_name);
@@ -397,7 +409,7 @@ pub(crate) fn run<'c>(
         Ok(outcome) => outcome,
         Err(error) => {
             reply.rewind(start);
-            write_error(ctx.engine, &mut reply, &error);
+            fail(ctx, command, &mut reply, &error);
             Outcome::Done
         }
     };
@@ -406,10 +418,22 @@ pub(crate) fn run<'c>(
         let is_message = confirms_subscription(command, reply.written_since(start));
         session.mute(&mut reply, start, is_message);
     }
+    if let Some(watch) = watch {
+        timing::end(ctx, session, command, &request, watch, outcome);
+    }
     if ctx.settings.observed {
         observe::observe(ctx, session, command, &request, &mut reply, start, in_exec);
     }
     outcome
+}
+
+/// Answers a command that has failed.
+#[cold]
+fn fail(ctx: &mut Context<'_>, command: &'static Command, reply: &mut ReplyWriter<'_>, error: &ReplyError) {
+    if let Some(meter) = ctx.host.meter() {
+        meter.failed(command);
+    }
+    write_error(ctx.engine, reply, error);
 }
 
 pub(crate) fn write_error(engine: &mut Engine, reply: &mut ReplyWriter<'_>, error: &ReplyError) {

@@ -69,7 +69,7 @@ use batch::Batch;
 use blocked::BlockedClients;
 use client::{Client, Clients, Origin};
 use compaction::Compaction;
-use freer::Freer;
+use freer::{FreedObjects, Freer};
 use huge_pages::Mover;
 use inbox::InboxSender;
 use journal::{JobRequest, Journal, JournalError};
@@ -85,6 +85,7 @@ use crate::config::{Config, DebugCommand, Secret};
 use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
 use crate::engine::tracking::{ClientId, Stale};
+use crate::measure::Meter;
 use crate::metrics::Metrics;
 use crate::network::senders::Senders;
 use crate::pubsub::PubSub;
@@ -222,6 +223,11 @@ struct Core {
     /// Grows when something changes that [`Settings`] are made from.
     revision: u64,
     clock: TurnClock,
+    /// How long commands take.
+    meter: Meter,
+    freed_objects: Arc<FreedObjects>,
+    /// Bytes that the tables took before there was any data.
+    memory_at_start: u64,
     stats: Stats,
     points: Points,
     /// Jobs asked for in this turn: they are cut at its end.
@@ -322,6 +328,9 @@ impl Executor {
         let points = Points::new(&config);
         let senders = Senders::start(io_threads(config.io_threads) - 1, wake);
         let huge_pages = Mover::start(config.huge_pages, now);
+        let meter = Meter::new(crate::clock::monotonic(), config.measure.clone());
+        let freed_objects = Arc::<FreedObjects>::default();
+        let freer = Freer::start(Arc::clone(&freed_objects));
         let core = Core {
             config,
             phase: Phase::Loading,
@@ -337,6 +346,9 @@ impl Executor {
             current: None,
             revision: 0,
             clock: TurnClock::read(),
+            meter,
+            freed_objects,
+            memory_at_start: engine.used_memory(),
             stats: Stats::new(now),
             points,
             job_requests: Vec::new(),
@@ -378,7 +390,7 @@ impl Executor {
             is_late: false,
             save_is_behind: false,
             is_evicting: false,
-            freer: Freer::start(),
+            freer,
             senders,
             reload,
             postponed: Vec::new(),

@@ -30,6 +30,7 @@ pub mod gate;
 pub mod glob;
 pub mod limits;
 pub mod load;
+pub mod measure;
 pub mod metrics;
 mod network;
 pub mod persistence;

@@ -34,6 +34,9 @@ pub(crate) fn rewrite(call: &mut Call<'_, '_>) -> Run {
 
 pub(crate) fn resetstat(call: &mut Call<'_, '_>) -> Run {
     call.ctx.engine.stats = Stats::default();
+    if let Some(meter) = call.ctx.host.meter() {
+        meter.reset_calls();
+    }
     call.ctx.host.reset_statistics();
     call.reply.ok();
     Ok(Outcome::Done)

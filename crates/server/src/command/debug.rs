@@ -12,6 +12,7 @@ const HELP: &[(&str, &str)] = &[
     ("DIGEST-VALUE <key> [<key> ...]", "Gives a digest of each value, equal for equal values."),
     ("LOADAOF", "Writes out the log, empties the data set and loads the log."),
     ("LOG <message>", "Does nothing; test suites mark their log with it."),
+    ("MALLCTL <name>", "Returns a number that the allocator knows by this name."),
     ("OBJECT <key>", "Tells how the value at a key is stored."),
     ("PANIC", "Ends the server as a defect in a command would."),
     ("PAUSE-CRON <0|1>", "Stops the periodic work, and begins it again."),
@@ -32,13 +33,10 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
     match name {
         _ if is(name, "sleep") && len == 3 => {
             let seconds = std::str::from_utf8(call.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
-            let micros = std::time::Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
-            if call.in_exec {
-                call.ctx.host.sleep(micros);
-                call.reply.ok();
-                return Ok(Outcome::Done);
-            }
-            defer(call, DebugRequest::Sleep(u64::try_from(micros.as_micros()).unwrap_or(u64::MAX)))
+            let time = std::time::Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
+            call.ctx.host.sleep(time);
+            call.reply.ok();
+            Ok(Outcome::Done)
         }
         _ if is(name, "reload") && len == 2 => defer(call, DebugRequest::Reload),
         _ if is(name, "loadaof") && len == 2 => defer(call, DebugRequest::LoadLog),
@@ -62,6 +60,13 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             Ok(Outcome::Done)
         }
         _ if is(name, "digest-value") => digest_values(call),
+        _ if is(name, "mallctl") && len == 3 => {
+            let control = std::ffi::CString::new(call.arg(2)).ok();
+            let value = control.and_then(|control| call.ctx.host.allocator_control(&control));
+            let value = value.and_then(|value| i64::try_from(value).ok());
+            call.reply.integer(value.ok_or(error::NO_SUCH_CONTROL)?);
+            Ok(Outcome::Done)
+        }
         _ if is(name, "object") && len == 3 => object(call),
         // What the executor does about a panic is tested with this one.
         _ if is(name, "panic") && len == 2 => panic!("DEBUG PANIC was asked for"),

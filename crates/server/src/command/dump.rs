@@ -66,6 +66,7 @@ pub(crate) fn restore(call: &mut Call<'_, '_>) -> Run {
         return Err(error::RESTORE_TTL);
     }
     let tools = call.keys().tools();
+    call.ctx.engine.stats.payloads_checked += 1;
     let value = dump::restore(payload, tools).map_err(|error| match &error {
         RestoreError::Data(cause) => ReplyError::from(format!("ERR {error}: {cause}")),
         RestoreError::VersionOrChecksum | RestoreError::Empty => ReplyError::from(format!("ERR {error}")),

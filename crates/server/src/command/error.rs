@@ -139,6 +139,7 @@ fixed! {
     CACHING_NO = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
     NO_SHUTDOWN = "ERR No shutdown in progress.";
     PROTOCOL_SAMPLE = "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
+    NO_SUCH_CONTROL = "ERR the allocator has no number of this name";
     RESP3_ONLY = "ERR RESP2 is not supported by this command";
     WAITAOF_LOCAL = "ERR value is out of range, value must between 0 and 1";
     FUNCTION_FLUSH = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";

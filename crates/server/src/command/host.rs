@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::command::Session;
 use crate::command::facts::{ClientFacts, ClientKind};
+use crate::command::{MemoryFacts, Session};
 use crate::engine::Engine;
 use crate::engine::events::KeyEvent;
 use crate::engine::tracking::Invalidation;
+use crate::measure::Meter;
 use crate::protocol::Request;
 use crate::pubsub::{Message, PubSub, Subscriber};
 
@@ -113,8 +114,6 @@ pub enum DebugRequest {
     LoadLog,
     /// Do no periodic work from now on, or do it again.
     PauseCron(bool),
-    /// Stop for this many microseconds.
-    Sleep(u64),
 }
 
 /// The process as commands see it; implemented by the executor.
@@ -145,6 +144,42 @@ pub trait Host {
     /// # Errors
     /// The whole text of the error reply.
     fn rewrite_config(&mut self) -> Result<(), String>;
+
+    /// What commands are timed and counted by; none where nobody asks for it.
+    #[inline]
+    fn meter(&mut self) -> Option<&mut Meter> {
+        None
+    }
+
+    /// Address of the connection of `me`, as CLIENT LIST shows it.
+    fn address(&self, me: &Session) -> String {
+        let _ = me;
+        String::new()
+    }
+
+    /// Stops the whole server for so long (DEBUG SLEEP).
+    fn sleep(&mut self, time: Duration) {
+        let _ = time;
+    }
+
+    /// What takes how much memory.
+    fn memory(&mut self, engine: &Engine) -> MemoryFacts {
+        MemoryFacts { used: engine.used_memory(), ..MemoryFacts::default() }
+    }
+
+    /// What the allocator tells about itself, in text.
+    fn allocator_report(&mut self) -> String {
+        String::new()
+    }
+
+    /// The value of a control of the allocator; none when there is no such number.
+    fn allocator_control(&mut self, name: &std::ffi::CStr) -> Option<u64> {
+        let _ = name;
+        None
+    }
+
+    /// Gives free memory back to the system.
+    fn purge_memory(&mut self) {}
 
     /// CONFIG RESETSTAT, for the statistics the process keeps; the engine's are reset by the command.
     fn reset_statistics(&mut self);
@@ -221,11 +256,6 @@ pub trait Host {
     /// MONITOR (and RESET, which ends it) for the connection of `me`.
     fn set_monitor(&mut self, me: &Session, on: bool) {
         let _ = (me, on);
-    }
-
-    /// DEBUG SLEEP within a transaction: everything stops for a time.
-    fn sleep(&mut self, time: Duration) {
-        let _ = time;
     }
 
     /// What a command has changed of its own session makes a difference to the settings of the commands behind it.

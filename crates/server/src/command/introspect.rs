@@ -40,10 +40,9 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Run {
             }
             _ => return Err(error::SYNTAX),
         };
-    let filtered = request.len() > 2;
     let mut names = Vec::new();
     for command in table::commands() {
-        let family = std::iter::once(*command).chain(command.subcommands.iter().filter(|_| filtered));
+        let family = std::iter::once(*command).chain(command.subcommands);
         names.extend(family.filter(|it| wanted(it)).map(|it| it.full_name));
     }
     call.reply.array(names.len());
@@ -54,7 +53,7 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Run {
 }
 
 /// The command of a name such as `get` or `client|list`.
-fn find(name: &[u8]) -> Option<&'static Command> {
+pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     match name.iter().position(|&byte| byte == b'|') {
         Some(at) => table::find(&name[..at])?.subcommand(&name[at + 1..]),
         None => table::find(name),

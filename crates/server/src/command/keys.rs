@@ -1,6 +1,6 @@
 //! Keys, databases, and what is known of a value.
 
-use super::args::{self, integer, is};
+use super::args::{self, is};
 use super::scan::{self, ScanOptions};
 use super::{Call, Outcome, ReplyError, Run, error, introspect};
 use crate::engine::events::Change;
@@ -326,33 +326,5 @@ pub(crate) fn object_freq(call: &mut Call<'_, '_>) -> Run {
 }
 
 pub(crate) fn object_help(call: &mut Call<'_, '_>) -> Run {
-    introspect::write_help(call)
-}
-
-pub(crate) fn memory_usage(call: &mut Call<'_, '_>) -> Run {
-    let key = call.arg(2);
-    let mut at = 3;
-    while let Some(option) = call.request.arg_at(at) {
-        // Every value is measured whole: its parts are counted while they change, so there is nothing to sample.
-        match call.request.arg_at(at + 1) {
-            Some(samples) if is(option, "samples") => {
-                if integer(samples)? < 0 {
-                    return Err(error::SYNTAX);
-                }
-            }
-            _ => return Err(error::SYNTAX),
-        }
-        at += 2;
-    }
-    let mut keys = call.keys();
-    let found = keys.find(key);
-    match keys.view(found).map(EntryView::memory_bytes) {
-        Some(bytes) => call.reply.count(bytes),
-        None => call.reply.null(),
-    }
-    Ok(Outcome::Done)
-}
-
-pub(crate) fn memory_help(call: &mut Call<'_, '_>) -> Run {
     introspect::write_help(call)
 }

@@ -33,11 +33,20 @@ pub(crate) fn line(request: &Request<'_>, now_us: u64, db: u32, address: &str) -
     line
 }
 
-/// Whether the argument at `index` is a user name or a password.
-fn is_secret(request: &Request<'_>, index: usize) -> bool {
+/// Settings that are secret. Source: Redis 7.0, `SENSITIVE_CONFIG`.
+const SECRET_SETTINGS: &[&str] =
+    &["requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass"];
+
+/// Whether the argument at `index` is a user name, a password, or a setting that holds one.
+pub(super) fn is_secret(request: &Request<'_>, index: usize) -> bool {
     let name = request.arg(0);
     if is(name, "auth") {
         return index > 0;
+    }
+    let is_set = is(name, "config") && request.arg_at(1).is_some_and(|arg| is(arg, "set"));
+    if is_set && index >= 3 && index % 2 == 1 {
+        let setting = request.arg(index - 1);
+        return SECRET_SETTINGS.iter().any(|secret| is(setting, secret));
     }
     is(name, "hello") && (1..=2).any(|back| index > back && is(request.arg(index - back), "auth"))
 }
@@ -90,5 +99,10 @@ mod tests {
             &[b"HELLO", b"3", b"AUTH", b"default", b"password", b"SETNAME", b"me"],
             r#""HELLO" "3" "AUTH" "(redacted)" "(redacted)" "SETNAME" "me""#,
         );
+        check(
+            &[b"config", b"SET", b"hz", b"10", b"RequirePass", b"password", b"masterauth"],
+            r#""config" "SET" "hz" "10" "RequirePass" "(redacted)" "masterauth""#,
+        );
+        check(&[b"config", b"get", b"requirepass", b"x"], r#""config" "get" "requirepass" "x""#);
     }
 }

@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::command::facts::{ClientFacts, ClientKind};
 use crate::command::tracking::{Tracked, redirection};
 use crate::engine::{Engine, WatchToken};
+use crate::measure::Watch;
 use crate::protocol::{OwnedRequest, ReplyWriter, Request, RespVersion};
 use crate::pubsub::SubscriptionCounts;
 
@@ -95,6 +96,8 @@ pub struct Session {
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: BTreeMap<(u32, Box<[u8]>), WatchToken>,
     pub(crate) last_command: Option<&'static Command>,
+    /// Times the command that the executor has still to finish.
+    pub(crate) deferred: Option<Watch>,
     /// What the connection has subscribed to; the names are in the process's registry.
     pub(crate) subscriptions: SubscriptionCounts,
     /// MONITOR: the connection is shown what others do.
@@ -124,6 +127,7 @@ impl Session {
             transaction: None,
             watches: BTreeMap::new(),
             last_command: None,
+            deferred: None,
             subscriptions: SubscriptionCounts::default(),
             monitors: false,
             last_write_offset: 0,

@@ -66,6 +66,8 @@ pub mod flags {
     pub(crate) const SUBSCRIBER: u64 = 1 << 38;
     /// Ours: may speak to replicas without a change of data (PUBLISH), so a connection that monitors may not.
     pub(crate) const MAY_REPLICATE: u64 = 1 << 39;
+    /// Ours: SET, which takes as long as what is [`FAST`], as a rule, and is timed with it.
+    pub(crate) const SHORT: u64 = 1 << 40;
 
     /// Names in the order in which `COMMAND` lists them.
     pub(crate) const NAMES: &[(u64, &str)] = &[
@@ -299,24 +301,34 @@ pub fn find(name: &[u8]) -> Option<&'static Command> {
     INDEX.find(name)
 }
 
+/// A request that names no command, or has too many or too few arguments for it.
+#[derive(Debug)]
+pub(crate) struct Unresolved {
+    /// What is wrong, in the words of Redis.
+    pub(crate) error: ReplyError,
+    /// The command, if it was found.
+    pub(crate) command: Option<&'static Command>,
+}
+
 /// The command or subcommand that a request means.
 /// # Errors
-/// An unknown name, or a wrong number of arguments, in the words of Redis.
-pub(crate) fn resolve(request: &Request<'_>) -> Result<&'static Command, ReplyError> {
+/// [`Unresolved`].
+pub(crate) fn resolve(request: &Request<'_>) -> Result<&'static Command, Unresolved> {
     let name = request.arg(0);
+    let unknown = |error| Unresolved { error, command: None };
     let Some(mut command) = find(name) else {
-        return Err(error::unknown_command(name, request.args_from(1)));
+        return Err(unknown(error::unknown_command(name, request.args_from(1))));
     };
     if !command.subcommands.is_empty()
         && let Some(subcommand) = request.arg_at(1)
     {
         match command.subcommand(subcommand) {
             Some(found) => command = found,
-            None => return Err(error::unknown_subcommand(subcommand, command.name)),
+            None => return Err(unknown(error::unknown_subcommand(subcommand, command.name))),
         }
     }
     if !command.accepts_len(request.len()) {
-        return Err(error::wrong_arity(command.full_name));
+        return Err(Unresolved { error: error::wrong_arity(command.full_name), command: Some(command) });
     }
     Ok(command)
 }

@@ -36,7 +36,6 @@ const TYPES: &str = "has no effect, the type does not exist in this version";
 const LAZY: &str = "has no effect, memory is released by the thread that owns the data";
 const DEFRAG: &str = "has no effect, fragmented memory is compacted automatically";
 const FORK: &str = "has no effect, nothing forks";
-const SLOWLOG: &str = "has no effect, there is no slow log or latency monitor in this version";
 const SYSLOG: &str = "has no effect, messages go to standard output or logfile";
 const SCRIPTS: &str = "has no effect, there are no scripts or modules";
 const CLIENT: &str = "has no effect, the limits of clients are fixed in this version";
@@ -212,11 +211,6 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("bio-cpulist", Some(""), Note, THREADS),
     ("aof-rewrite-cpulist", Some(""), Note, THREADS),
     ("bgsave-cpulist", Some(""), Note, THREADS),
-    ("slowlog-log-slower-than", Some("10000"), Note, SLOWLOG),
-    ("slowlog-max-len", Some("128"), Note, SLOWLOG),
-    ("latency-monitor-threshold", Some("0"), Note, SLOWLOG),
-    ("latency-tracking", Some("yes"), Note, SLOWLOG),
-    ("latency-tracking-info-percentiles", Some("50 99 99.9"), Note, SLOWLOG),
     ("acllog-max-len", Some("128"), Note, "has no effect, there is no log of access control"),
     ("acl-pubsub-default", Some("resetchannels"), Note, "has no effect, there is only the default user"),
     ("syslog-enabled", Some("no"), Note, SYSLOG),
@@ -267,7 +261,6 @@ const REPORTED: &[&str] = &[
     "no-appendfsync-on-rewrite",
     "min-replicas-to-write",
     "activedefrag",
-    "latency-monitor-threshold",
     "syslog-enabled",
     "enable-module-command",
     "enable-protected-configs",
@@ -279,6 +272,28 @@ const REPORTED: &[&str] = &[
 /// Numbers that `CONFIG SET` takes although nothing changes and `CONFIG GET` goes on to report the default: they only trade
 /// time for memory, so no reply depends on them, and tools set them without being asked.
 const ACCEPTED: &[&str] = &["list-compress-depth"];
+
+/// Names that Redis does not change while it runs: `CONFIG SET` says so before it says why there is no effect.
+const IMMUTABLE: &[&str] = &[
+    "daemonize",
+    "supervised",
+    "cluster-enabled",
+    "aclfile",
+    "unixsocket",
+    "unixsocketperm",
+    "syslog-enabled",
+    "syslog-ident",
+    "syslog-facility",
+    "enable-module-command",
+    "enable-protected-configs",
+    "disable-thp",
+    "set-proc-title",
+    "cluster-config-file",
+    "io-threads-do-reads",
+];
+
+/// Names that `CONFIG GET` reports when they are asked for in full, and by no pattern.
+const HIDDEN: &[&str] = &["rdb-key-save-delay", "key-load-delay"];
 
 static INDEX: LazyLock<HashMap<&'static str, Foreign>> = LazyLock::new(|| {
     let foreign = |&(name, default, otherwise, reason)| (name, Foreign { name, default, otherwise, reason });
@@ -304,6 +319,11 @@ pub(super) fn reported() -> impl Iterator<Item = (&'static str, &'static str)> {
         let value = if *name == "replicaof" { "" } else { default };
         names::alias_of(name).into_iter().chain([*name]).map(move |name| (name, value))
     })
+}
+
+/// What `CONFIG GET` reports of directives that it hides: name and the value that describes this server.
+pub(super) fn hidden() -> impl Iterator<Item = (&'static str, &'static str)> {
+    HIDDEN.iter().filter_map(|name| Some((*name, INDEX.get(name)?.default?)))
 }
 
 impl Foreign {
@@ -335,7 +355,13 @@ impl Foreign {
         }
         let reported =
             reported().any(|(name, reported)| name == self.name && reported.eq_ignore_ascii_case(value));
-        if reported { Ok(()) } else { Err(format!("{} {}", self.name, self.reason)) }
+        match reported {
+            true => Ok(()),
+            false if IMMUTABLE.contains(&self.name) => {
+                Err(format!("can't set immutable config: {} {}", self.name, self.reason))
+            }
+            false => Err(format!("{} {}", self.name, self.reason)),
+        }
     }
 
     fn is_default(&self, value: &str) -> bool {

@@ -11,7 +11,7 @@ use crate::glob;
 /// Names and values of the directives whose names match one of the patterns (any case), in the form of Redis. Each
 /// directive comes once, in the order of the documentation, and called as the pattern does if that has no wildcards; one
 /// with an old name comes by both.
-/// Directives without effect are among them where their value describes this server.
+/// Directives without effect are among them where their value describes this server; some of those must be named in full.
 #[must_use]
 pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
     let name_shown = |name: &str| {
@@ -24,7 +24,10 @@ pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)>
         names.filter_map(|name| Some((name_shown(name)?, directive.get(config))))
     });
     let foreign = foreign::reported().filter_map(|(name, value)| Some((name_shown(name)?, value.into())));
-    own.chain(foreign).collect()
+    let hidden = foreign::hidden()
+        .filter(|(name, _)| patterns.iter().any(|pattern| pattern.eq_ignore_ascii_case(name.as_bytes())))
+        .map(|(name, value)| (name.to_owned(), value.into()));
+    own.chain(foreign).chain(hidden).collect()
 }
 
 /// Changes all of the named directives, or nothing.
@@ -47,6 +50,10 @@ pub fn config_set(config: &mut Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<S
             foreign.set(&String::from_utf8_lossy(value)).map_err(|reason| failed(&name, &reason))?;
             continue;
         };
+        if !directive.live && directive.get(config) == *value {
+            // Programs set again what CONFIG GET has shown them.
+            continue;
+        }
         if !directive.live {
             return Err(failed(&text, "can't set immutable config"));
         }

@@ -53,6 +53,8 @@ pub struct Config {
     pub limits: crate::engine::Limits,
     /// Which keyspace events are published: bits of [`crate::engine::events::class`].
     pub notify_keyspace_events: u32,
+    /// Which commands are slow, and what is noted of them: `slowlog-*` and `latency-*`.
+    pub measure: crate::measure::MeasureSettings,
     /// Number of databases.
     pub databases: u32,
     /// Longest argument of a command, in bytes.
@@ -168,6 +170,7 @@ impl Default for Config {
             tracking_table_max_keys: 1_000_000,
             limits: crate::engine::Limits::default(),
             notify_keyspace_events: 0,
+            measure: crate::measure::MeasureSettings::default(),
             databases: 16,
             proto_max_bulk_len: 512 * MIB,
             maxmemory: 0,

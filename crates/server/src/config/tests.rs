@@ -600,6 +600,7 @@ fn files_that_redis_7_takes_start_here() {
     check(b"# f\xfcr M\xfcller\r\nhz 20\r\n", "hz", "20");
     check(b"save \"3600 1 300 10\"", "save", "3600 1 300 10");
     check(b"bind \"127.0.0.1 ::1\"", "bind", "127.0.0.1 ::1");
+    check(b"save 60 1\nsave ", "save", "");
     check(b"hz 1000", "hz", "500");
     check(b"hz 0", "hz", "1");
     let config = load_bytes(b"requirepass p\xe4ss\ndir /caf\xe9\nsyslog-ident \xff", &[]).unwrap();

@@ -48,6 +48,11 @@ impl Garbage {
         }
     }
 
+    /// Keys and values that are to be freed.
+    pub(crate) fn objects(&self) -> usize {
+        self.tables.iter().map(Table::len).sum::<usize>() + self.blobs.len() + self.larges.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.tables.is_empty()
             && self.remains.is_none()

@@ -154,6 +154,14 @@ impl Table {
             + self.due.len() * 2 * size_of::<(u64, u32)>()
     }
 
+    /// What is held besides entries, in bytes: buckets and directory, and the order of expiries.
+    pub(crate) fn own_bytes(&self) -> (usize, usize) {
+        let all: usize = self.segments.iter().map(Segment::memory_bytes).sum();
+        let expiry: usize = self.segments.iter().map(Segment::expiry_bytes).sum();
+        let due = self.due.len() * 2 * size_of::<(u64, u32)>();
+        (self.directory.memory_bytes() + all - expiry, expiry + due)
+    }
+
     pub(crate) fn growth(&self) -> Growth {
         self.growth
     }

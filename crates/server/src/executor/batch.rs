@@ -15,7 +15,7 @@ use super::outbox::replies_len_max;
 use super::waiting::WaitKind;
 use super::{Executor, ExecutorError};
 use crate::clock::TurnClock;
-use crate::command::{Context, DebugRequest, Deferred, Outcome, Session, flags, table};
+use crate::command::{Context, DebugRequest, Deferred, Outcome, Session, flags, table, timing};
 use crate::network::connection::{READ_LEN_MAX, ReadOutcome, address_name};
 use crate::network::hints;
 use crate::persistence::directives::Event as PointEvent;
@@ -178,6 +178,7 @@ impl Executor {
                 match result {
                     Ok((len, outcome)) => {
                         core.stats.input_bytes += len as u64;
+                        core.stats.reads += 1;
                         client.last_active = core.clock.now;
                         client.readable = outcome == ReadOutcome::More;
                         client.ended |= outcome == ReadOutcome::Closed;
@@ -215,6 +216,7 @@ impl Executor {
                 break;
             }
         }
+        self.core.meter.pause();
         self.batch.arena = arena;
         self.batch.received = received;
         result
@@ -325,7 +327,9 @@ impl Executor {
             let step = match client.decoder.decode(&bytes[consumed..], &limits) {
                 Ok(step) => step,
                 Err(error) => {
-                    client.connection.output.writer(client.session.version()).error(&error.reply_text());
+                    let text = error.reply_text();
+                    self.engine.stats.record_error(&text);
+                    client.connection.output.writer(client.session.version()).error(&text);
                     client.closing = true;
                     return Ok((consumed, Stop::Closing));
                 }
@@ -360,6 +364,7 @@ impl Executor {
             witness.note(name);
             let is_exec = client.session.in_transaction() && name.eq_ignore_ascii_case(b"exec");
             if is_exec && self.core.points.before(PointEvent::Exec) {
+                self.core.meter.pause();
                 self.commit_point("persist-before-exec")?;
             }
             let effects_before = self.effects.len();
@@ -394,7 +399,15 @@ impl Executor {
                     let blocked = Blocked::new(client.session.db, keys, request.to_owned());
                     self.block_on_keys(slot, client, blocked, timeout_ms);
                 }
-                Outcome::Deferred(deferred) => self.defer(slot, client, deferred)?,
+                Outcome::Deferred(deferred) => {
+                    let request = request.to_owned();
+                    let errors = self.engine.stats.error_replies;
+                    self.defer(slot, client, deferred)?;
+                    let failed = self.engine.stats.error_replies > errors;
+                    timing::end_deferred(&mut self.core, &mut client.session, &request.as_request(), failed);
+                    // Some of it is no command's: a point before a wait.
+                    self.core.meter.pause();
+                }
             }
             if self.serve_blocked() {
                 self.tell_late(client);
@@ -467,10 +480,7 @@ impl Executor {
             Deferred::Block { .. } => unreachable!("it needs the request, and is done where that is known"),
             Deferred::Save => {
                 let result = self.save_now()?;
-                client.reply(|reply| match result {
-                    Ok(()) => reply.simple("OK"),
-                    Err(error) => reply.error(format!("ERR {error}").as_bytes()),
-                });
+                self.reply_to_deferred(client, result.map_err(|error| format!("ERR {error}")));
             }
             Deferred::Shutdown(options) => match self.prepare_stop(options)? {
                 Ok(()) => {
@@ -479,30 +489,33 @@ impl Executor {
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot stop: the data could not be saved");
-                    client.reply(|reply| {
-                        reply.error(b"ERR Errors trying to SHUTDOWN. Check logs.");
-                    });
+                    let text = "ERR Errors trying to SHUTDOWN. Check logs.";
+                    self.reply_to_deferred(client, Err(text.to_owned()));
                 }
             },
             Deferred::Debug(DebugRequest::PauseCron(pauses)) => {
                 self.core.cron_is_paused = pauses;
-                client.reply(|reply| reply.simple("OK"));
-            }
-            Deferred::Debug(DebugRequest::Sleep(microseconds)) => {
-                std::thread::sleep(Duration::from_micros(microseconds));
-                client.reply(|reply| reply.simple("OK"));
+                self.reply_to_deferred(client, Ok(()));
             }
             Deferred::Debug(request @ (DebugRequest::Reload | DebugRequest::LoadLog)) => {
                 let result = self.reload(request)?;
-                client.reply(|reply| match result {
-                    Ok(()) => reply.simple("OK"),
-                    Err(error) => reply.error(format!("ERR {error}").as_bytes()),
-                });
+                self.reply_to_deferred(client, result.map_err(|error| format!("ERR {error}")));
             }
         }
         // Some of this takes long, and what follows happens later.
         self.core.clock = TurnClock::read();
         Ok(())
+    }
+
+    /// Answers a command that was left to the executor: OK, or the text of an error.
+    fn reply_to_deferred(&mut self, client: &mut Client, result: Result<(), String>) {
+        if let Err(text) = &result {
+            self.engine.stats.record_error(text.as_bytes());
+        }
+        client.reply(|reply| match result {
+            Ok(()) => reply.simple("OK"),
+            Err(text) => reply.error(text.as_bytes()),
+        });
     }
 
     fn point_before_wait(&mut self) -> Result<(), ExecutorError> {

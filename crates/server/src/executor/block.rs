@@ -6,8 +6,13 @@ use super::blocked::Blocked;
 use super::client::Client;
 use super::waiting::{WaitKind, Waiting};
 use super::{Executor, ExecutorError};
-use crate::command::{Context, Outcome};
+use crate::clock::unix_ms;
+use crate::command::{Context, Outcome, timing};
+use crate::network::connection::address_name;
 use crate::persistence::directives::Event as PointEvent;
+
+/// What a client is told whose wait another has ended with an error.
+const UNBLOCKED: &[u8] = b"UNBLOCKED client unblocked via CLIENT UNBLOCK";
 
 impl Executor {
     /// Makes a client wait.
@@ -79,7 +84,12 @@ impl Executor {
         };
         let reply = client.connection.output.writer(client.session.version());
         let request = blocked.request();
-        let outcome = crate::command::retry(&mut context, &mut client.session, &request, reply);
+        let (outcome, noted) = crate::command::retry(&mut context, &mut client.session, &request, reply);
+        if noted.slow || noted.late {
+            let address = address_name(client.connection.peer());
+            let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);
+            timing::note_resumed(&mut self.core.meter, &client.session, &request, noted, address, now_s);
+        }
         self.core.current = served;
         if self.effects.len() > effects_before {
             client.session.last_write_offset = self.core.offset() + self.effects.len() as u64;
@@ -108,8 +118,14 @@ impl Executor {
                 if let Some(blocked) = client.blocked.take() {
                     self.core.blocked.remove_all(slot, &blocked, &mut self.engine);
                 }
+                if with_error {
+                    self.engine.stats.record_error(UNBLOCKED);
+                    if let Some(command) = client.session.last_command {
+                        self.core.meter.failed(command);
+                    }
+                }
                 client.reply(|reply| match waiting.kind {
-                    _ if with_error => reply.error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+                    _ if with_error => reply.error(UNBLOCKED),
                     WaitKind::Keys => reply.null_array(),
                     WaitKind::Replicas => reply.integer(0),
                     WaitKind::Durable { .. } => {

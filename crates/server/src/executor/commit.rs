@@ -1,7 +1,9 @@
 //! The end of a turn: commit, then reply.
 
 use std::io;
+use std::time::Instant;
 
+use super::host::WrittenBeside;
 use super::journal::JournalEvent;
 use super::outbox::{exceeds_limit, replies_len_max, report_deaf};
 use super::stats::Stats;
@@ -40,9 +42,17 @@ impl Executor {
         let point = self.core.points.wanted();
         if let Some(journal) = &mut self.core.journal {
             let synced_before = journal.facts().syncs;
+            // The latency monitor wants to know how long a write takes; without it nobody does.
+            let is_watched = self.core.meter.settings().latency_threshold_ms > 0 && !self.effects.is_empty();
+            let started = is_watched.then(Instant::now);
             journal.commit(&mut self.effects, unix_ms(), point.is_some()).map_err(ExecutorError::Storage)?;
+            let synced = journal.facts().syncs > synced_before;
             let took = journal.facts().last_sync_took;
-            if journal.facts().syncs > synced_before {
+            let beside = WrittenBeside { sync: journal.is_syncing(), job: journal.running_job().is_some() };
+            if let Some(started) = started {
+                self.core.sample_write(started.elapsed(), synced.then_some(took), beside);
+            }
+            if synced {
                 self.core.note_sync(took);
             }
         } else {
@@ -134,6 +144,7 @@ impl Executor {
         {
             let core = &mut self.core;
             core.stats.threaded_writes += 1;
+            core.stats.writes += 1;
             core.stats.output_bytes += sent as u64;
             let Some(client) = core.clients.get_mut(slot).filter(|client| client.session.id() == id) else {
                 continue;
@@ -170,6 +181,7 @@ impl Executor {
         }
         let (sent, result) = client.connection.send();
         core.stats.output_bytes += sent as u64;
+        core.stats.writes += 1;
         self.after_send(slot, sent, result);
     }
 

@@ -40,7 +40,6 @@ pub(super) struct Compaction {
     /// When the next slice is due, or the next look at the allocator.
     next: Instant,
     is_running: bool,
-    figures: Figures,
     passes: u64,
     /// Passes since there was last little waste.
     in_a_row: u32,
@@ -48,12 +47,7 @@ pub(super) struct Compaction {
 
 impl Compaction {
     pub(super) fn new(now: Instant) -> Compaction {
-        Compaction { next: now, is_running: false, figures: Figures::default(), passes: 0, in_a_row: 0 }
-    }
-
-    /// What the allocator reported last.
-    pub(super) fn figures(&self) -> Figures {
-        self.figures
+        Compaction { next: now, is_running: false, passes: 0, in_a_row: 0 }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -93,8 +87,8 @@ impl Compaction {
 
     /// Asks the allocator, and begins a pass if it is worth it.
     fn look(&mut self, now: Instant) {
-        self.figures = figures();
-        self.is_running = is_worth_it(self.figures);
+        let figures = figures();
+        self.is_running = is_worth_it(figures);
         self.next = now + LOOK_INTERVAL;
         if !self.is_running {
             self.in_a_row = 0;
@@ -102,11 +96,7 @@ impl Compaction {
             // What the thread keeps for itself would be left out.
             flush_thread_cache();
             self.next = now;
-            tracing::debug!(
-                allocated = self.figures.allocated,
-                waste = waste(self.figures),
-                "compacting memory"
-            );
+            tracing::debug!(allocated = figures.allocated, waste = waste(figures), "compacting memory");
         } else {
             self.is_running = false;
             self.in_a_row = 0;

@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 use super::journal::{JobKind, JobRequest, Journal};
 use super::stats::Stats;
 use super::{Core, Phase, TICK_MAX, info};
-use crate::clock::unix_ms;
+use crate::clock::{TurnClock, unix_ms};
 use crate::command::{
-    ClientFacts, ClientFilter, Command, Host, InfoSection, JobStart, Killed, PauseMode, Session, flags, table,
+    ClientFacts, ClientFilter, Command, Host, InfoSection, JobStart, Killed, MemoryFacts, PauseMode, Session,
+    flags, table,
 };
 use crate::config::{self, RewriteError, Secret};
 use crate::engine::Engine;
 use crate::engine::events::KeyEvent;
 use crate::engine::tracking::Invalidation;
 use crate::error_chain::error_chain;
+use crate::measure::Meter;
+use crate::network::connection::address_name;
 use crate::network::descriptors::make_room;
 use crate::persistence::directives::WarningKind;
 use crate::persistence::policy::SaveRule;
@@ -29,7 +32,40 @@ const WARNING_HYSTERESIS: u64 = 2;
 const SAVE_FAILED: &str = "MISCONF the last snapshot failed, and stop-writes-on-bgsave-error is yes: commands that write are \
                            refused. See the log for the cause; writes are accepted again once a snapshot succeeds";
 
+/// What wrote to the disk of the log as well while it was appended to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WrittenBeside {
+    /// A sync in the background.
+    pub(super) sync: bool,
+    /// A snapshot or a rewrite.
+    pub(super) job: bool,
+}
+
 impl Core {
+    /// Tells the latency monitor how long something took.
+    pub(super) fn sample_latency(&mut self, event: &'static str, took: Duration) {
+        let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);
+        self.meter.sample(event, now_s, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Tells it how long appending to the log took, and the sync that belongs to it. Source of the names: Redis 7.0,
+    /// `flushAppendOnlyFile`.
+    pub(super) fn sample_write(&mut self, took: Duration, sync: Option<Duration>, beside: WrittenBeside) {
+        if let Some(sync) = sync {
+            self.sample_latency("aof-fsync-always", sync);
+        }
+        let write = took.saturating_sub(sync.unwrap_or_default());
+        self.sample_latency(
+            match beside {
+                WrittenBeside { sync: true, .. } => "aof-write-pending-fsync",
+                WrittenBeside { job: true, .. } => "aof-write-active-child",
+                WrittenBeside { .. } => "aof-write-alone",
+            },
+            write,
+        );
+        self.sample_latency("aof-write", write);
+    }
+
     pub(super) fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
     }
@@ -216,6 +252,7 @@ impl Host for Core {
             journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
         }
         self.points.reconfigure(&self.config);
+        self.meter.configure(self.config.measure.clone());
         crate::telemetry::set_level(self.config.loglevel);
         tracing::info!(directives = ?changed, "configuration changed");
         Ok(())
@@ -235,10 +272,43 @@ impl Host for Core {
         Ok(())
     }
 
+    #[inline]
+    fn meter(&mut self) -> Option<&mut Meter> {
+        Some(&mut self.meter)
+    }
+
+    fn address(&self, _me: &Session) -> String {
+        address_name(self.current.as_ref().and_then(|current| current.origin.peer))
+    }
+
+    fn sleep(&mut self, time: Duration) {
+        std::thread::sleep(time);
+        // What follows happens later.
+        self.clock = TurnClock::read();
+    }
+
+    fn memory(&mut self, engine: &Engine) -> MemoryFacts {
+        info::memory_facts(self, engine)
+    }
+
+    fn allocator_report(&mut self) -> String {
+        holdfast_allocator::report()
+    }
+
+    fn allocator_control(&mut self, name: &std::ffi::CStr) -> Option<u64> {
+        holdfast_allocator::control(name)
+    }
+
+    fn purge_memory(&mut self) {
+        holdfast_allocator::purge();
+    }
+
     fn reset_statistics(&mut self) {
         let peak = self.stats.memory_peak;
+        let freed_before = self.freed_objects.freed();
         self.stats = Stats::new(Instant::now());
         self.stats.memory_peak = peak;
+        self.stats.freed_before = freed_before;
     }
 
     fn authenticate(&mut self, user: &[u8], password: &[u8]) -> bool {
@@ -368,10 +438,6 @@ impl Host for Core {
 
     fn publish(&mut self, message: &Message<'_>, me: &Session, own: &mut Vec<u8>) -> usize {
         self.publish_message(message, Some(me), own)
-    }
-
-    fn sleep(&mut self, time: Duration) {
-        std::thread::sleep(time);
     }
 
     fn settings_changed(&mut self) {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::journal::{JobKind, Journal};
 use super::{Core, Phase};
 use crate::clock::unix_ms;
-use crate::command::InfoSection;
-use crate::engine::Engine;
+use crate::command::memory::{TableMemory, excess, ratio};
+use crate::command::{InfoSection, MemoryFacts};
+use crate::engine::{Engine, TableSummary};
 use crate::pubsub::Topic;
 
 pub(super) fn write(core: &Core, section: InfoSection, engine: &Engine, out: &mut String) {
@@ -31,9 +32,15 @@ fn line(out: &mut String, name: &str, value: impl std::fmt::Display) {
 /// The version of Redis whose commands and files these are: clients switch features by it.
 const REDIS_VERSION: &str = "7.0.15";
 
+/// Bits of the clock in seconds by which Redis tells how long a key was not used. Source: Redis 7.0, `LRU_BITS`.
+const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
+
 fn server(core: &Core, out: &mut String) {
     let uptime = core.started.elapsed().as_secs();
     line(out, "redis_version", REDIS_VERSION);
+    line(out, "redis_git_sha1", "00000000");
+    line(out, "redis_git_dirty", 0);
+    line(out, "redis_build_id", "0");
     line(out, "holdfast_version", env!("CARGO_PKG_VERSION"));
     line(out, "redis_mode", "standalone");
     let system = rustix::system::uname();
@@ -44,8 +51,12 @@ fn server(core: &Core, out: &mut String) {
         format_args!("{} {} {}", text(system.sysname()), text(system.release()), text(system.machine())),
     );
     line(out, "arch_bits", usize::BITS);
+    line(out, "monotonic_clock", "POSIX clock_gettime");
     line(out, "multiplexing_api", "epoll");
+    line(out, "atomicvar_api", "c11-builtin");
+    line(out, "gcc_version", "0.0.0");
     line(out, "process_id", std::process::id());
+    line(out, "process_supervised", "no");
     line(out, "run_id", &core.run_id);
     line(out, "tcp_port", core.config.port);
     let now_us = unix_ms() * 1000;
@@ -54,6 +65,7 @@ fn server(core: &Core, out: &mut String) {
     line(out, "uptime_in_days", uptime / 86_400);
     line(out, "hz", 1000 / core.tick_interval().as_millis().max(1));
     line(out, "configured_hz", core.config.hz);
+    line(out, "lru_clock", (core.clock.now_ms / 1000) & LRU_CLOCK_MASK);
     let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     line(out, "executable", executable);
     let file = core.config.file.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -96,30 +108,89 @@ fn resident() -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
+/// Memory of the machine in bytes. Source: proc(5), `/proc/meminfo`, in KiB.
+fn system_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kilobytes = total.and_then(|it| it.trim().strip_suffix(" kB")).and_then(|it| it.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+pub(super) fn memory_facts(core: &Core, engine: &Engine) -> MemoryFacts {
+    let used = engine.used_memory() + core.clients.memory_bytes();
+    let figures = holdfast_allocator::figures();
+    let table = |it: TableSummary| TableMemory {
+        db: it.db,
+        keys: it.keys as u64,
+        main: it.main_bytes as u64,
+        expires: it.expiry_bytes as u64,
+    };
+    MemoryFacts {
+        used,
+        peak: core.stats.memory_peak.max(used),
+        startup: core.memory_at_start,
+        tables: engine.tables().into_iter().map(table).collect(),
+        keys: engine.len() as u64,
+        clients: core.clients.iter().map(|(_, client)| client.memory_bytes() as u64).sum(),
+        client_count: core.clients.len() as u64,
+        // Effects are appended before a turn ends.
+        log_buffer: 0,
+        allocated: figures.allocated,
+        active: figures.active,
+        resident: figures.resident,
+        process_resident: resident(),
+    }
+}
+
 fn memory(core: &Core, engine: &Engine, out: &mut String) {
-    let data = engine.used_memory();
-    let used = data + core.clients.memory_bytes();
-    let clients: usize = core.clients.iter().map(|(_, client)| client.memory_bytes()).sum();
-    let resident = resident();
-    line(out, "used_memory", used);
-    line(out, "used_memory_human", human(used));
-    line(out, "used_memory_rss", resident);
-    line(out, "used_memory_rss_human", human(resident));
-    line(out, "used_memory_peak", core.stats.memory_peak.max(used));
-    line(out, "used_memory_peak_human", human(core.stats.memory_peak.max(used)));
-    line(out, "used_memory_dataset", data);
-    line(out, "maxmemory", core.config.maxmemory);
-    line(out, "maxmemory_human", human(core.config.maxmemory));
+    let facts = memory_facts(core, engine);
+    let MemoryFacts { used, peak, allocated, active, resident, process_resident, .. } = facts;
+    let two_digits = |value: f64| format!("{value:.2}");
+    let both = |out: &mut String, name: &str, bytes: u64| {
+        line(out, name, bytes);
+        line(out, &format!("{name}_human"), human(bytes));
+    };
+    both(out, "used_memory", used);
+    both(out, "used_memory_rss", process_resident);
+    both(out, "used_memory_peak", peak);
+    line(out, "used_memory_peak_perc", format_args!("{:.2}%", facts.peak_percentage()));
+    line(out, "used_memory_overhead", facts.overhead());
+    line(out, "used_memory_startup", facts.startup);
+    line(out, "used_memory_dataset", facts.dataset());
+    line(out, "used_memory_dataset_perc", format_args!("{:.2}%", facts.dataset_percentage()));
+    line(out, "allocator_allocated", allocated);
+    line(out, "allocator_active", active);
+    line(out, "allocator_resident", resident);
+    both(out, "total_system_memory", system_memory());
+    // There are no scripts and no functions.
+    line(out, "used_memory_lua", 0);
+    line(out, "used_memory_vm_eval", 0);
+    line(out, "used_memory_lua_human", human(0));
+    line(out, "used_memory_scripts_eval", 0);
+    line(out, "number_of_cached_scripts", 0);
+    line(out, "number_of_functions", 0);
+    line(out, "number_of_libraries", 0);
+    line(out, "used_memory_vm_functions", 0);
+    both(out, "used_memory_vm_total", 0);
+    line(out, "used_memory_functions", 0);
+    both(out, "used_memory_scripts", 0);
+    both(out, "maxmemory", core.config.maxmemory);
     line(out, "maxmemory_policy", core.config.maxmemory_policy.word());
-    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let ratio = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
-    line(out, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
+    line(out, "allocator_frag_ratio", two_digits(ratio(active, allocated)));
+    line(out, "allocator_frag_bytes", excess(active, allocated));
+    line(out, "allocator_rss_ratio", two_digits(ratio(resident, active)));
+    line(out, "allocator_rss_bytes", excess(resident, active));
+    line(out, "rss_overhead_ratio", two_digits(ratio(process_resident, resident)));
+    line(out, "rss_overhead_bytes", excess(process_resident, resident));
+    line(out, "mem_fragmentation_ratio", two_digits(ratio(process_resident, used)));
+    line(out, "mem_fragmentation_bytes", excess(process_resident, used));
     line(out, "mem_not_counted_for_evict", engine.snapshot_memory());
-    line(out, "mem_clients_normal", clients);
-    let figures = core.compaction.figures();
-    line(out, "allocator_allocated", figures.allocated);
-    line(out, "allocator_active", figures.active);
-    line(out, "allocator_resident", figures.resident);
+    line(out, "mem_replication_backlog", 0);
+    line(out, "mem_total_replication_buffers", 0);
+    line(out, "mem_clients_slaves", 0);
+    line(out, "mem_clients_normal", facts.clients);
+    line(out, "mem_cluster_links", 0);
+    line(out, "mem_aof_buffer", facts.log_buffer);
     line(out, "mem_allocator", if holdfast_allocator::is_active() { "jemalloc-5.3.1" } else { "libc" });
     line(out, "active_defrag_running", u8::from(core.compaction.is_running()));
     line(out, "active_defrag_passes", core.compaction.passes());
@@ -130,7 +201,9 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "table_rebuild_longest_usec", growth.longest.as_micros());
     let histogram: Vec<String> = growth.histogram.iter().map(u64::to_string).collect();
     line(out, "table_rebuild_usec_below_16_32_64_128_256_512_1024_more", histogram.join(","));
-    line(out, "lazyfree_pending_objects", 0);
+    line(out, "lazyfree_pending_objects", core.freed_objects.pending());
+    let freed = core.freed_objects.freed().saturating_sub(core.stats.freed_before);
+    line(out, "lazyfreed_objects", freed);
 }
 
 fn seconds(took: Option<Duration>) -> i64 {
@@ -153,8 +226,12 @@ fn persistence(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "loading", u8::from(loading));
     line(out, "async_loading", 0);
     line(out, "current_cow_peak", 0);
+    // Nothing forks, so nothing is copied on a write.
     line(out, "current_cow_size", 0);
+    line(out, "current_cow_size_age", 0);
+    line(out, "current_fork_perc", "0.00");
     line(out, "current_save_keys_processed", 0);
+    line(out, "current_save_keys_total", 0);
     line(out, "rdb_changes_since_last_save", journal.map_or(0, |journal| journal.changes_since_save(engine)));
     line(out, "rdb_bgsave_in_progress", u8::from(saving.is_some()));
     line(out, "rdb_last_save_time", facts.map_or(core.started_ms, |facts| facts.last_save_ms) / 1000);
@@ -162,6 +239,9 @@ fn persistence(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "rdb_last_bgsave_time_sec", seconds(facts.and_then(|facts| facts.last_save_took)));
     line(out, "rdb_current_bgsave_time_sec", now(saving));
     line(out, "rdb_saves", facts.map_or(0, |facts| facts.saves));
+    line(out, "rdb_last_cow_size", 0);
+    line(out, "rdb_last_load_keys_expired", 0);
+    line(out, "rdb_last_load_keys_loaded", core.progress.keys.load(Ordering::Relaxed));
     line(out, "aof_enabled", u8::from(core.config.log && core.config.persistent));
     line(out, "aof_rewrite_in_progress", u8::from(rewriting.is_some()));
     let scheduled = matches!(core.scheduled_job, Some(super::JobRequest::Rewrite));
@@ -170,7 +250,12 @@ fn persistence(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "aof_current_rewrite_time_sec", now(rewriting));
     line(out, "aof_last_bgrewrite_status", status(facts.is_none_or(|facts| facts.last_rewrite_ok)));
     line(out, "aof_rewrites", facts.map_or(0, |facts| facts.rewrites));
+    line(out, "aof_rewrites_consecutive_failures", journal.map_or(0, Journal::rewrite_failures));
+    // The server ends when the log cannot be written.
     line(out, "aof_last_write_status", "ok");
+    line(out, "aof_last_cow_size", 0);
+    line(out, "module_fork_in_progress", 0);
+    line(out, "module_fork_last_cow_size", 0);
     if let (Some(log), Some(journal)) = (log, journal) {
         line(out, "aof_current_size", log.current_len());
         line(out, "aof_base_size", log.len_at_rewrite());
@@ -220,13 +305,21 @@ fn stats(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "instantaneous_ops_per_sec", format_args!("{:.0}", stats.commands_rate.per_second()));
     line(out, "total_net_input_bytes", stats.input_bytes);
     line(out, "total_net_output_bytes", stats.output_bytes);
+    line(out, "total_net_repl_input_bytes", 0);
+    line(out, "total_net_repl_output_bytes", 0);
     line(out, "instantaneous_input_kbps", format_args!("{:.2}", stats.input_rate.per_second() / 1024.0));
     line(out, "instantaneous_output_kbps", format_args!("{:.2}", stats.output_rate.per_second() / 1024.0));
+    line(out, "instantaneous_input_repl_kbps", "0.00");
+    line(out, "instantaneous_output_repl_kbps", "0.00");
     line(out, "rejected_connections", stats.connections_rejected);
     line(out, "sync_full", 0);
     line(out, "sync_partial_ok", 0);
     line(out, "sync_partial_err", 0);
     line(out, "expired_keys", engine.stats.expired_keys);
+    // Keys are removed in order of their times, not by samples, so none is known to be left.
+    line(out, "expired_stale_perc", "0.00");
+    line(out, "expired_time_cap_reached_count", stats.expiry_stops);
+    line(out, "expire_cycle_cpu_milliseconds", stats.expiry_time.as_millis());
     let (no_room, no_room_total) = stats.no_room();
     line(out, "evicted_keys", engine.stats.evicted_keys);
     line(out, "evicted_clients", 0);
@@ -239,25 +332,59 @@ fn stats(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "pubsubshard_channels", core.pubsub.len(Topic::Shard));
     line(out, "latest_fork_usec", 0);
     line(out, "total_forks", 0);
+    line(out, "migrate_cached_sockets", 0);
+    line(out, "slave_expires_tracked_keys", 0);
+    for name in ["hits", "misses", "key_hits", "key_misses"] {
+        line(out, &format!("active_defrag_{name}"), 0);
+    }
+    line(out, "total_active_defrag_time", 0);
+    line(out, "current_active_defrag_time", 0);
     let (tracked_keys, tracked_items, tracked_prefixes) = engine.tracked();
     line(out, "tracking_total_keys", tracked_keys);
     line(out, "tracking_total_items", tracked_items);
     line(out, "tracking_total_prefixes", tracked_prefixes);
+    line(out, "unexpected_error_replies", 0);
     line(out, "total_error_replies", engine.stats.error_replies);
+    line(out, "dump_payload_sanitizations", engine.stats.payloads_checked);
+    line(out, "total_reads_processed", stats.reads);
+    line(out, "total_writes_processed", stats.writes);
     line(out, "io_threaded_reads_processed", 0);
     line(out, "io_threaded_writes_processed", stats.threaded_writes);
+    line(out, "reply_buffer_shrinks", 0);
+    line(out, "reply_buffer_expands", 0);
 }
 
 fn replication(core: &Core, out: &mut String) {
     line(out, "role", "master");
     line(out, "connected_slaves", 0);
+    line(out, "master_failover_state", "no-failover");
+    line(out, "master_replid", &core.run_id);
+    line(out, "master_replid2", "0".repeat(40));
     line(out, "master_repl_offset", core.offset());
+    line(out, "second_repl_offset", -1);
     line(out, "repl_backlog_active", 0);
+    line(out, "repl_backlog_size", 1 << 20);
+    line(out, "repl_backlog_first_byte_offset", 0);
+    line(out, "repl_backlog_histlen", 0);
 }
 
-/// Processor times of the process. Source: proc(5), `/proc/self/stat`, fields 14 and 15.
+/// Times of processors. Source: proc(5), `/proc/self/stat` and `/proc/thread-self/stat`, fields 14 to 17.
 fn cpu(out: &mut String) {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let process = processor_times("/proc/self/stat");
+    let time = |seconds: f64| format!("{seconds:.6}");
+    line(out, "used_cpu_sys", time(process[1]));
+    line(out, "used_cpu_user", time(process[0]));
+    line(out, "used_cpu_sys_children", time(process[3]));
+    line(out, "used_cpu_user_children", time(process[2]));
+    // The thread that executes commands, which this is.
+    let thread = processor_times("/proc/thread-self/stat");
+    line(out, "used_cpu_sys_main_thread", time(thread[1]));
+    line(out, "used_cpu_user_main_thread", time(thread[0]));
+}
+
+/// Seconds in user mode, in the kernel, and those of children that have ended.
+fn processor_times(path: &str) -> [f64; 4] {
+    let stat = std::fs::read_to_string(path).unwrap_or_default();
     // The second field is the name in parentheses and may hold anything.
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
     #[expect(clippy::cast_precision_loss, reason = "hundredths of a second are shown")]
@@ -265,6 +392,5 @@ fn cpu(out: &mut String) {
         let ticks: u64 = fields.get(index).and_then(|ticks| ticks.parse().ok()).unwrap_or(0);
         ticks as f64 / rustix::param::clock_ticks_per_second() as f64
     };
-    line(out, "used_cpu_sys", format_args!("{:.6}", time(12)));
-    line(out, "used_cpu_user", format_args!("{:.6}", time(11)));
+    [11, 12, 13, 14].map(time)
 }

@@ -260,6 +260,8 @@ impl Executor {
                 }
                 let mut old = std::mem::replace(&mut self.engine, engine);
                 self.engine.adopt_awaited(&mut old);
+                // What happened before the reload has happened.
+                self.engine.stats = std::mem::take(&mut old.stats);
                 self.engine.adopt_tracking(&mut old);
                 self.engine.invalidate_all();
                 self.core.configure(&mut self.engine);

@@ -66,6 +66,16 @@ pub(crate) struct Stats {
     pub points: Vec<(&'static str, u64)>,
     /// Warnings raised, by kind.
     pub(crate) warnings: Vec<(&'static str, u64)>,
+    /// Time spent on removing expired keys that nobody met.
+    pub(crate) expiry_time: Duration,
+    /// How often that had to stop because its time was over.
+    pub(crate) expiry_stops: u64,
+    /// Reads of sockets.
+    pub(crate) reads: u64,
+    /// Sends to sockets, those of I/O threads included.
+    pub(crate) writes: u64,
+    /// Objects that were freed beside commands before the counters were reset.
+    pub(crate) freed_before: u64,
     /// Turns in which writes waited for a slow sync.
     pub(crate) delayed_syncs: u64,
     /// Longest turn.
@@ -92,6 +102,11 @@ impl Stats {
             memory_peak: 0,
             points: Vec::new(),
             warnings: Vec::new(),
+            expiry_time: Duration::ZERO,
+            expiry_stops: 0,
+            reads: 0,
+            writes: 0,
+            freed_before: 0,
             delayed_syncs: 0,
             longest_turn: Duration::ZERO,
             no_room_since: None,

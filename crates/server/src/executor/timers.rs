@@ -44,6 +44,16 @@ impl Executor {
             return;
         }
         let time_max = self.core.tick_interval() / 4;
+        let began = Instant::now();
+        let is_done = self.expire_until(started, time_max);
+        let took = began.elapsed();
+        self.core.stats.expiry_time += took;
+        self.core.stats.expiry_stops += u64::from(!is_done);
+        self.core.sample_latency("expire-cycle", took);
+    }
+
+    /// Removes expired keys until none is left, or the time is over; says whether it was the former.
+    fn expire_until(&mut self, started: Instant, time_max: Duration) -> bool {
         loop {
             let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
             let removed = self.engine.expire_cycle(now_ms, EXPIRE_BUDGET, &mut self.effects);
@@ -51,8 +61,11 @@ impl Executor {
                 let events = self.engine.take_key_events();
                 self.core.announce_key_events(&events, None, &mut Vec::new());
             }
-            if removed < EXPIRE_BUDGET || started.elapsed() >= time_max {
-                return;
+            if removed < EXPIRE_BUDGET {
+                return true;
+            }
+            if started.elapsed() >= time_max {
+                return false;
             }
         }
     }

@@ -169,6 +169,11 @@ impl JobBackoff {
         self.not_before = Some(now + wait);
     }
 
+    /// Failures since the last success.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// The job succeeded.
     pub(crate) fn succeeded(&mut self) {
         *self = Self::default();

@@ -8,6 +8,7 @@ use holdfast_server::command::{
 };
 use holdfast_server::engine::effects::EffectBuffer;
 use holdfast_server::engine::{Engine, EngineOptions, HashSeed, Limits};
+use holdfast_server::measure::Meter;
 use holdfast_server::protocol::{OwnedRequest, ReplyWriter};
 use holdfast_server::pubsub::PubSub;
 
@@ -25,6 +26,7 @@ pub(crate) struct FakeHost {
     pub(crate) saving: bool,
     pub(crate) paused: Option<(PauseMode, i64)>,
     pub(crate) pubsub: PubSub,
+    pub(crate) meter: Meter,
 }
 
 impl FakeHost {
@@ -67,6 +69,9 @@ impl Host for FakeHost {
     }
     fn rewrite_config(&mut self) -> Result<(), String> {
         Err("ERR The server is running without a config file".to_owned())
+    }
+    fn meter(&mut self) -> Option<&mut Meter> {
+        Some(&mut self.meter)
     }
     fn reset_statistics(&mut self) {}
     fn authenticate(&mut self, user: &[u8], password: &[u8]) -> bool {

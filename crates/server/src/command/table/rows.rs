@@ -6,6 +6,7 @@ mod expiry;
 mod hashes;
 mod keys;
 mod lists;
+mod observation;
 mod pubsub;
 mod scripting;
 mod server;
@@ -35,6 +36,7 @@ pub(super) static ALL: LazyLock<Vec<&'static Command>> = LazyLock::new(|| {
         transactions::ROWS,
         connection::ROWS,
         server::ROWS,
+        observation::ROWS,
         scripting::ROWS,
         pubsub::ROWS,
     ];

@@ -93,6 +93,8 @@ impl Directive {
                 return self.set_words(config, &words);
             }
             (Kind::Words { .. }, [_, ..]) => return self.set_words(config, arguments),
+            // As in Redis, nothing is the same as `""`.
+            (Kind::Words { .. }, []) => return self.set_words(config, &[Vec::new()]),
             (Kind::Bytes { set, .. }, [value]) => return set(config, value),
             (_, [value]) => text(value)?,
             _ => return Err("wrong number of arguments".to_owned()),

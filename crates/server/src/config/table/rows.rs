@@ -211,6 +211,29 @@ fn set_save(config: &mut Config, words: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
+/// Most percentiles: what INFO prints of each command stays one line.
+const PERCENTILES_MAX: usize = 32;
+
+fn set_percentiles(config: &mut Config, words: &[&str]) -> Result<(), String> {
+    if let [word] = words
+        && word.is_empty()
+    {
+        config.measure.percentiles.clear();
+        return Ok(());
+    }
+    if words.len() > PERCENTILES_MAX {
+        return Err(format!("latency-tracking-info-percentiles takes at most {PERCENTILES_MAX} percentiles"));
+    }
+    let percentiles: Result<Vec<f64>, _> = words.iter().map(|word| word.parse::<f64>()).collect();
+    let percentiles =
+        percentiles.map_err(|_| "Invalid latency-tracking-info-percentiles parameters".to_owned())?;
+    if !percentiles.iter().all(|percentile| (0.0..=100.0).contains(percentile)) {
+        return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".to_owned());
+    }
+    config.measure.percentiles = percentiles;
+    Ok(())
+}
+
 fn set_bind(config: &mut Config, words: &[&str]) -> Result<(), String> {
     if words.len() > BIND_MAX {
         return Err("Too many bind addresses specified.".to_owned());
@@ -336,6 +359,47 @@ pub(super) fn build() -> Vec<Directive> {
                     config.limits.list_fill = text.parse().map_err(|_| invalid())?;
                     Ok(())
                 },
+            },
+        ),
+        live(
+            "slowlog-log-slower-than",
+            Kind::Text {
+                allowed: "microseconds, 0 for every command, or -1 for none",
+                get: |config| config.measure.slower_than_us.to_string(),
+                set: |config, text| {
+                    let number = parse_i64(text.as_bytes())
+                        .ok_or_else(|| "argument couldn't be parsed into an integer".to_owned())?;
+                    if number < -1 {
+                        return Err(format!("argument must be between -1 and {} inclusive", i64::MAX));
+                    }
+                    config.measure.slower_than_us = number;
+                    Ok(())
+                },
+            },
+        ),
+        live("slowlog-max-len", number!(measure.slow_log_len_max, 0, i64::MAX as u64)),
+        live("latency-monitor-threshold", number!(measure.latency_threshold_ms, 0, i64::MAX as u64)),
+        live(
+            "latency-tracking",
+            Kind::YesNo {
+                get: |config| config.measure.tracking,
+                set: |config, value| config.measure.tracking = value,
+            },
+        ),
+        live(
+            "latency-tracking-info-percentiles",
+            Kind::Words {
+                allowed: "percentiles from 0 to 100, or \"\" for none",
+                lines: |config| {
+                    let words: Vec<_> = config
+                        .measure
+                        .percentiles
+                        .iter()
+                        .map(|it| crate::measure::percentile_text(*it))
+                        .collect();
+                    if words.is_empty() { Vec::new() } else { vec![words.join(" ")] }
+                },
+                set: set_percentiles,
             },
         ),
         fixed("databases", number!(databases, 1, DATABASES_MAX)),

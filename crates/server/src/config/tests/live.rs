@@ -19,6 +19,8 @@ fn config_get_takes_patterns_in_any_case() {
     check(&[b"POrt", b"H?"], &["POrt", "hz"]);
     check(&[b"hash-max-ziplist-value"], &["hash-max-ziplist-value"]);
     check(&[b"no-such"], &[]);
+    check(&[b"*key-*delay"], &[]);
+    check(&[b"Key-Load-Delay"], &["key-load-delay"]);
     check(&[b"slaveof"], &["slaveof"]);
     check(
         &[b"MIN-slaves-to-write", b"min-replicas-to-write"],
@@ -27,6 +29,46 @@ fn config_get_takes_patterns_in_any_case() {
     check(&[b"*-to-write"], &["min-slaves-to-write", "min-replicas-to-write"]);
     let all = config_get(&Config::default(), &[b"persist-*"]);
     assert_eq!(all.len(), PersistDirective::all().len() + 1, "the grid, the ladder and the strategy");
+}
+
+#[test]
+fn what_is_slow_is_configured_as_in_redis() {
+    let check = |name: &str, value: &str, expected: Result<&str, &str>| {
+        let mut config = Config::default();
+        let result = config_set(&mut config, &[(name.as_bytes(), value.as_bytes())]);
+        let (_, shown) = config_get(&config, &[name.as_bytes()]).remove(0);
+        match expected {
+            Ok(expected) => assert_eq!((result.is_ok(), shown), (true, expected.into()), "{name} {value}"),
+            Err(reason) => {
+                let text =
+                    format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}");
+                assert_eq!(result, Err(text), "{name} {value}");
+            }
+        }
+    };
+    check("slowlog-log-slower-than", "-1", Ok("-1"));
+    let range = "argument must be between -1 and 9223372036854775807 inclusive";
+    check("slowlog-log-slower-than", "-2", Err(range));
+    check("slowlog-log-slower-than", "x", Err("argument couldn't be parsed into an integer"));
+    check("slowlog-max-len", "0", Ok("0"));
+    check("latency-monitor-threshold", "100", Ok("100"));
+    check("latency-tracking", "no", Ok("no"));
+    let percentiles = "latency-tracking-info-percentiles";
+    check(percentiles, "0.0 50.0 99.90", Ok("0 50 99.9"));
+    check(percentiles, "", Ok(""));
+    check(percentiles, "50 a", Err("Invalid latency-tracking-info-percentiles parameters"));
+    check(
+        percentiles,
+        "NaN",
+        Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"),
+    );
+    check(
+        percentiles,
+        "101",
+        Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"),
+    );
+    let config = Config::default();
+    assert_eq!(config_get(&config, &[percentiles.as_bytes()])[0].1, b"50 99 99.9");
 }
 
 #[test]
@@ -64,6 +106,11 @@ fn config_set_changes_all_or_nothing() {
         Err(&failed("timeout", "argument couldn't be parsed into an integer")),
     );
     check(&[("hz", "20"), ("hz", "30")], Err(&failed("hz", "duplicate parameter")));
+    check(&[("port", "6379"), ("bind", "* -::*")], Ok(&[]));
+    check(&[("daemonize", "no")], Ok(&[]));
+    let daemon = "can't set immutable config: daemonize has no effect, the server runs in the foreground: run it under a \
+                  supervisor such as systemd (Type=exec)";
+    check(&[("daemonize", "yes")], Err(&failed("daemonize", daemon)));
     check(&[("port", "7000")], Err(&failed("port", "can't set immutable config")));
     check(
         &[("requirepass-file", "/etc/shadow")],

@@ -116,6 +116,11 @@ impl Segment {
         Segment::HEAD_LEN + Buckets::memory_bytes(self.buckets.count()) + self.expiry.memory_bytes()
     }
 
+    /// The part of [`Segment::memory_bytes`] that is the order of expiries.
+    pub(super) fn expiry_bytes(&self) -> usize {
+        self.expiry.memory_bytes()
+    }
+
     pub(super) fn bucket_mut(&mut self, bucket: usize) -> &mut Bucket {
         &mut self.buckets.all_mut()[bucket]
     }

@@ -362,6 +362,11 @@ impl Journal {
         self.job.as_ref().map(|job| (&job.kind, job.started.elapsed()))
     }
 
+    /// Rewrites that have failed since the last that was finished.
+    pub(crate) fn rewrite_failures(&self) -> u32 {
+        self.rewrite_backoff.failures()
+    }
+
     /// True when an automatic snapshot may be tried now.
     #[must_use]
     pub(crate) fn save_allowed(&self) -> bool {

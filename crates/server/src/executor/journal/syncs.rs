@@ -133,6 +133,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether a sync runs in the background.
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.schedule.is_running()
+    }
+
     /// Age of the oldest byte of the log that is not on stable storage.
     #[must_use]
     pub(crate) fn unsynced_age(&self) -> Duration {

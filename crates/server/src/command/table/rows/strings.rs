@@ -24,7 +24,7 @@ pub(super) static ROWS: &[Command] = &[
         name: "set",
         full_name: "set",
         arity: -3,
-        flags: flags::WRITE | flags::DENYOOM,
+        flags: flags::WRITE | flags::DENYOOM | flags::SHORT,
         extra_categories: categories::STRING,
         keys: &[KeySpec::at(1, &["RW", "access", "update", "variable_flags"])
             .with_notes("reads as well when GET is given")],
