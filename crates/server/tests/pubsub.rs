@@ -303,7 +303,7 @@ fn subscribers_and_monitors_that_do_not_read_are_closed() {
         .run("CLIENT LIST TYPE pubsub")
         .text()
         .split(' ')
-        .all(|field| field.strip_prefix("obl=").is_none_or(|len| len.parse::<usize>().unwrap() < 2 << 20))
+        .all(|field| field.strip_prefix("omem=").is_none_or(|len| len.parse::<usize>().unwrap() < 2 << 20))
     {
         publisher.command(&[&b"PUBLISH"[..], b"a", &message]);
     }
