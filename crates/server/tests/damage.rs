@@ -530,7 +530,7 @@ fn a_held_server_is_alive_opens_nothing_and_goes_on_when_all_is_mended() {
 }
 
 /// A server on a small file system of its own, in a namespace of its own; [`inside`] leads to it.
-fn on_a_small_volume(root: &Path, health_port: u16) -> Server {
+fn on_a_small_volume(root: &Path, health_port: u16, strategy: &str) -> Server {
     let volume = root.join("volume");
     std::fs::create_dir_all(&volume).unwrap();
     let port = free_port();
@@ -538,7 +538,7 @@ fn on_a_small_volume(root: &Path, health_port: u16) -> Server {
     let file = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
     let script = format!(
         "mount -t tmpfs -o size=8m tmpfs {volume} && exec {server} --port {port} --bind 127.0.0.1 --dir {volume}/data \
-         --health-port {health_port} --control-port 0 --on-refusal hold --persist-strategy always --rdbcompression no --save ''",
+         --health-port {health_port} --control-port 0 --on-refusal hold --persist-strategy {strategy} --rdbcompression no --save ''",
         volume = volume.display(),
         server = env!("CARGO_BIN_EXE_holdfast-server"),
     );
@@ -560,7 +560,7 @@ fn inside(server: &Server, path: &Path) -> PathBuf {
 fn a_full_volume_is_held_and_the_server_goes_on_when_there_is_room() {
     let root = tempfile::tempdir().unwrap();
     let health_port = free_port();
-    let server = on_a_small_volume(root.path(), health_port);
+    let server = on_a_small_volume(root.path(), health_port, "always");
     let mut client = server.client();
     let filler = inside(&server, &root.path().join("volume/filler"));
     std::fs::write(&filler, vec![0; 4 << 20]).unwrap();
@@ -596,4 +596,30 @@ fn a_full_volume_is_held_and_the_server_goes_on_when_there_is_room() {
     );
     drop(client);
     assert!(server.stop().success());
+}
+
+#[test]
+fn what_a_full_volume_cannot_save_is_not_given_up_for_a_stop() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = on_a_small_volume(root.path(), free_port(), "never");
+    let mut client = server.client();
+    let filler = inside(&server, &root.path().join("volume/filler"));
+    std::fs::write(&filler, vec![0; 7 << 20]).unwrap();
+    let value = "x".repeat(2 << 20);
+    assert_eq!(client.command(&["SET", "key", &value]), Reply::ok());
+
+    server.signal("TERM");
+    let refusal = "can't exit";
+    wait_for("refusal", &server, || server.log_text().contains(refusal).then_some(()));
+    let log = server.log_text();
+    let line = log.lines().find(|line| line.contains(refusal)).unwrap();
+    assert!(line.contains("No space left on device"), "{line}");
+    let Reply::Error(error) = client.run("SHUTDOWN") else { panic!("it stopped") };
+    assert!(error.contains("Errors trying to SHUTDOWN"), "{error}");
+    assert_eq!(client.run("GET key"), Reply::bulk(&value), "it serves on");
+
+    std::fs::remove_file(&filler).unwrap();
+    drop(client);
+    server.signal("TERM");
+    assert!(server.wait().success(), "{}", server.log_text());
 }
