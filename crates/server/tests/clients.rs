@@ -46,6 +46,8 @@ fn a_pause_holds_writes_and_expiry_back_until_it_ends() {
     send(&mut writer, "SET key written");
     admin.wait_for_info("blocked_clients", "1");
     assert_eq!(admin.run("GET key"), Reply::Bulk(None), "reads go on, and the write waits");
+    let error = Reply::Error("ERR wrong number of arguments for 'set' command".into());
+    assert_eq!(admin.run("SET key"), error, "what is no command has nothing to wait for");
     // Longer than `timeout` and than the key lives.
     std::thread::sleep(Duration::from_millis(1500));
     assert!(admin.try_command(&["PING"]).is_err(), "`timeout` does not close a client that only waits");

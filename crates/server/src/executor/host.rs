@@ -93,7 +93,8 @@ impl Core {
         if self.clock.now_ms >= until_ms {
             return false;
         }
-        let Some(command) = table::find(request.arg(0)) else { return false };
+        // What is refused is refused at once.
+        let Ok(command) = table::resolve(request) else { return false };
         let is_control = command.full_name.starts_with("client") || command.full_name.starts_with("shutdown");
         !is_control && (mode == PauseMode::All || replicates(session, command))
     }
