@@ -47,9 +47,10 @@ fn every_alignment_is_honoured() {
 fn figures_follow_allocations() {
     assert!(is_active());
     let before = figures();
-    let kept = std::hint::black_box(vec![1u8; 64 << 20]);
+    // The tests beside this one free up to 30 MiB meanwhile.
+    let kept = std::hint::black_box(vec![1u8; 128 << 20]);
     let during = figures();
-    assert!(during.allocated >= before.allocated + (60 << 20), "{before:?} {during:?}");
+    assert!(during.allocated >= before.allocated + (96 << 20), "{before:?} {during:?}");
     drop(kept);
 }
 
