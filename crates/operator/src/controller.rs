@@ -395,7 +395,7 @@ mod tests {
         };
         assert_eq!(is_told(vec![Apply(probed(3)), Apply(probed(4)), Apply(probed(5))]).await, 0);
         let again = vec![Init, InitApply(probed(6)), InitDone];
-        assert_eq!(is_told(again).await, 0, "nor when a watch begins anew");
+        assert_eq!(is_told(again).await, 0, "nor when a watch begins again");
         let moved = location(", resourceVersion: '7', annotations: {a: b}");
         assert_eq!(is_told(vec![Apply(moved.clone()), Apply(moved)]).await, 1, "what people change is told");
         let gone = vec![Delete(probed(8)), Apply(location(", resourceVersion: '9'")), Apply(probed(10))];
