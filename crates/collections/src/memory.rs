@@ -5,8 +5,11 @@ const CLASS_LEN_MAX: usize = 14 << 10;
 const PAGE_LEN: usize = 4096;
 
 /// The size of the allocation for `len` bytes: the size classes of jemalloc with a quantum of 8 bytes. A buffer that grows
-/// to such a size wastes nothing of its allocation. Source: jemalloc(3), "IMPLEMENTATION NOTES".
-pub(crate) const fn class_size(len: usize) -> usize {
+/// to such a size wastes nothing of its allocation, and a change that stays in its class needs none. Source: jemalloc(3),
+/// "IMPLEMENTATION NOTES".
+#[must_use]
+#[inline]
+pub const fn class_size(len: usize) -> usize {
     if len <= 64 {
         return if len == 0 { 8 } else { len.next_multiple_of(8) };
     }

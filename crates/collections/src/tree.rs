@@ -16,6 +16,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::memory::class_size;
+use crate::search;
 
 /// Most children of an inner node.
 const CHILDREN_MAX: usize = 64;
@@ -100,7 +101,7 @@ pub struct ByKey<K>(pub K);
 impl<L: Leaf> Descend<L> for ByKey<L::Key> {
     #[inline]
     fn choose(&mut self, children: &[Child<L>]) -> usize {
-        children.partition_point(|child| child.key <= self.0).saturating_sub(1)
+        partition_point(children, |child| child.key <= self.0).saturating_sub(1)
     }
 }
 
@@ -256,15 +257,15 @@ impl<L: Leaf> Tree<L> {
     /// The leaf that `descend` leads to, with the number of elements in the leaves before it.
     #[inline]
     pub fn find_counted(&self, descend: &mut impl Descend<L>) -> Option<(&L, usize)> {
-        let mut node = &*self.root.as_ref()?.node;
+        let mut subtree = self.root.as_ref()?;
         let mut before = 0;
         loop {
-            match node {
+            match &*subtree.node {
                 Node::Leaf(leaf) => return Some((leaf, before)),
                 Node::Inner(children) => {
                     let place = descend.choose(children);
-                    before += children[..place].iter().map(|child| child.count).sum::<usize>();
-                    node = &*children[place].node;
+                    before += count_before(children, place, subtree.count);
+                    subtree = &children[place];
                 }
             }
         }
@@ -554,6 +555,20 @@ fn join<L: Leaf>(left: &mut Child<L>, right: &Child<L>, usage: &mut Usage) -> bo
         }
         _ => false,
     }
+}
+
+/// Number of elements below the children before a place; `total` is that of all. The fewer children are added up.
+#[inline]
+fn count_before<L: Leaf>(children: &[Child<L>], place: usize, total: usize) -> usize {
+    let sum = |part: &[Child<L>]| part.iter().map(|child| child.count).sum::<usize>();
+    let (before, behind) = children.split_at(place);
+    if before.len() <= behind.len() { sum(before) } else { total - sum(behind) }
+}
+
+/// Number of children for which `is_below` holds; see [`search::partition_point`].
+#[inline]
+pub(crate) fn partition_point<L: Leaf>(children: &[Child<L>], is_below: impl Fn(&Child<L>) -> bool) -> usize {
+    search::partition_point(children, 8, is_below)
 }
 
 /// Makes room for some more children: as much as the allocator gives for those, and no more.

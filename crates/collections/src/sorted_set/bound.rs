@@ -1,7 +1,7 @@
 //! Places between elements, and the way to them.
 
 use super::ranked::Ranked;
-use crate::tree::{Child, Descend};
+use crate::tree::{Child, Descend, partition_point};
 
 /// A place between two elements in order of score and member.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,7 @@ impl Descend<Ranked> for Bound<'_> {
     #[inline]
     fn choose(&mut self, children: &[Child<Ranked>]) -> usize {
         let score = self.score();
-        let below = score.map_or(0, |score| children.partition_point(|child| child.key() < score));
+        let below = score.map_or(0, |score| partition_point(children, |child| child.key() < score));
         let is_tied = children.get(below).is_some_and(|child| score.is_none_or(|score| child.key() == score));
         // To look at the first members costs a cache miss each, so only where scores do not decide.
         let ties = if is_tied {

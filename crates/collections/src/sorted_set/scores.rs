@@ -8,7 +8,7 @@
 use super::width::{Width, fours, partition_point};
 use crate::buffer::{grow, shrink};
 use crate::memory::class_size;
-use crate::tree::{Bias, Child, Descend, Leaf};
+use crate::tree::{self, Bias, Child, Descend, Leaf};
 
 /// Most entries of a leaf.
 const LEN_MAX: usize = 128;
@@ -234,6 +234,6 @@ pub(super) struct BeforePart(pub(super) u32);
 impl Descend<Scores> for BeforePart {
     #[inline]
     fn choose(&mut self, children: &[Child<Scores>]) -> usize {
-        children.partition_point(|child| child.key().0 < self.0).saturating_sub(1)
+        tree::partition_point(children, |child| child.key().0 < self.0).saturating_sub(1)
     }
 }

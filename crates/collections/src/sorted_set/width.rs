@@ -1,5 +1,9 @@
 //! How the scores of one leaf are stored: in 4 bytes each where that loses nothing, else in 8.
 
+use crate::search;
+
+const CACHE_LINE_LEN: usize = 64;
+
 /// The form of all scores in one leaf. Little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Width {
@@ -79,17 +83,10 @@ impl Width {
     }
 }
 
-/// Number of elements of a sorted column for which `is_below` holds; then it holds for none behind.
-///
-/// A binary search would wait for one cache line after the other. This asks one element of each line, all at once, and then
-/// those of one line.
+/// Number of elements of a sorted column for which `is_below` holds; see [`search::partition_point`].
 #[inline]
 pub(super) fn partition_point<T>(column: &[T], is_below: impl Fn(&T) -> bool) -> usize {
-    let per_line = 64 / size_of::<T>();
-    let lines = column.iter().step_by(per_line).filter(|it| is_below(it)).count();
-    let Some(start) = lines.checked_sub(1).map(|line| line * per_line) else { return 0 };
-    let line = &column[start..column.len().min(start + per_line)];
-    start + line.iter().filter(|it| is_below(it)).count()
+    search::partition_point(column, CACHE_LINE_LEN / size_of::<T>(), is_below)
 }
 
 /// A column of four bytes each.

@@ -23,6 +23,8 @@ mod blob;
 mod entry;
 mod large;
 
+pub(crate) use holdfast_collections::memory::class_size;
+
 pub(crate) use blob::Blob;
 pub(crate) use entry::{Discarded, Entry, EntryView, NewValue, Packed};
 pub(crate) use large::{Collection, Large};
@@ -57,24 +59,6 @@ impl Kind {
             Kind::Hash => "hash",
         }
     }
-}
-
-/// The longest allocation that has a size class; longer ones are whole pages.
-const CLASS_LEN_MAX: usize = 14 << 10;
-const PAGE_LEN: usize = 4096;
-
-/// The size of the allocation for `len` bytes: the size classes of jemalloc with a quantum of 8 bytes, so that nothing of
-/// an allocation is lost, and a change that stays in its class needs none. Source: jemalloc(3), "IMPLEMENTATION NOTES".
-pub(crate) const fn class_size(len: usize) -> usize {
-    if len <= 64 {
-        return if len == 0 { 8 } else { len.next_multiple_of(8) };
-    }
-    if len > CLASS_LEN_MAX {
-        return len.next_multiple_of(PAGE_LEN);
-    }
-    // Four classes for each power of two.
-    let step = 1usize << ((len - 1).ilog2() - 2);
-    len.next_multiple_of(step)
 }
 
 /// The layout of an allocation for `len` bytes.
