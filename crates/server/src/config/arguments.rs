@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::problem::{Place, Problem, SourceName};
 use super::source::{Parsed, parse_line};
+use super::table;
 use super::words::quote;
 
 /// What the program was asked to do.
@@ -47,7 +48,7 @@ FILE         a configuration file in the form of redis.conf
 ///
 /// The first argument is a file unless it begins with `-`. `--name` begins a directive; what follows belongs to it up to
 /// the next argument that begins with `--`, and the argument directly behind a lone name always does. `"--name value"` in one
-/// argument is complete by itself. A lone `--save` in front of another directive or at the end means no snapshots.
+/// argument is complete by itself. The first directive behind the file may lack its dashes. A lone `--save` in front of another directive or at the end means no snapshots.
 /// What is wrong is kept, and reported by [`super::load`] with everything that is wrong with the file.
 #[must_use]
 pub fn parse_arguments(arguments: Vec<OsString>) -> Invocation {
@@ -80,7 +81,11 @@ pub fn parse_arguments(arguments: Vec<OsString>) -> Invocation {
             reason: "Bad directive or wrong number of arguments".to_owned(),
             help: help.to_owned(),
         };
-        let Some(option) = argument.strip_prefix(b"--") else {
+        let option = argument.strip_prefix(b"--").or_else(|| {
+            let names_directive = str::from_utf8(argument).is_ok_and(|it| table::find(it).is_some());
+            (parsed.lines.is_empty() && names_directive).then_some(argument)
+        });
+        let Some(option) = option else {
             parsed.lines.push(Err(stray(
                 "a directive on the command line begins with --, as in --port 6379; the configuration file comes first",
             )));
@@ -168,6 +173,13 @@ mod tests {
         check(&["-"], None, true, &[]);
         check(&["a.conf", "-", "--port", "1"], Some("a.conf"), true, &["port 1"]);
         check(&["a.conf", "--port", "1", "-"], Some("a.conf"), true, &["port 1"]);
+        check(
+            &["a.conf", "loglevel", "verbose", "--port 1"],
+            Some("a.conf"),
+            false,
+            &["loglevel verbose", "port 1"],
+        );
+        check(&["a.conf", "--port 1", "loglevel", "verbose"], Some("a.conf"), false, &["port 1", "wrong"]);
         check(
             &["--appendonly", "no", "--appendonly", "yes"],
             None,
