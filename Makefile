@@ -1,12 +1,12 @@
 # The one door. What each phase does is in scripts/phases.sh; CONTRIBUTING.md has the time each target takes.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup fmt lint deps gen check cluster images test e2e e2e-full ci demo demo-down bench bench-operator conformance fuzz valgrind clean
+.PHONY: help setup fmt lint deps gen check cluster images test e2e e2e-full ci demo demo-down bench bench-operator conformance clients fuzz valgrind clean
 
 # "@": beside the following ones.
 CLUSTER := setup cluster@
 ALL := setup tools@ cluster@
-TESTS := unit generated binaries suite images e2e
+TESTS := unit generated binaries suite clients images e2e
 
 help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-operator: ## A thousand Stores and ten thousand StoreBackups: requests, me
 
 conformance: ## Redis 7.0.15's own test suite against ours and against redis-server; results in target/conformance/
 	@scripts/run setup binaries conformance
+
+clients: ## redis-py and go-redis drive the server: types, pipelines, transactions, channels, blocking commands, SCAN
+	@scripts/run setup tools binaries clients
 
 fuzz: ## Every fuzz target for FUZZ_SECONDS (600), two at a time on 2 cores; a finding fails with its input
 	@scripts/run setup fuzz

@@ -13,7 +13,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 declare -A LIMIT=(
   [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
   [docs]=2 [cluster]=60 [binaries]=45 [images]=10 [e2e]=60 [bench]=180 [fleet]=60
-  [suite]=10 [conformance]=60 [valgrind]=60
+  [suite]=10 [clients]=10 [conformance]=60 [valgrind]=60
   [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
 )
 declare -A WHAT=(
@@ -34,13 +34,14 @@ declare -A WHAT=(
   [bench]='speed, memory and latency beside other servers'
   [fleet]='the operator with a thousand Stores'
   [suite]='the quick part of the test suite of Redis'
+  [clients]='redis-py and go-redis against the release binary'
   [conformance]='the test suite of Redis'
   [fuzz]='fuzz targets, led by coverage'
   [valgrind]='tests of entries and tables, watched by valgrind'
 )
 # Phases that must have ended before.
 declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images'
-  [bench]=binaries [fleet]='tools binaries' [suite]=binaries [conformance]=binaries)
+  [bench]=binaries [fleet]='tools binaries' [suite]=binaries [clients]='tools binaries' [conformance]=binaries)
 
 phase_setup() { scripts/setup; }
 phase_tools() { scripts/tools; }
@@ -156,6 +157,13 @@ run_suite() {
   if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
     echo "NOTE: the suite of Redis was NOT run: HOLDFAST_E2E_CONTEXT is set, so no binary is built; run \`make conformance\` without it"
   else conformance/run --server "$BINARIES/holdfast-server" --out "$TARGET/conformance" "$@"
+  fi
+}
+
+phase_clients() {
+  if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
+    echo "NOTE: other people's clients were NOT run: HOLDFAST_E2E_CONTEXT is set, so no binary is built; run \`make clients\` without it"
+  else conformance/clients/run --server "$BINARIES/holdfast-server"
   fi
 }
 
