@@ -52,10 +52,9 @@ impl BucketClient for S3BucketClient {
         store_id: &str,
     ) -> Result<Option<LatestBackup>, LocationProblem> {
         let bucket = open(location, credentials)?;
-        let list = bucket.list_backups(store_id).await.map_err(|error| problem(&error))?;
-        let latest = list.latest().map_err(problem)?;
-        Ok(latest.map(|(path, manifest)| LatestBackup {
-            path: path.clone(),
+        let newest = bucket.newest_backup(store_id).await.map_err(|error| problem(&error))?;
+        Ok(newest.map(|(path, manifest)| LatestBackup {
+            path,
             epoch: manifest.epoch,
             offset: manifest.offset,
             cut_ms: manifest.cut_ms,
