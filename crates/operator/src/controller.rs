@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
 use crate::caches::{Cache, Caches, Feed, Feeds, watch, watch_into};
-use crate::context::{Context, ReconcileError};
+use crate::context::{Context, ReconcileError, with_causes};
 use crate::failure;
 use crate::metrics::Outcome;
 use crate::names;
@@ -258,7 +258,7 @@ async fn reconcile_one<K: Kind>(object: Arc<Packed<K>>, worker: Arc<Worker>) -> 
         && worker.failures_of(&namespace, &name) + 1 >= FAILURES_TOLD
         && !matches!(error, RunError::Reconcile(error) if error.code() == Some(409))
     {
-        let problem = format!("{}; {}", causes(error), remedy(error));
+        let problem = format!("{}; {}", with_causes(error), remedy(error));
         let told = failure::report::<K>(&worker.ctx, &namespace, &name, &problem);
         match tokio::time::timeout(RECONCILE_TIMEOUT, told).await {
             Ok(Ok(())) => {}
@@ -285,19 +285,8 @@ fn back_off<K: Kind>(object: &Packed<K>, error: &RunError, worker: &Worker) -> A
         tracing::debug!(kind = K::KIND_NAME, namespace, name, "changed meanwhile");
         return Action::requeue(Duration::from_millis(100));
     }
-    tracing::warn!(kind = K::KIND_NAME, namespace, name, error = causes(error), failures, "reconcile failed");
+    tracing::warn!(kind = K::KIND_NAME, namespace, name, error = with_causes(error), failures, "reconcile failed");
     Action::requeue(pause(failures))
-}
-
-/// The error with its causes.
-fn causes(error: &RunError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 /// What people can do about an error that lasts.
