@@ -186,7 +186,7 @@ impl Scenario {
 
     /// Waits until `look` accepts the Store and returns it.
     /// # Errors
-    /// Not in time; the last objection is in the error.
+    /// Not in time; the error includes the last failed check.
     pub async fn store_when(
         &self,
         name: &str,
@@ -321,7 +321,7 @@ spec:
 
     /// Waits until `look` accepts the StoreBackup and returns it.
     /// # Errors
-    /// Not in time; the last objection is in the error.
+    /// Not in time; the error includes the last failed check.
     pub async fn backup_when(
         &self,
         name: &str,

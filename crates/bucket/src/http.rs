@@ -8,10 +8,14 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
 };
+use reqwest::Method;
 
 use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
@@ -19,8 +23,11 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::Limits;
 
-/// Longest error answer that is read for its code, in bytes; S3 error documents have a few hundred.
+/// Longest error answer that is read, in bytes; S3 error documents have a few hundred.
 const ERROR_BODY_LEN_MAX: usize = 64 << 10;
+/// Longest answer that is read at once, in bytes: a page of a list. 1,000 keys of S3's 1,024 bytes, each byte escaped as
+/// three, take under 4 MiB.
+const DOCUMENT_BODY_LEN_MAX: usize = 8 << 20;
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +124,9 @@ struct Observing {
 #[async_trait::async_trait]
 impl HttpService for Observing {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        // The contents of an object are read as a stream by whoever knows how much to read. Every other answer is read whole
+        // by the S3 client.
+        let is_object = request.method() == Method::GET && request.uri().query().is_none();
         let response = match HttpService::call(&self.client, request).await {
             Ok(response) => response,
             Err(error) => {
@@ -124,17 +134,44 @@ impl HttpService for Observing {
                 return Err(error);
             }
         };
-        if response.status().is_success() {
+        let (parts, body) = response.into_parts();
+        if parts.status.is_success() {
             // An error after this attempt is not about the answers of earlier ones.
             note(None);
-            return Ok(response);
+            let body = if is_object { body } else { limited(body) };
+            return Ok(HttpResponse::from_parts(parts, body));
         }
-        let (parts, body) = response.into_parts();
-        let body = body.bytes().await?;
-        let code = error_code(&body[..body.len().min(ERROR_BODY_LEN_MAX)]).unwrap_or_default();
+        let body = beginning(body).await?;
+        let code = error_code(&body).unwrap_or_default();
         note(Some(Failure::Status { status: parts.status.as_u16(), code }));
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::from(body)))
     }
+}
+
+/// The first [`ERROR_BODY_LEN_MAX`] bytes of `body`; what comes after them is not read.
+async fn beginning(body: HttpResponseBody) -> Result<Vec<u8>, HttpError> {
+    let mut chunks = body.bytes_stream();
+    let mut read = Vec::new();
+    while read.len() < ERROR_BODY_LEN_MAX
+        && let Some(chunk) = chunks.try_next().await?
+    {
+        read.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_LEN_MAX - read.len())]);
+    }
+    Ok(read)
+}
+
+/// `body`, or an error when it is longer than [`DOCUMENT_BODY_LEN_MAX`].
+fn limited(body: HttpResponseBody) -> HttpResponseBody {
+    let body =
+        Limited::new(body, DOCUMENT_BODY_LEN_MAX).map_err(|error| match error.downcast::<HttpError>() {
+            Ok(error) => *error,
+            Err(_) => {
+                let text = format!("the answer is longer than {DOCUMENT_BODY_LEN_MAX} bytes");
+                note(Some(Failure::Transport(text.clone())));
+                HttpError::new(HttpErrorKind::Decode, io::Error::other(text))
+            }
+        });
+    HttpResponseBody::new(body)
 }
 
 /// The innermost cause says what happened ("connection refused"); the layers above it only say that it happened.

@@ -5,7 +5,7 @@
 //!                                           ├─▶ claim_owner   store.json, first come, by conditional put
 //!                                           ├─▶ put_file      streamed, SHA-256 on the way, multipart above one part
 //!                                           ├─▶ put_manifest  last, by conditional put: from now on the backup exists
-//!                                           ├─▶ list_backups  only what has a manifest
+//!                                           ├─▶ newest_backup  only what has a manifest
 //!                                           └─▶ get_stream    in order, never more than asked for in memory
 //! ```
 //!
@@ -15,13 +15,14 @@
 //! - An error never contains a credential or an answer's body (bodies may quote the key id); it names the object, the
 //!   bucket, its endpoint, and what to do.
 //! - Every request is bounded: three attempts, [`Limits`] for the time. Nothing here retries for ever.
+//! - So is the memory for every answer: whoever may name a location chooses the server that answers.
 //! - TLS roots are compiled in: an image without a certificate directory works. A location can add its own.
 
 mod bucket;
 mod credentials;
 mod error;
 mod http;
-mod list;
+mod newest;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transfer;
@@ -29,5 +30,4 @@ mod transfer;
 pub use bucket::{Bucket, Limits, TakeOver};
 pub use credentials::Credentials;
 pub use error::{BucketError, Place};
-pub use list::BackupList;
 pub use transfer::{Cancel, Canceller, Download, Uploaded, cancel_pair};

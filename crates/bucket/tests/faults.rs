@@ -69,7 +69,7 @@ async fn every_operation(bucket: &Bucket) -> Vec<BucketError> {
         bucket.put_file("s/x", &b"data"[..], 4, &|_| {}, &cancel).await.unwrap_err(),
         bucket.get_stream("s/x").await.unwrap_err(),
         bucket.read_manifest(&backup_path("s", "20260101T000000Z", 1, 1)).await.unwrap_err(),
-        bucket.list_backups("s").await.unwrap_err(),
+        bucket.newest_backup("s").await.unwrap_err(),
     ]
 }
 
@@ -120,6 +120,38 @@ async fn a_server_error_is_tried_three_times() {
     // The answer lacks an ETag, which only the success path notices.
     assert!(sent.is_err_and(|error| !error.to_string().contains("503")));
     assert_eq!(ill.requests.load(Ordering::SeqCst), 3);
+}
+
+/// A body that never ends, and what was read of it in bytes.
+fn endless(sent: &Arc<AtomicUsize>) -> Body {
+    let sent = Arc::clone(sent);
+    Body::from_stream(futures::stream::repeat_with(move || {
+        sent.fetch_add(64 << 10, Ordering::SeqCst);
+        Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 64 << 10]))
+    }))
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_read_to_a_limit() {
+    let check = async |status: u16, len_max: usize, expected: &str| {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let body = Arc::clone(&sent);
+        let ill = Ill::start(move |_, _| {
+            let response = Response::builder().status(status).header("etag", "\"e\"");
+            response.body(endless(&body)).unwrap()
+        })
+        .await;
+        let begun = Instant::now();
+        let error = ill.bucket().newest_backup("s").await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{status}: {error}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{status}: {:?}", begun.elapsed());
+        // Buffers of both ends are filled besides what is read.
+        let sent = sent.load(Ordering::SeqCst) / ill.requests.load(Ordering::SeqCst);
+        assert!(sent < len_max + (16 << 20), "{status}: {sent} bytes");
+    };
+    check(500, 64 << 10, "500").await;
+    check(403, 64 << 10, "403").await;
+    check(200, 8 << 20, "longer than 8388608 bytes").await;
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ async fn wrong_key_and_wrong_bucket_are_told_apart() {
     for error in [
         bucket.probe().await.unwrap_err(),
         bucket.claim_owner(&marker("one"), TakeOver::Nobody).await.unwrap_err(),
-        bucket.list_backups(STORE).await.unwrap_err(),
+        bucket.newest_backup(STORE).await.unwrap_err(),
         bucket.read_manifest(&backup_path(STORE, "20260101T000000Z", 1, 1)).await.unwrap_err(),
         put(&bucket, "s/x", b"1").await.unwrap_err(),
     ] {
@@ -216,7 +216,7 @@ async fn an_upload_that_fails_or_is_cancelled_leaves_no_parts() {
 }
 
 #[tokio::test]
-async fn only_backups_with_a_manifest_are_listed_oldest_data_first() {
+async fn the_newest_backup_is_the_one_with_a_manifest_and_the_newest_data() {
     let gateway = Gateway::start();
     let bucket = gateway.open("p");
     let file = put(&bucket, "s/unrelated", b"data").await.unwrap();
@@ -226,16 +226,13 @@ async fn only_backups_with_a_manifest_are_listed_oldest_data_first() {
     for path in [&newest, &oldest, &incomplete] {
         put(&bucket, &format!("{path}/{BASE_FILE}"), b"data").await.unwrap();
     }
-    assert!(bucket.list_backups(STORE).await.unwrap().backups.is_empty());
+    assert_eq!(bucket.newest_backup(STORE).await.unwrap(), None);
     bucket.put_manifest(&newest, &manifest(2, 7, &file)).await.unwrap();
     bucket.put_manifest(&oldest, &manifest(1, 9, &file)).await.unwrap();
     bucket.put_manifest(&oldest, &manifest(1, 9, &file)).await.unwrap();
 
-    let list = bucket.list_backups(STORE).await.unwrap();
-    let paths: Vec<_> = list.backups.iter().map(|(path, _)| path.clone()).collect();
-    assert_eq!(paths, [oldest.clone(), newest.clone()]);
-    assert_eq!(list.latest().unwrap().unwrap().1, manifest(2, 7, &file));
-    assert!(bucket.list_backups("another").await.unwrap().backups.is_empty());
+    assert_eq!(bucket.newest_backup(STORE).await.unwrap(), Some((newest.clone(), manifest(2, 7, &file))));
+    assert_eq!(bucket.newest_backup("another").await.unwrap(), None);
 
     let mut other = manifest(1, 9, &file);
     other.completed_ms += 1;
@@ -255,9 +252,7 @@ async fn manifests_that_do_not_fit_are_refused() {
         std::fs::write(dir.join(MANIFEST_FILE), &contents).unwrap();
         let error = bucket.read_manifest(&path).await.unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains(MANIFEST_FILE), "{error}");
-        let list = bucket.list_backups(STORE).await.unwrap();
-        assert!(list.backups.is_empty() && list.unreadable.len() == 1, "{list:?}");
-        assert!(list.latest().is_err());
+        assert_eq!(bucket.newest_backup(STORE).await.unwrap_err().to_string(), error);
     };
     let json = |manifest: BackupManifest| serde_json::to_string(&manifest).unwrap();
     let whole = json(good.clone());
@@ -275,6 +270,36 @@ async fn manifests_that_do_not_fit_are_refused() {
 
     std::fs::write(dir.join(MANIFEST_FILE), &whole).unwrap();
     assert_eq!(bucket.read_manifest(&path).await.unwrap(), good);
+}
+
+#[tokio::test]
+async fn a_newer_unreadable_backup_stops_the_choice_of_an_older_one() {
+    let check =
+        async |readable: &[(u64, u64)], unreadable: &[&str], expected: Result<Option<(u64, u64)>, ()>| {
+            let gateway = Gateway::start();
+            let bucket = gateway.open("");
+            let file = Uploaded { bytes: 4, sha256: "a".repeat(64) };
+            for &(epoch, offset) in readable {
+                let path = backup_path(STORE, "20260101T000000Z", epoch, offset);
+                bucket.put_manifest(&path, &manifest(epoch, offset, &file)).await.unwrap();
+            }
+            for name in unreadable {
+                let dir = gateway.objects().join(STORE).join("backups").join(name);
+                std::fs::create_dir_all(&dir).unwrap();
+                std::fs::write(dir.join(MANIFEST_FILE), "{").unwrap();
+            }
+            let found = bucket.newest_backup(STORE).await;
+            let found = found.map(|newest| newest.map(|(_, found)| (found.epoch, found.offset)));
+            assert_eq!(found.map_err(|_| ()), expected, "{readable:?} {unreadable:?}");
+        };
+    check(&[(1, 5), (2, 1)], &[], Ok(Some((2, 1)))).await;
+    check(&[(1, 5)], &["20260101T000000Z-000001-00000000000000000004"], Ok(Some((1, 5)))).await;
+    check(&[(1, 5)], &["20250101T000000Z-000001-00000000000000000005"], Ok(Some((1, 5)))).await;
+    check(&[(1, 5)], &["20270101T000000Z-000001-00000000000000000005"], Ok(Some((1, 5)))).await;
+    check(&[(1, 5)], &["20250101T000000Z-000001-00000000000000000006"], Err(())).await;
+    check(&[(1, 5)], &["20250101T000000Z-000002-00000000000000000000"], Err(())).await;
+    check(&[], &["20250101T000000Z-000001-00000000000000000000"], Err(())).await;
+    check(&[(1, 5)], &["strange"], Err(())).await;
 }
 
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {

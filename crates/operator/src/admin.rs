@@ -1,6 +1,7 @@
 //! The operator's own `/livez`, `/readyz` and `/metrics`: read-only, no authentication.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,8 +73,32 @@ pub async fn serve(address: SocketAddr, readiness: Readiness, metrics: Metrics) 
         .route("/readyz", get(readyz))
         .route("/metrics", get(render_metrics))
         .with_state(Shared { readiness, metrics });
-    let listener = TcpListener::bind(address).await?;
+    let listener = listen(address, TcpListener::bind).await?;
     axum::serve(listener, router).await
+}
+
+/// Listens by `bind` at `address`. All IPv6 addresses, which is the default, are all of IPv4 as well; where the kernel has no
+/// IPv6 it is these alone.
+async fn listen<L, F>(address: SocketAddr, bind: impl Fn(SocketAddr) -> F) -> std::io::Result<L>
+where
+    F: Future<Output = std::io::Result<L>>,
+{
+    let error = match bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    let is_about_the_port = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied);
+    if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) || is_about_the_port {
+        return Err(error);
+    }
+    let instead = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+    match bind(instead).await {
+        Ok(listener) => {
+            tracing::info!(%address, %instead, %error, "health port listens without IPv6");
+            Ok(listener)
+        }
+        Err(_) => Err(error),
+    }
 }
 
 /// Alive while it asks the API now and then: one that does not, although it leads or wants to, hangs. An API that is away is
@@ -102,6 +127,24 @@ async fn render_metrics(State(shared): State<Shared>) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn without_ipv6_all_addresses_are_those_of_ipv4() {
+        let check = async |address: &str, refused: ErrorKind, expected: Option<&str>| {
+            // A machine where nothing but this one address can be had.
+            let bind = |at: SocketAddr| {
+                futures::future::ready(if at.is_ipv6() { Err(refused.into()) } else { Ok(at.to_string()) })
+            };
+            let listener = listen(address.parse().expect("an address"), bind).await;
+            assert_eq!(listener.map_err(|error| error.kind()), expected.map(str::to_owned).ok_or(refused));
+        };
+        check("[::]:8080", ErrorKind::Unsupported, Some("0.0.0.0:8080")).await;
+        check("[::]:8080", ErrorKind::AddrNotAvailable, Some("0.0.0.0:8080")).await;
+        check("[::]:8080", ErrorKind::AddrInUse, None).await;
+        check("[::]:80", ErrorKind::PermissionDenied, None).await;
+        check("[::1]:8080", ErrorKind::AddrNotAvailable, None).await;
+        check("127.0.0.1:8080", ErrorKind::Unsupported, Some("127.0.0.1:8080")).await;
+    }
 
     #[test]
     fn readiness_falls_when_the_api_is_silent_and_life_ends_much_later() {

@@ -32,7 +32,7 @@ use crate::reconcile::validate::Defaults;
 use facts::Facts;
 use plan::{Outcome, Plan};
 
-/// Seconds until a backup has failed, unless it says otherwise.
+/// `spec.deadlineSeconds` unless it says otherwise.
 const DEADLINE_SECONDS: u32 = 3600;
 
 /// Reconciles the StoreBackup `namespace/name` once.
@@ -55,7 +55,7 @@ pub struct ValidatedBackup {
     pub store: String,
     /// How the backup is made.
     pub method: Method,
-    /// Seconds until it has failed, from when it began.
+    /// Seconds until it has failed: from its creation until it begins, then again from when it began.
     pub deadline_seconds: u32,
 }
 

@@ -15,7 +15,7 @@ pub type SecretData = BTreeMap<String, Vec<u8>>;
 /// Read access to buckets, and the probe.
 #[async_trait]
 pub trait BucketClient: Send + Sync {
-    /// Writes, reads and deletes a small object.
+    /// Proves that a small object can be written, is read back, and is not overwritten by a conditional put. It stays.
     async fn probe(&self, location: &Location, credentials: &SecretData) -> Result<(), LocationProblem>;
     /// The backup of `store_id` with the newest data; none when there is none.
     async fn latest_backup(
@@ -52,10 +52,9 @@ impl BucketClient for S3BucketClient {
         store_id: &str,
     ) -> Result<Option<LatestBackup>, LocationProblem> {
         let bucket = open(location, credentials)?;
-        let list = bucket.list_backups(store_id).await.map_err(|error| problem(&error))?;
-        let latest = list.latest().map_err(problem)?;
-        Ok(latest.map(|(path, manifest)| LatestBackup {
-            path: path.clone(),
+        let newest = bucket.newest_backup(store_id).await.map_err(|error| problem(&error))?;
+        Ok(newest.map(|(path, manifest)| LatestBackup {
+            path,
             epoch: manifest.epoch,
             offset: manifest.offset,
             cut_ms: manifest.cut_ms,

@@ -18,7 +18,9 @@ use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::watcher;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::DefaultBackoff;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
@@ -143,7 +145,8 @@ pub(crate) fn get<K: Keep>(cache: &Cache<K>, namespace: &str, name: &str) -> Opt
     cache.get(&ObjectRef::new(name).within(namespace)).map(|object| object.unpack())
 }
 
-/// Everything that happens to the objects of a kind.
+/// Everything that happens to the objects of a kind. After an error the watch pauses, longer with each: by itself, for a
+/// controller has ten, and what one of them meets is nothing to the others.
 pub(crate) fn watch<K>(
     api: Api<Packed<K>>,
     config: watcher::Config,
@@ -151,7 +154,24 @@ pub(crate) fn watch<K>(
 where
     K: Keep<Scope = NamespaceResourceScope> + 'static,
 {
-    watcher(api, config.page_size(PAGE_LEN))
+    watcher(api, config.page_size(PAGE_LEN)).backoff(WatchPause::default())
+}
+
+/// The pauses of a watch after errors: from 0.8 s to 30 s, and from the beginning again when there was none for two minutes.
+#[derive(Default)]
+struct WatchPause(DefaultBackoff);
+
+impl Iterator for WatchPause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for WatchPause {
+    /// Called for each event, and that a list begins is one: a list that fails each time would never be asked for less often.
+    fn reset(&mut self) {}
 }
 
 /// The same; the objects go into the cache before.
@@ -179,6 +199,38 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::StreamExt as _;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_watch_that_is_refused_asks_less_and_less_often() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let refusing = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async { Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("refused")) }
+        });
+        let api: Api<Packed<Pod>> = Api::namespaced(kube::Client::new(refusing, "shop"), "shop");
+        let errors = watch(api, watcher::Config::default()).for_each(|event| async move {
+            assert!(matches!(event, Err(_) | Ok(watcher::Event::Init)), "{event:?}");
+        });
+        let some_time = Duration::from_secs(3);
+        assert!(tokio::time::timeout(some_time, errors).await.is_err(), "it goes on");
+        let asked = asked.load(Ordering::SeqCst);
+        assert!((2..=5).contains(&asked), "{asked} times in three seconds");
+    }
+
+    #[test]
+    fn pauses_of_a_watch_grow_although_each_list_begins_well() {
+        let mut pauses = WatchPause::default();
+        let mut pause_after_the_next_error = || {
+            pauses.reset();
+            pauses.next().expect("it never gives up")
+        };
+        assert!(pause_after_the_next_error() < Duration::from_secs(3));
+        let longest = (0..10).map(|_| pause_after_the_next_error()).max();
+        assert!(longest >= Some(Duration::from_secs(20)), "{longest:?}");
+    }
 
     #[tokio::test]
     async fn caches_that_nothing_fills_are_no_reason_to_wait_for_ever() {

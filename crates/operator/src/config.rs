@@ -39,7 +39,7 @@ pub struct RunArgs {
     #[arg(long, env = "HOLDFAST_IDENTITY")]
     pub identity: Option<String>,
 
-    /// Address of /livez, /readyz and /metrics.
+    /// Address of /livez, /readyz and /metrics. Where there is no IPv6, [::] means 0.0.0.0.
     #[arg(long, env = "HOLDFAST_HEALTH_ADDRESS", default_value_t = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), ports::OPERATOR_HEALTH))]
     pub health_address: SocketAddr,
 

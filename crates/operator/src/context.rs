@@ -98,6 +98,17 @@ pub(crate) fn code(error: &KubeError) -> Option<u16> {
     }
 }
 
+/// The error with its causes; the outer one alone often says only that something failed.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
 /// The kind VolumeSnapshot.
 #[must_use]
 pub fn volume_snapshot_resource() -> ApiResource {
@@ -117,7 +128,7 @@ impl Context {
     /// Whether the cluster has VolumeSnapshots.
     /// # Errors
     /// The API did not answer.
-    pub async fn has_volume_snapshots(&self, namespace: &str) -> Result<bool, ReconcileError> {
+    pub(crate) async fn has_volume_snapshots(&self, namespace: &str) -> Result<bool, ReconcileError> {
         let list = self.volume_snapshots(namespace).list_metadata(&ListParams::default().limit(1)).await;
         match list {
             Ok(_) => Ok(true),
@@ -129,7 +140,7 @@ impl Context {
     /// Data of the credentials Secret `name`; the inner error says that it is missing.
     /// # Errors
     /// The API did not answer.
-    pub async fn secret_data(
+    pub(crate) async fn secret_data(
         &self,
         namespace: &str,
         name: &str,

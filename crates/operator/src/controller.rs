@@ -15,13 +15,14 @@ use kube::api::Api;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use tracing::Instrument as _;
 
 use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
 use crate::caches::{Cache, Caches, Feed, Feeds, watch, watch_into};
-use crate::context::{Context, ReconcileError};
+use crate::context::{Context, ReconcileError, with_causes};
 use crate::failure;
 use crate::metrics::Outcome;
 use crate::names;
@@ -139,7 +140,31 @@ fn controller<K: Kind>(
         .inspect_ok(move |_| changed())
         .applied_objects()
         .predicate_filter(wishes::<Packed<K>>, PredicateConfig::default());
-    Controller::for_stream(objects, reader)
+    woken_by(objects, reader)
+}
+
+/// A controller that `objects` wake, and all else that it is given: an error of one of these streams holds up no other.
+fn woken_by<K: Kind>(
+    objects: impl Stream<Item = watcher::Result<Packed<K>>> + Send + 'static,
+    reader: Cache<K>,
+) -> Controller<Packed<K>> {
+    Controller::for_stream(objects, reader).trigger_backoff(NoPause)
+}
+
+/// No pause after an error. Each watch makes its own ([`watch`]); that of the controller would stop all of its watches, and
+/// with them the caches, as often as there are errors.
+struct NoPause;
+
+impl Iterator for NoPause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+}
+
+impl Backoff for NoPause {
+    fn reset(&mut self) {}
 }
 
 /// The objects that people have made, changed or deleted. What a probe writes into the status of a location, however often,
@@ -258,7 +283,7 @@ async fn reconcile_one<K: Kind>(object: Arc<Packed<K>>, worker: Arc<Worker>) -> 
         && worker.failures_of(&namespace, &name) + 1 >= FAILURES_TOLD
         && !matches!(error, RunError::Reconcile(error) if error.code() == Some(409))
     {
-        let problem = format!("{}; {}", causes(error), remedy(error));
+        let problem = format!("{}; {}", with_causes(error), remedy(error));
         let told = failure::report::<K>(&worker.ctx, &namespace, &name, &problem);
         match tokio::time::timeout(RECONCILE_TIMEOUT, told).await {
             Ok(Ok(())) => {}
@@ -285,19 +310,15 @@ fn back_off<K: Kind>(object: &Packed<K>, error: &RunError, worker: &Worker) -> A
         tracing::debug!(kind = K::KIND_NAME, namespace, name, "changed meanwhile");
         return Action::requeue(Duration::from_millis(100));
     }
-    tracing::warn!(kind = K::KIND_NAME, namespace, name, error = causes(error), failures, "reconcile failed");
+    tracing::warn!(
+        kind = K::KIND_NAME,
+        namespace,
+        name,
+        error = with_causes(error),
+        failures,
+        "reconcile failed"
+    );
     Action::requeue(pause(failures))
-}
-
-/// The error with its causes.
-fn causes(error: &RunError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 /// What people can do about an error that lasts.
@@ -373,6 +394,40 @@ mod tests {
             conditions: crate::api::conditions::merge(&[], vec![verdict], Some(1), Timestamp::UNIX_EPOCH),
         });
         written
+    }
+
+    /// As many errors as there are watches come at once when the API server restarts.
+    #[tokio::test]
+    async fn errors_of_some_watches_hold_up_no_other() {
+        let text = "{apiVersion: holdfast.dev/v1alpha1, kind: Store, metadata: {name: orders, namespace: shop}, spec: {storage: {volumeClaimTemplate: {spec: {resources: {requests: {storage: 1Gi}}}}}}}";
+        let store = Packed::pack(serde_yaml::from_str::<Store>(text).expect("a Store")).expect("a text");
+        let (_, feeds) = Caches::new();
+        let mut writer = feeds.stores.writer;
+        for event in
+            [watcher::Event::Init, watcher::Event::InitApply(store.clone()), watcher::Event::InitDone]
+        {
+            writer.apply_watcher_event(&event);
+        }
+        let news = futures::stream::once(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(store)
+        });
+        let errors = || futures::stream::iter([Err(watcher::Error::NoResourceVersion)]);
+        let mut controller = woken_by(news.chain(futures::stream::pending()), writer.as_reader());
+        for _ in 0..9 {
+            let broken = errors().chain(futures::stream::pending::<watcher::Result<Packed<StoreBackup>>>());
+            controller = controller.watches_stream(broken, |_| None::<ObjectRef<Packed<Store>>>);
+        }
+        let begun = Instant::now();
+        let results = controller.run(
+            |_, _| async { Ok::<_, std::io::Error>(Action::await_change()) },
+            |_, _, _| Action::await_change(),
+            Arc::new(()),
+        );
+        let looked = results.filter(|result| futures::future::ready(result.is_ok()));
+        std::pin::pin!(looked).next().await.expect("a look").expect("that ended well");
+        // Nine pauses of the default kind take more than two minutes.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::context::{Context, ReconcileError};
 use crate::pipeline::Kind;
 use crate::reconcile::apply::post_params;
 
-/// Writes that looking at the object fails, unless it says so already.
+/// Writes that looking at the object fails, unless it says so already. How an object has ended is a fact that stays, whatever
+/// is left to be done for it.
 /// # Errors
 /// The API did not answer or refused.
 pub(crate) async fn report<K: Kind>(
@@ -27,6 +28,9 @@ pub(crate) async fn report<K: Kind>(
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &resource);
     let live = api.get_opt(name).await.map_err(ReconcileError::call("read", kind_name, name))?;
     let Some(mut object) = live else { return Ok(()) };
+    if !object.data["status"]["completionTime"].is_null() {
+        return Ok(());
+    }
     let verdict = K::failed(format!("the operator cannot look at it: {problem}; it tries again"));
     let old: Vec<Condition> =
         serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default();

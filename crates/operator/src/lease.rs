@@ -10,13 +10,13 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::{Client, Error as KubeError};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin::Readiness;
 use crate::context::code;
-use crate::names;
+use crate::reconcile::apply::post_params;
 
 /// After this time without a renewal another operator may take over. The three figures are Kubernetes's own.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -40,6 +40,12 @@ pub enum LeaseError {
         lease: String,
         /// Its identity.
         holder: String,
+    },
+    /// Nobody holds the Lease any more.
+    #[error("lease {lease:?} was given up or emptied by somebody else")]
+    Released {
+        /// Name of the Lease.
+        lease: String,
     },
     /// The API did not answer in time.
     #[error("failed to renew lease {lease:?} for {} s", RENEW_DEADLINE.as_secs())]
@@ -97,12 +103,12 @@ impl Candidate {
             self.readiness.api_asked();
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
             match timeout(left, self.renew()).await {
-                Ok(Ok(None)) => {
+                Ok(Ok(Ok(()))) => {
                     self.readiness.api_answered();
                     renewed = Instant::now();
                     last_error = None;
                 }
-                Ok(Ok(Some(holder))) => return LeaseError::TakenOver { lease: self.name.clone(), holder },
+                Ok(Ok(Err(lost))) => return lost,
                 Ok(Err(error)) => last_error = Some(Box::new(error)),
                 Err(_) => {}
             }
@@ -123,7 +129,7 @@ impl Candidate {
             let spec = released.spec.get_or_insert_default();
             spec.holder_identity = None;
             spec.renew_time = Some(MicroTime(Timestamp::now()));
-            self.api.replace(&self.name, &params(), &released).await.map(|_| ())
+            self.api.replace(&self.name, &post_params(), &released).await.map(|_| ())
         };
         match timeout(RETRY_PERIOD, release).await {
             Ok(Ok(())) => {}
@@ -138,7 +144,7 @@ impl Candidate {
                 metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.spec(0)),
             };
-            self.api.create(&params(), &new).await?;
+            self.api.create(&post_params(), &new).await?;
             return Ok(true);
         };
         let version = lease.metadata.resource_version.clone();
@@ -157,20 +163,28 @@ impl Candidate {
         let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
         lease.spec = Some(self.spec(transitions.saturating_add(1)));
         // The version in the object makes this fail if another candidate was faster.
-        self.api.replace(&self.name, &params(), &lease).await?;
+        self.api.replace(&self.name, &post_params(), &lease).await?;
         Ok(true)
     }
 
-    /// Absent: renewed. Present: the other holder.
-    async fn renew(&self) -> Result<Option<String>, KubeError> {
+    fn lost_to(&self, holder: Option<String>) -> LeaseError {
+        let lease = self.name.clone();
+        match holder {
+            Some(holder) => LeaseError::TakenOver { lease, holder },
+            None => LeaseError::Released { lease },
+        }
+    }
+
+    /// Renews the Lease once, unless it is lost.
+    async fn renew(&self) -> Result<Result<(), LeaseError>, KubeError> {
         let mut lease = self.api.get(&self.name).await?;
         match holder(&lease) {
             Some(holder) if holder == self.identity => {}
-            other => return Ok(Some(other.unwrap_or_default())),
+            other => return Ok(Err(self.lost_to(other))),
         }
         lease.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
-        self.api.replace(&self.name, &params(), &lease).await?;
-        Ok(None)
+        self.api.replace(&self.name, &post_params(), &lease).await?;
+        Ok(Ok(()))
     }
 
     fn spec(&self, transitions: i32) -> LeaseSpec {
@@ -190,6 +204,21 @@ fn holder(lease: &Lease) -> Option<String> {
     lease.spec.as_ref()?.holder_identity.clone().filter(|holder| !holder.is_empty())
 }
 
-fn params() -> PostParams {
-    PostParams { dry_run: false, field_manager: Some(names::FIELD_MANAGER.to_owned()) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lost_lease_names_its_holder_if_there_is_one() {
+        let nowhere = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
+        });
+        let client = Client::new(nowhere, "shop");
+        let candidate = Candidate::new(client, "shop", "keeper", "one".into(), Readiness::default());
+        let check = |holder: Option<&str>, expected: &str| {
+            assert_eq!(candidate.lost_to(holder.map(str::to_owned)).to_string(), expected);
+        };
+        check(Some("two"), "lease \"keeper\" was taken over by \"two\"");
+        check(None, "lease \"keeper\" was given up or emptied by somebody else");
+    }
 }

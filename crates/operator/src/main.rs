@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use futures::FutureExt as _;
-use futures::future::{join_all, select_all};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use holdfast_operator::admin::{self, Readiness};
 use holdfast_operator::api::schema::crd_files;
 use holdfast_operator::api_deadline::{ANSWER_TIME_MAX, DeadlineLayer};
@@ -17,7 +17,7 @@ use holdfast_operator::config::{Config, RunArgs};
 use holdfast_operator::context::Context;
 use holdfast_operator::controller::controllers;
 use holdfast_operator::events::Events;
-use holdfast_operator::lease::Candidate;
+use holdfast_operator::lease::{Candidate, LeaseError};
 use holdfast_operator::metrics::Metrics;
 use holdfast_operator::restart_gate::RestartGate;
 use holdfast_operator::server_client::HttpServerClient;
@@ -25,6 +25,7 @@ use holdfast_operator::telemetry;
 use kube::client::ClientBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Threads that reconcile, on machines that have more: the operator waits for answers, and each thread keeps memory for itself.
 const THREADS_MAX: usize = 4;
@@ -93,12 +94,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (stop_sender, stop_receiver) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let signalled = async move {
+    let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping");
     };
 
     let readiness = Readiness::default();
@@ -113,11 +113,48 @@ async fn run(config: Config) -> anyhow::Result<()> {
             result.context("run the health port")?.context("serve the health port")?;
             bail!("the health port has ended");
         }
-        () = signalled => {}
+        () = signalled() => {}
     }
-    // What runs may come to its end; a second signal, or the kubelet's patience, ends it anyway: nothing is lost by that.
+    tracing::info!("stopping");
     let _ = stop_sender.send(true);
-    work.await
+    end(work, signalled()).await
+}
+
+/// What runs may come to its end; a second signal, or the kubelet's patience, ends it anyway: nothing is lost by that.
+async fn end(
+    work: impl Future<Output = anyhow::Result<()>>,
+    second_signal: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        result = work => result,
+        () = second_signal => bail!("a second signal has ended what still ran"),
+    }
+}
+
+/// Waits until all `controllers` have ended, which they do when `is_stopping`, while `lost` keeps the leadership.
+/// # Errors
+/// Leadership is lost, or a controller has failed or has ended by itself.
+async fn run_all(
+    controllers: Vec<JoinHandle<()>>,
+    lost: impl Future<Output = LeaseError>,
+    is_stopping: impl Fn() -> bool,
+) -> anyhow::Result<()> {
+    let all = async {
+        let mut running: FuturesUnordered<_> = controllers.into_iter().collect();
+        while let Some(ended) = running.next().await {
+            ended.context("a controller has failed")?;
+            if !is_stopping() {
+                bail!("a controller has ended by itself");
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        // Order matters: without the lease another operator may be at work, so this one must not go on at all.
+        biased;
+        error = lost => Err(anyhow::Error::from(error).context("leadership is lost")),
+        result = all => result,
+    }
 }
 
 /// Without a lease to renew, asks the API now and then whether it is there. Never ends.
@@ -199,22 +236,69 @@ async fn work(
     let lost = async {
         if config.elects_leader { candidate.hold().await } else { watch_api(&ctx, &readiness).await }
     };
-    let mut running = select_all(controllers);
-    let (ended, others) = tokio::select! {
-        // Order matters: without the lease another operator may be at work, so this one must not go on at all.
-        error = lost => return Err(anyhow::Error::from(error).context("leadership is lost")),
-        (ended, _, others) = &mut running => (ended, others),
-    };
-    ended.context("a controller has failed")?;
-    if !*stop.borrow() {
-        bail!("a controller has ended by itself");
-    }
-    for ended in join_all(others).await {
-        ended.context("a controller has failed")?;
-    }
+    run_all(controllers, lost, || *stop.borrow()).await?;
     if config.elects_leader {
         candidate.release().await;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::time::sleep;
+
+    const TICK: Duration = Duration::from_millis(10);
+
+    /// Controllers that end after so many ticks.
+    fn ending_after(ticks: &[u32]) -> Vec<JoinHandle<()>> {
+        ticks.iter().map(|ticks| tokio::spawn(sleep(TICK * *ticks))).collect()
+    }
+
+    fn endless() -> JoinHandle<()> {
+        tokio::spawn(futures::future::pending())
+    }
+
+    #[tokio::test]
+    async fn the_lease_is_renewed_until_the_last_controller_has_ended() {
+        let renewed = AtomicU32::new(0);
+        let hold = async {
+            loop {
+                sleep(TICK * 2).await;
+                renewed.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        run_all(ending_after(&[1, 40, 2]), hold, || true).await.expect("an end");
+        let renewed = renewed.load(Ordering::Relaxed);
+        assert!(renewed >= 5, "{renewed} times");
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_lost_ends_what_still_runs() {
+        let lost = async {
+            sleep(TICK * 5).await;
+            LeaseError::TakenOver { lease: "a".into(), holder: "b".into() }
+        };
+        let mut controllers = ending_after(&[1]);
+        controllers.push(endless());
+        let error = run_all(controllers, lost, || true).await.expect_err("an error");
+        assert!(format!("{error:#}").starts_with("leadership is lost: lease \"a\""), "{error:#}");
+    }
+
+    #[tokio::test]
+    async fn a_controller_that_ends_by_itself_is_an_error() {
+        let mut controllers = ending_after(&[1]);
+        controllers.push(endless());
+        let error = run_all(controllers, futures::future::pending(), || false).await.expect_err("an error");
+        assert_eq!(error.to_string(), "a controller has ended by itself");
+    }
+
+    #[tokio::test]
+    async fn a_second_signal_ends_what_still_runs() {
+        assert!(end(futures::future::pending(), sleep(TICK)).await.is_err());
+        let work = async { Ok(()) };
+        assert!(end(work, futures::future::pending()).await.is_ok());
+    }
 }

@@ -91,7 +91,7 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Counts a reconcile of `kind`.
-    pub fn observe_reconcile(&self, kind: &'static str, outcome: Outcome, duration: Duration) {
+    pub(crate) fn observe_reconcile(&self, kind: &'static str, outcome: Outcome, duration: Duration) {
         let outcome = match outcome {
             Outcome::Ok => "ok",
             Outcome::Error => "error",
@@ -101,7 +101,7 @@ impl Metrics {
     }
 
     /// Sets the state of a Store.
-    pub fn set_store(
+    pub(crate) fn set_store(
         &self,
         namespace: &str,
         name: &str,
@@ -118,7 +118,7 @@ impl Metrics {
     }
 
     /// Forgets a Store that is gone.
-    pub fn forget_store(&self, namespace: &str, name: &str) {
+    pub(crate) fn forget_store(&self, namespace: &str, name: &str) {
         let labels = StoreLabels { namespace: namespace.to_owned(), name: name.to_owned() };
         self.ready.remove(&labels);
         self.stalled.remove(&labels);

@@ -4,11 +4,11 @@
 //!
 //! | object | mounted at | holds |
 //! |---|---|---|
-//! | ConfigMap `<store>-config` | [`CONFIG_DIR`] | [`CONFIG_KEY`], the configuration file |
-//! | ConfigMap `<store>-record` | [`RECORD_DIR`] | [`holdfast_contract::record::RECORD_KEY`] |
-//! | Secret `<store>-auth` | [`AUTH_DIR`] | [`PASSWORD_KEY`], [`TOKEN_KEY`] |
-//! | Secret of each location | [`LOCATIONS_DIR`]`/<location>` | [`holdfast_contract::bucket::credentials`] |
-//! | claim `data-<store>-0` | [`DATA_DIR`] | [`STORE_DIR`], the data directory |
+//! | ConfigMap `<store>-config` | `CONFIG_DIR` | [`CONFIG_KEY`], the configuration file |
+//! | ConfigMap `<store>-record` | `RECORD_DIR` | [`holdfast_contract::record::RECORD_KEY`] |
+//! | Secret `<store>-auth` | `AUTH_DIR` | [`PASSWORD_KEY`], [`TOKEN_KEY`] |
+//! | Secret of each location | `LOCATIONS_DIR/<location>` | [`holdfast_contract::bucket::credentials`] |
+//! | claim `data-<store>-0` | `DATA_DIR` | `STORE_DIR`, the data directory |
 
 use std::collections::BTreeMap;
 
@@ -18,26 +18,26 @@ pub const FIELD_MANAGER: &str = "holdfast-operator";
 /// Container of the server.
 pub const SERVER_CONTAINER: &str = "server";
 /// Init container that decides about the volume.
-pub const RESTORE_CONTAINER: &str = "restore";
+pub(crate) const RESTORE_CONTAINER: &str = "restore";
 
 /// Where the configuration is mounted.
-pub const CONFIG_DIR: &str = "/etc/holdfast/config";
+pub(crate) const CONFIG_DIR: &str = "/etc/holdfast/config";
 /// Key of the configuration file in its ConfigMap.
 pub const CONFIG_KEY: &str = "holdfast.conf";
 /// Where the record is mounted.
-pub const RECORD_DIR: &str = "/etc/holdfast/record";
+pub(crate) const RECORD_DIR: &str = "/etc/holdfast/record";
 /// Where password and token are mounted.
-pub const AUTH_DIR: &str = "/etc/holdfast/auth";
+pub(crate) const AUTH_DIR: &str = "/etc/holdfast/auth";
 /// Key of the clients' password in the Secret `<store>-auth`.
 pub const PASSWORD_KEY: &str = "password";
 /// Key of the control port's bearer token in the Secret `<store>-auth`.
 pub const TOKEN_KEY: &str = "token";
 /// Below it, one directory with credentials for each location.
-pub const LOCATIONS_DIR: &str = "/etc/holdfast/locations";
+pub(crate) const LOCATIONS_DIR: &str = "/etc/holdfast/locations";
 /// Mount of the volume.
-pub const DATA_DIR: &str = "/data";
+pub(crate) const DATA_DIR: &str = "/data";
 /// Data directory, below the mount so that a restore is activated by one rename.
-pub const STORE_DIR: &str = "/data/store";
+pub(crate) const STORE_DIR: &str = "/data/store";
 /// Volume and claim template of the data.
 pub const DATA_VOLUME: &str = "data";
 
@@ -48,16 +48,16 @@ pub mod key {
     /// Label of claims and VolumeSnapshots: id of the data.
     pub const STORE_ID: &str = "holdfast.dev/store-id";
     /// Label of VolumeSnapshots: epoch of the data.
-    pub const EPOCH: &str = "holdfast.dev/epoch";
+    pub(crate) const EPOCH: &str = "holdfast.dev/epoch";
     /// Label of VolumeSnapshots: offset stamped by the barrier.
-    pub const OFFSET: &str = "holdfast.dev/offset";
+    pub(crate) const OFFSET: &str = "holdfast.dev/offset";
     /// Label of VolumeSnapshots: UID of the StoreBackup.
-    pub const BACKUP_UID: &str = "holdfast.dev/backup-uid";
+    pub(crate) const BACKUP_UID: &str = "holdfast.dev/backup-uid";
     /// Annotation of claims: UID of the Store object that uses it.
     pub const STORE_UID: &str = "holdfast.dev/store-uid";
     /// Annotation of adopted claims: UIDs of the Store objects that used it before, separated by commas, newest last. Their
     /// owner markers in buckets give way to the one that uses it now.
-    pub const FORMER_STORE_UIDS: &str = "holdfast.dev/former-store-uids";
+    pub(crate) const FORMER_STORE_UIDS: &str = "holdfast.dev/former-store-uids";
     /// Annotation of pods: digest of the pod template they come from.
     pub const TEMPLATE_HASH: &str = "holdfast.dev/template-hash";
     /// Annotation of pods: number of the rendering of their template and configuration; absent: the first one.
@@ -128,19 +128,19 @@ pub fn claim(store: &str) -> String {
 
 /// Name of the volume with the credentials of a location.
 #[must_use]
-pub fn location_volume(location: &str) -> String {
+pub(crate) fn location_volume(location: &str) -> String {
     format!("location-{location}")
 }
 
-/// The location of a volume that [`location_volume`] named.
+/// The location of a volume that `location_volume` named.
 #[must_use]
-pub fn location_of_volume(volume: &str) -> Option<&str> {
+pub(crate) fn location_of_volume(volume: &str) -> Option<&str> {
     volume.strip_prefix("location-")
 }
 
 /// Directory in the pod with the credentials of a location.
 #[must_use]
-pub fn credentials_dir(location: &str) -> String {
+pub(crate) fn credentials_dir(location: &str) -> String {
     format!("{LOCATIONS_DIR}/{location}")
 }
 
@@ -163,7 +163,7 @@ pub fn selector(store: &str) -> BTreeMap<String, String> {
 /// Labels of what holds data and has no owner: claims and VolumeSnapshots. Without `app.kubernetes.io/instance`, by which
 /// GitOps tools know what is theirs: an object that they know and do not find in their source they delete.
 #[must_use]
-pub fn data_labels(store: &str) -> BTreeMap<String, String> {
+pub(crate) fn data_labels(store: &str) -> BTreeMap<String, String> {
     let mut labels = labels(store);
     labels.remove(INSTANCE_LABEL);
     labels

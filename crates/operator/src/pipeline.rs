@@ -94,7 +94,8 @@ pub trait Kind:
     /// Pure. The pause before the next look; absent: until something changes.
     fn pause(&self, facts: &Self::Facts, applied: &Applied<Self::Done>, now: Timestamp) -> Option<Duration>;
 
-    /// Pure. The condition that says that looking at an object fails; the next good look sets it again.
+    /// Pure. The condition that says that looking at an object fails; the next good look sets it again. Not asked for when the
+    /// object has ended, for then no look does.
     fn failed(message: String) -> Verdict;
 
     /// The object as its watch has brought it.

@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::conditions::reason;
+use crate::context::with_causes;
 
 /// Time to connect; a pod that is there answers within milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -110,7 +111,7 @@ impl ServerError {
 
     /// Whether the server says that it does not know what was asked about.
     #[must_use]
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, ServerError::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
     }
 }
@@ -207,7 +208,8 @@ impl HttpServerClient {
             .body(Full::from(body))
             .map_err(|error| malformed(error.to_string()))?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| unreachable(chain(&error)))?;
+            let response =
+                self.client.request(request).await.map_err(|error| unreachable(with_causes(&error)))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_LEN_MAX)
                 .collect()
@@ -234,17 +236,6 @@ impl HttpServerClient {
         }
         serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))
     }
-}
-
-/// The error with its causes; the outer one alone says only that something failed.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 const NO_BODY: Option<&()> = None;

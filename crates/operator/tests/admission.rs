@@ -224,7 +224,7 @@ async fn older_objects(admission: &Admission) {
     Admission::check(&apply(&mended).await, None, "an older Store is mended");
     Admission::check(
         &apply(&changed).await,
-        Some("hardly suffices"),
+        Some("is probably too short"),
         "what was mended cannot be broken again",
     );
 }
@@ -280,7 +280,7 @@ async fn new_stores(admission: &Admission) {
         ),
         (
             "{persistence: {strategy: Never, shutdown: {budgetSeconds: 1}}}",
-            Some("hardly suffices to write the dataset"),
+            Some("is probably too short to write the dataset"),
         ),
         ("{persistence: {strategy: Never, shutdown: {budgetSeconds: 10}}}", None),
         ("{persistence: {strategy: Always, shutdown: {budgetSeconds: 1}}}", None),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use holdfast_operator::api::conditions::{self, kind};
-use holdfast_operator::api::v1alpha1::Store;
+use holdfast_operator::api::v1alpha1::{Store, StoreBackup};
 use holdfast_operator::context::Context;
 use holdfast_operator::controller::controllers;
 use holdfast_operator::events::Events;
@@ -332,5 +332,93 @@ async fn a_reconcile_that_keeps_failing_says_so_in_the_status_until_it_works_aga
         until_failed(&world, false).await;
         running.iter().for_each(tokio::task::JoinHandle::abort);
         world.settle().await;
+    }
+}
+
+/// The finalizer of a backup that has ended well cannot be taken away: a webhook on StoreBackups does not answer.
+#[tokio::test]
+async fn a_backup_that_has_ended_stays_what_it_is_when_looking_at_it_fails() {
+    let world = World::settled(json!({})).await;
+    let backup: StoreBackup = serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "StoreBackup",
+        "metadata": {"name": "nightly", "finalizers": [names::BACKUP_FINALIZER]},
+        "spec": {"storeRef": {"name": STORE}},
+    }))
+    .expect("a StoreBackup");
+    let backups = world.model.api::<StoreBackup>();
+    backups.create(&PostParams::default(), &backup).await.expect("create");
+    let ended = json!({"status": {
+        "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:01:00Z",
+        "conditions": [{
+            "type": "Succeeded", "status": "True", "reason": "Uploaded", "message": "",
+            "lastTransitionTime": "2026-01-01T00:01:00Z",
+        }],
+    }});
+    backups.patch_status("nightly", &PatchParams::default(), &Patch::Merge(ended)).await.expect("a status");
+    world.api.refuse(Method::PATCH, "/storebackups/nightly", 500);
+    world.api.take_calls();
+    let stop = futures::future::pending::<()>().boxed().shared();
+    let running: Vec<_> =
+        controllers(&world.ctx, Some(NAMESPACE), 1, stop).into_iter().map(tokio::spawn).collect();
+    let begun = Instant::now();
+    let mut tries = 0;
+    // Three failures in a row are told; the report belongs to the third try.
+    while tries < 4 {
+        assert!(begun.elapsed() < PATIENCE, "{tries} tries");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let calls = world.api.take_calls();
+        tries += calls.iter().filter(|call| call.is(&Method::PATCH, "/storebackups/nightly")).count();
+    }
+    let found = backups.get("nightly").await.expect("read").status.unwrap_or_default();
+    let succeeded = conditions::find(&found.conditions, kind::SUCCEEDED).expect("a condition");
+    assert_eq!((succeeded.status.as_str(), succeeded.reason.as_str()), ("True", "Uploaded"));
+    running.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// The reasons of the events that the operator has made.
+fn events(calls: &[Call]) -> Vec<&str> {
+    let made = calls.iter().filter(|call| call.is(&Method::POST, "/events"));
+    made.filter_map(|call| call.body["reason"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_secret_that_is_made_again_is_told_in_an_event() {
+    let world = World::new(json!({})).await;
+    world.settle().await;
+    assert!(
+        !events(&world.api.take_calls()).contains(&"AuthSecretRecreated"),
+        "the first one is nothing to tell"
+    );
+    world.model.remove::<k8s_openapi::api::core::v1::Secret>(&names::auth_secret(STORE)).await;
+    world.settle().await;
+    let calls = world.api.take_calls();
+    let told: Vec<_> = events(&calls).into_iter().filter(|reason| *reason == "AuthSecretRecreated").collect();
+    assert_eq!(told.len(), 1, "{:?}", events(&calls));
+}
+
+/// What happened to the volume while nobody looked, as the status tells it, and the event that follows.
+#[tokio::test]
+async fn a_volume_that_is_there_again_is_told_in_an_event() {
+    let restore = json!({
+        "location": "offsite", "backupPath": "id/backups/a-1-2", "epoch": 2,
+        "cutTime": "2026-01-01T00:00:00Z", "startTime": "2026-01-01T00:00:00Z",
+    });
+    let claim = json!({"name": names::claim(STORE), "uid": "uid-of-another-claim"});
+    for (known, reason) in
+        [(json!({"restore": restore}), "RestoreDropped"), (json!({"claim": claim}), "ClaimReplaced")]
+    {
+        let world = World::settled(json!({})).await;
+        let patch = Patch::Merge(json!({"status": known}));
+        let stores = world.model.api::<Store>();
+        stores.patch_status(STORE, &PatchParams::default(), &patch).await.expect("a status");
+        world.api.take_calls();
+        world.settle().await;
+        let calls = world.api.take_calls();
+        let told: Vec<_> = events(&calls).into_iter().filter(|told| *told == reason).collect();
+        assert_eq!(told.len(), 1, "{reason}: {:?}", events(&calls));
+        let status = stores.get(STORE).await.expect("read").status.unwrap_or_default();
+        assert!(
+            status.restore.is_none() && status.claim.is_some_and(|claim| claim.uid != "uid-of-another-claim")
+        );
     }
 }

@@ -23,7 +23,7 @@ pub mod kind {
     pub const SUCCEEDED: &str = "Succeeded";
     /// StoreBackup: can be restored from.
     pub const READY_TO_USE: &str = "ReadyToUse";
-    /// BackupLocation: a probe could write, read and delete.
+    /// BackupLocation: a probe could write and read, and a conditional put was obeyed.
     pub const AVAILABLE: &str = "Available";
 }
 
@@ -148,8 +148,6 @@ pub mod reason {
     pub const BACKUP_SUCCEEDED: &str = "BackupSucceeded";
     /// The newest finished backup failed.
     pub const BACKUP_FAILED: &str = "BackupFailed";
-    /// The Store is being deleted.
-    pub const DELETING: &str = "Deleting";
 
     /// The backup ended well.
     pub const COMPLETED: &str = "Completed";
@@ -179,13 +177,11 @@ pub mod reason {
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// The API server has no volume snapshot kinds.
     pub const VOLUME_SNAPSHOTS_UNAVAILABLE: &str = "VolumeSnapshotsUnavailable";
-    /// The snapshot controller or driver reports an error.
-    pub const VOLUME_SNAPSHOT_FAILED: &str = "VolumeSnapshotFailed";
     /// Somebody deleted the volume snapshot before it was ready to use.
     pub const VOLUME_SNAPSHOT_DELETED: &str = "VolumeSnapshotDeleted";
     /// The cut was not proven to lie within the barrier, in every attempt.
     pub const BARRIER_EXPIRED: &str = "BarrierExpired";
-    /// The probe could write, read and delete.
+    /// The probe could write and read, and a conditional put was obeyed.
     pub const PROBE_SUCCEEDED: &str = "ProbeSucceeded";
 }
 

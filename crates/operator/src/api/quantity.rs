@@ -28,7 +28,7 @@ impl Quantity {
     /// Whether `self` and `other` are the same amount, however they are written: the API server writes a quantity in a
     /// form of its own. False when either is no quantity.
     #[must_use]
-    pub fn is_same(&self, other: &Quantity) -> bool {
+    pub(crate) fn is_same(&self, other: &Quantity) -> bool {
         parse_milli(&self.0).is_some_and(|milli| Some(milli) == parse_milli(&other.0))
     }
 }

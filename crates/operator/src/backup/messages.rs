@@ -80,8 +80,8 @@ pub(super) fn failure(failure: &Failure, valid: &ValidatedBackup) -> (String, St
         Failure::DeadlineExceeded(seconds, last) => {
             let last = match last {
                 None => String::new(),
-                Some((reason, message)) if message.is_empty() => format!("; at last: {reason}"),
-                Some((reason, message)) => format!("; at last: {reason}: {message}"),
+                Some((reason, message)) if message.is_empty() => format!("; last state: {reason}"),
+                Some((reason, message)) => format!("; last state: {reason}: {message}"),
             };
             (reason::DEADLINE_EXCEEDED, format!("it has not ended within {seconds} s{last}"))
         }

@@ -14,7 +14,7 @@ use kube::api::DynamicObject;
 use super::facts::{Facts, SnapshotFact};
 use super::volume_snapshot::{self, Next, Proof, next};
 use super::{Method, ValidatedBackup, attempt, has_finalizer};
-use crate::api::conditions::{self, kind};
+use crate::api::conditions::{self, kind, reason};
 use crate::api::v1alpha1::{
     BackupLocation, BackupPlace, BarrierStatus, Store, StoreBackup, StoreBackupStatus, Strategy,
 };
@@ -331,14 +331,23 @@ fn target<'a>(
     Ok((store, pod))
 }
 
+/// Why a Store waits with an update, for hours or for days: until a person, the clock or other Stores let it go on. A restart
+/// that gets its turn waits until the backup has ended.
+const UPDATE_WAITS: [&str; 3] =
+    [reason::UPDATE_AWAITS_APPROVAL, reason::UPDATE_AWAITS_WINDOW, reason::WAITING_FOR_OTHERS];
+
 /// Whether a backup may begin: the Store is ready, and no restart comes in between. Either nothing is to change, or the change
-/// is held back until a person acts.
+/// is held back until a person acts or its turn comes.
 pub(super) fn is_ready(store: &Store) -> bool {
     let Some(status) = &store.status else { return false };
+    let reconciling =
+        conditions::find(&status.conditions, kind::RECONCILING).filter(|found| found.status == "True");
+    let update_waits = reconciling.is_some_and(|found| UPDATE_WAITS.contains(&found.reason.as_str()));
     conditions::is_true(&status.conditions, kind::READY)
-        && !conditions::is_true(&status.conditions, kind::RECONCILING)
+        && (reconciling.is_none() || update_waits)
         && status.observed_generation == store.metadata.generation
         && (status.persistence.as_ref().is_some_and(|persistence| persistence.configuration_current)
+            || update_waits
             || conditions::is_true(&status.conditions, kind::STALLED))
 }
 

@@ -56,7 +56,7 @@ fn verify(store: &Store, child: &Child<'_>) -> Result<(), Hold> {
         owner => Err(Hold::stalled(
             reason::OBJECT_CONFLICT,
             format!(
-                "{kind} {name:?} is there already and belongs to {}, not to this Store; delete or rename it, or give the Store another name",
+                "{kind} {name:?} is there already and {}, so it is not this Store's; delete or rename it, or give the Store another name",
                 describe(owner)
             ),
         )),
@@ -64,7 +64,10 @@ fn verify(store: &Store, child: &Child<'_>) -> Result<(), Hold> {
 }
 
 fn describe(owner: Option<&OwnerReference>) -> String {
-    owner.map_or_else(|| "nobody".to_owned(), |owner| format!("{} {:?}", owner.kind, owner.name))
+    owner.map_or_else(
+        || "has no owner".to_owned(),
+        |owner| format!("belongs to {} {:?}", owner.kind, owner.name),
+    )
 }
 
 /// The owned objects of `store`, or why one of them cannot be taken for the Store's own.
@@ -100,7 +103,7 @@ pub(crate) fn foreign_pod(facts: &Facts) -> Option<Hold> {
         owner => Some(Hold::stalled(
             reason::OBJECT_CONFLICT,
             format!(
-                "pod {name:?} is there already and belongs to {}, not to this Store; the Store needs that name; delete the pod, or give the Store another name",
+                "pod {name:?} is there already and {}, so it is not this Store's; the Store needs that name; delete the pod, or give the Store another name",
                 describe(owner)
             ),
         )),

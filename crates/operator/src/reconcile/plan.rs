@@ -515,7 +515,7 @@ fn restart(
             return Restart::Later(Hold::stalled(
                 reason::RESTART_INEFFECTIVE,
                 format!(
-                    "{why}, and restarting the pod for it ({} times) has changed nothing: something changes what the operator applies, such as an admission webhook or another controller; find it by: kubectl get statefulset,configmap,pod -l {}={} -o yaml --show-managed-fields; then delete the pod once",
+                    "{why}, and restarting the pod for it (restarts so far: {}) has changed nothing: something changes what the operator applies, such as an admission webhook or another controller; find it by: kubectl get statefulset,configmap,pod -l {}={} -o yaml --show-managed-fields; then delete the pod once",
                     last.count,
                     names::key::STORE,
                     valid.name

@@ -74,7 +74,7 @@ impl Rendering {
 
     /// Whether this version can write it.
     #[must_use]
-    pub fn is_known(self) -> bool {
+    pub(crate) fn is_known(self) -> bool {
         Self::known().any(|known| known == self)
     }
 

@@ -1,4 +1,4 @@
-//! Facts and plan → the status of a Store. Pure; the patch itself is one call in `reconcile.rs`.
+//! Facts and plan → the status of a Store. Pure; the one call that writes it is in `pipeline.rs`.
 
 use holdfast_contract::control::{JobReport, ServerState};
 use holdfast_contract::record::reason as held;
@@ -117,7 +117,7 @@ fn job_status(report: &JobReport) -> Option<JobStatus> {
 
 /// The instant of `ms` milliseconds since the Unix epoch; absent when it lies outside what a time can be.
 #[must_use]
-pub fn time_of_ms(ms: u64) -> Option<Timestamp> {
+pub(crate) fn time_of_ms(ms: u64) -> Option<Timestamp> {
     // Whole seconds: the API keeps no fractions, and a time that reads back differently would look like a change.
     Timestamp::from_second(i64::try_from(ms / 1000).ok()?).ok()
 }
@@ -378,7 +378,7 @@ pub fn readiness(facts: &Facts) -> Verdict {
 
 /// Whether the kubelet calls the pod ready.
 #[must_use]
-pub fn pod_is_ready(pod: &Pod) -> bool {
+pub(crate) fn pod_is_ready(pod: &Pod) -> bool {
     pod_condition(pod, "Ready").is_some_and(|(status, _)| status == "True")
 }
 
@@ -432,7 +432,9 @@ fn pod_problem(pod: &Pod, facts: &Facts) -> Verdict {
     if restore_container_runs(pod) {
         return no(
             reason::INITIALISING,
-            format!("the init container of pod {pod_name:?} looks at the volume, and restores if it must"),
+            format!(
+                "the init container of pod {pod_name:?} is checking the volume and restores it if needed"
+            ),
         );
     }
     let warning = facts.pod_warning.as_ref().map(|warning| format!(": {warning}")).unwrap_or_default();

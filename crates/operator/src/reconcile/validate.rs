@@ -420,7 +420,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         concerns.push(Refusal::new(
             "spec.persistence.shutdown.budgetSeconds",
             format!(
-                "{budget} s hardly suffice to write the whole dataset, and under strategy Never nothing else keeps it; allow {NEVER_BUDGET_SECONDS_MIN} s or more"
+                "{budget} s are probably too few to write the whole dataset, and under strategy Never nothing else keeps it; allow {NEVER_BUDGET_SECONDS_MIN} s or more"
             ),
         ));
     }
@@ -632,7 +632,7 @@ mod tests {
         check_refused("{STORAGE, bootstrap: {}}", &["spec.bootstrap: names exactly one"]);
         check_refused(
             "{STORAGE, maintenanceWindows: [{name: a, schedule: '0 3 * * 1', durationSeconds: 60}, {name: b, schedule: night, durationSeconds: 60}]}",
-            &["spec.maintenanceWindows[1].schedule: \"night\" is no schedule"],
+            &["spec.maintenanceWindows[1].schedule: \"night\" is not a cron schedule"],
         );
         check_refused(
             "{STORAGE, recovery: {onVolumeLoss: RestoreLatestBackup}}",

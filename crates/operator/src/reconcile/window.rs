@@ -45,7 +45,7 @@ impl Window {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let wrong = |error: String| {
             let help = "write minute, hour, day of the month, month and day of the week, as in 0 3 * * 6";
-            ("schedule", format!("{text:?} is no schedule: {error}; {help}"))
+            ("schedule", format!("{text:?} is not a cron schedule: {error}; {help}"))
         };
         let schedule = parser.parse(text).map_err(|error| wrong(error.to_string()))?;
         let duration = SignedDuration::from_secs((*duration_seconds).into());
@@ -69,7 +69,7 @@ impl Window {
 
 /// The opening that has to be waited for; absent while a window is open, or when there are none.
 #[must_use]
-pub fn next_opening(windows: &[Window], now: Timestamp) -> Option<Opening> {
+pub(crate) fn next_opening(windows: &[Window], now: Timestamp) -> Option<Opening> {
     if windows.iter().any(|window| window.is_open(now)) {
         return None;
     }
@@ -130,9 +130,9 @@ mod tests {
             assert!(found == field && message.contains(text), "{found}: {message}");
         }
         refused(&window("0 3 * * *", 1, Some("Mars/Olympus")), "timeZone", "\"Mars/Olympus\"");
-        refused(&window("0 3 * *", 1, None), "schedule", "\"0 3 * *\" is no schedule");
-        refused(&window("0 0 3 * * *", 1, None), "schedule", "is no schedule");
-        refused(&window("61 3 * * *", 1, None), "schedule", "is no schedule");
+        refused(&window("0 3 * *", 1, None), "schedule", "\"0 3 * *\" is not a cron schedule");
+        refused(&window("0 0 3 * * *", 1, None), "schedule", "is not a cron schedule");
+        refused(&window("61 3 * * *", 1, None), "schedule", "is not a cron schedule");
         refused(&window("0 3 30 2 *", 1, None), "schedule", "no such day");
     }
 }

@@ -330,6 +330,18 @@ fn waiting(text: &mut String) {
     scene.store_condition("Stalled", "True", "InvalidSpec", "spec.image");
     scene.look("but not when a person must act before it restarts", text);
 
+    for reason in ["UpdateAwaitsApproval", "UpdateAwaitsWindow", "WaitingForOthers"] {
+        let mut scene = Scene::snapshot();
+        let store = scene.facts.store.as_mut().expect("a Store");
+        store.status.get_or_insert_default().persistence.as_mut().expect("a part").configuration_current =
+            false;
+        scene.store_condition("Reconciling", "True", reason, "");
+        scene.look(&format!("nor when an update waits, perhaps for days: {reason}"), text);
+    }
+    let mut scene = Scene::snapshot();
+    scene.store_condition("Reconciling", "True", "RestartDeferred", "");
+    scene.look("but when a restart waits for what ends by itself", text);
+
     let mut scene = Scene::snapshot();
     scene.store(json!({"persistence": {"strategy": "Disabled"}}));
     scene.look("of a pure cache there is no backup", text);

@@ -476,6 +476,11 @@ fn changes(text: &mut String) {
     scene.describe("but not while a backup runs", text);
     let server = std::mem::replace(&mut scene.facts.server, ServerFact::Unauthorized("another token".into()));
     scene.describe("unless the backup cannot go on without the restart", text);
+    scene.facts.server = ServerFact::Refused {
+        reason: "ServerAnswerInvalid".into(),
+        message: "the answer of 10.0.0.1:9181 is not understood".into(),
+    };
+    scene.describe("a server whose answers are not understood is no reason to end the backup", text);
     scene.facts.server = server;
     scene.facts.backups.clear();
     if let ServerFact::Status(status) = &mut scene.facts.server {

@@ -54,7 +54,8 @@ pub struct StoreBackupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub volume_snapshot_class_name: Option<String>,
-    /// The backup has failed when it has not ended so many seconds after it began. Default: 3600.
+    /// The backup fails when it has not begun so many seconds after it was created, or has not ended so many seconds after
+    /// it began (`status.startTime`). Default: 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 604_800))]
     pub deadline_seconds: Option<u32>,
@@ -77,7 +78,7 @@ pub struct StoreBackupStatus {
     /// Generation of the spec that this status answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When the operator took it up; the deadline counts from here.
+    /// When it began: its Store was ready. From then on `spec.deadlineSeconds` counts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
     /// When it ended, well or not.

@@ -71,7 +71,7 @@ pub fn owners(claim: &PersistentVolumeClaim) -> Vec<String> {
 /// Whether GitOps tools leave `claim` alone. One that the StatefulSet has made carries the labels of its selector, one of
 /// an earlier version lacks the annotations.
 #[must_use]
-pub fn is_protected(claim: &PersistentVolumeClaim) -> bool {
+pub(crate) fn is_protected(claim: &PersistentVolumeClaim) -> bool {
     let keys = names::KEEP_ANNOTATIONS.map(|(key, _)| key);
     keys.into_iter().all(|key| claim.annotations().contains_key(key))
         && !claim.labels().contains_key(names::INSTANCE_LABEL)

@@ -15,7 +15,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// The word of the configuration, and of the server's status, for `strategy`.
 #[must_use]
-pub fn strategy_word(strategy: Strategy) -> &'static str {
+pub(crate) fn strategy_word(strategy: Strategy) -> &'static str {
     match strategy {
         Strategy::Always => "always",
         Strategy::EverySecond => "everysec",
@@ -27,7 +27,7 @@ pub fn strategy_word(strategy: Strategy) -> &'static str {
 
 /// The strategy of a word of the server's status.
 #[must_use]
-pub fn strategy_of_word(word: &str) -> Option<Strategy> {
+pub(crate) fn strategy_of_word(word: &str) -> Option<Strategy> {
     [Strategy::Always, Strategy::EverySecond, Strategy::NoSync, Strategy::Never, Strategy::Disabled]
         .into_iter()
         .find(|strategy| strategy_word(*strategy) == word)

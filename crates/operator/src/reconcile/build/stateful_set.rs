@@ -292,14 +292,14 @@ pub fn mounted_locations(stateful_set: &StatefulSet) -> BTreeMap<String, String>
 
 /// Who has chosen the user of a pod.
 #[must_use]
-pub fn user_of(pod: &PodSpec) -> PodUser {
+pub(crate) fn user_of(pod: &PodSpec) -> PodUser {
     let user = pod.security_context.as_ref().and_then(|context| context.run_as_user);
     if user == Some(SERVER_ID) { PodUser::Fixed } else { PodUser::Cluster }
 }
 
 /// Secret names of the locations that a pod mounts, by location.
 #[must_use]
-pub fn locations_of(pod: &PodSpec) -> BTreeMap<String, String> {
+pub(crate) fn locations_of(pod: &PodSpec) -> BTreeMap<String, String> {
     pod.volumes
         .iter()
         .flatten()

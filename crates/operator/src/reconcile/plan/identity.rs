@@ -48,7 +48,7 @@ impl Known {
     }
 }
 
-/// Outcome of [`identify`].
+/// Outcome of `identify`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Identified {
     /// Go on with this; the hold, if any, is to be shown but stops nothing else.
@@ -61,7 +61,7 @@ pub enum Identified {
 
 /// Names the location of a credentials directory.
 #[must_use]
-pub fn location_of_dir(credentials_dir: &str) -> Option<&str> {
+pub(crate) fn location_of_dir(credentials_dir: &str) -> Option<&str> {
     credentials_dir.strip_prefix(names::LOCATIONS_DIR)?.strip_prefix('/')
 }
 
@@ -73,7 +73,7 @@ pub fn bucket_of(location: &BackupLocation) -> Location {
 
 /// Finds out whose data `store` holds. Not for the strategy Disabled, which holds none.
 #[must_use]
-pub fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Timestamp) -> Identified {
+pub(crate) fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now: Timestamp) -> Identified {
     let empty = StoreStatus::default();
     let status = store.status.as_ref().unwrap_or(&empty);
     let recorded = match config_map::read_record(facts.children.record.as_ref()) {
