@@ -350,14 +350,13 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
     use std::collections::HashSet;
 
-    /// A Store without finalizer is gone at once, and no look ever sees that it is being deleted.
-    #[tokio::test]
-    async fn a_store_that_is_gone_stands_in_nobodys_way() {
+    /// What reconciles are given where nobody can be asked.
+    fn context() -> Context {
         let nowhere = tower::service_fn(|_: http::Request<kube::client::Body>| async {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
         });
         let client = Client::new(nowhere, "shop");
-        let ctx = Context {
+        Context {
             events: crate::events::Events::new(client.clone(), None),
             client,
             servers: Arc::new(crate::server_client::HttpServerClient::default()),
@@ -370,12 +369,48 @@ mod tests {
             metrics: crate::metrics::Metrics::default(),
             restarts: crate::restart_gate::RestartGate::new(1),
             caches: None,
+        }
+    }
+
+    /// Whether another Store has to wait 30 s from now when a look has found the Store, whose turn ends before, in this state.
+    fn keeps_turn(status: &'static str, reason: &str) -> bool {
+        use crate::api::conditions::{Verdict, kind, merge};
+        let ctx = context();
+        let now = Instant::now();
+        let begun = now.checked_sub(Duration::from_secs(50)).expect("the machine runs for a minute");
+        assert!(ctx.restarts.enter("shop", "loads", Duration::ZERO, begun));
+        let store: Store = serde_yaml::from_str(
+            "{apiVersion: holdfast.dev/v1alpha1, kind: Store, metadata: {name: loads, namespace: shop}, spec: {}}",
+        )
+        .expect("a Store");
+        let ready = Verdict { kind: kind::READY, status, reason: reason.into(), message: String::new() };
+        let status = crate::api::v1alpha1::StoreStatus {
+            conditions: merge(&[], vec![ready], None, Timestamp::UNIX_EPOCH),
+            ..Default::default()
         };
+        let applied = crate::reconcile::apply::Applied::preview(crate::reconcile::plan::Plan::default());
+        Kind::note(&store, &ctx, &applied, &status);
+        ctx.restarts.look("shop", "other", None, now + Duration::from_secs(30)).others_restart
+    }
+
+    #[tokio::test]
+    async fn a_store_that_loads_keeps_its_turn() {
+        assert!(keeps_turn("False", "Loading"));
+        assert!(keeps_turn("False", "Restoring"));
+        assert!(!keeps_turn("False", "ImageUnavailable"), "its turn ends");
+        assert!(!keeps_turn("True", "Serving"));
+    }
+
+    /// A Store without finalizer is gone at once, and no look ever sees that it is being deleted.
+    #[tokio::test]
+    async fn a_store_that_is_gone_stands_in_nobodys_way() {
+        let ctx = context();
         let (day, now) = (Duration::from_secs(86_400), Instant::now());
-        ctx.restarts.enter("shop", "gone", None, day, now).expect("it restarts");
+        assert!(ctx.restarts.enter("shop", "gone", day, now), "it restarts");
         ctx.restarts.note_failed_image("shop", "gone", Some("server:2"));
         Worker { ctx: ctx.clone(), failures: Mutex::default() }.forget::<Store>("shop", "gone");
-        assert_eq!(ctx.restarts.enter("shop", "other", Some("server:2"), day, now), Ok(()));
+        let turn = ctx.restarts.look("shop", "other", Some("server:2"), now);
+        assert_eq!(turn, crate::reconcile::facts::Turn::default());
     }
 
     fn location(change: &str) -> BackupLocation {

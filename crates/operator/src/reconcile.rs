@@ -23,7 +23,7 @@ pub mod validate;
 pub mod window;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_contract::record::Origin;
 use k8s_openapi::jiff::Timestamp;
@@ -39,7 +39,7 @@ use crate::names;
 use crate::pipeline::{self, Kind};
 use apply::{Applied, Done, Work};
 use build::{Desired, Inputs, MountedLocation, stateful_set::mounted_locations};
-use facts::Facts;
+use facts::{Facts, Turn};
 use finalize::Deletion;
 use ownership::{foreign_pod, verify_children};
 use plan::identity::{Identified, Known, identify, location_of_dir};
@@ -81,7 +81,7 @@ impl Kind for Store {
         validate(self, defaults, now)
     }
 
-    async fn observe(&self, ctx: &Context, valid: &Valid, _: Timestamp) -> Result<Facts, ReconcileError> {
+    async fn observe(&self, ctx: &Context, valid: &Valid, now: Timestamp) -> Result<Facts, ReconcileError> {
         if self.metadata.deletion_timestamp.is_some() {
             return finalize::observe(ctx, self).await;
         }
@@ -90,8 +90,20 @@ impl Kind for Store {
             caches.forget_secret(&namespace, &names::auth_secret(&name));
         }
         let valid = valid.as_ref().ok();
-        ctx.restarts.note_failed_image(&namespace, &name, valid.and_then(failed_image));
-        observe::observe(ctx, self, valid).await
+        let mut facts = observe::observe(ctx, self, valid).await?;
+        facts.turn = turn(ctx, self, valid);
+        if let Some(valid) = valid.filter(|valid| valid.refused.is_empty()) {
+            let Decision { desired, next, .. } = decide(self, valid, &facts, now, &[]);
+            // What goes back to what has worked is not asked for again, and who waits for others asks when it need not wait.
+            let is_next = match valid.held_update {
+                None => desired,
+                Some(_) => next.filter(|_| !plan::waits_for_others(&facts)),
+            };
+            if let Some(desired) = is_next {
+                facts.trial = trial::try_pod(ctx, valid, &desired, &facts).await;
+            }
+        }
+        Ok(facts)
     }
 
     fn decide(&self, valid: &Valid, facts: &Facts, now: Timestamp) -> Decision {
@@ -120,7 +132,7 @@ impl Kind for Store {
         let valid = valid.as_ref().ok();
         let mut unchanged = Vec::new();
         loop {
-            let Decision { plan, known, desired, deletion: _ } = decision;
+            let Decision { plan, known, desired, next: _, deletion: _ } = decision;
             let work = Work { store: self, valid, known: known.as_ref(), desired: desired.as_ref(), facts };
             let done = apply::apply(ctx, &work, plan).await?;
             // Objects that only look different are current; go on with the others. Each turn adds to the list, so it ends.
@@ -161,23 +173,27 @@ impl Kind for Store {
     }
 
     async fn observe_cached(&self, ctx: &Context, caches: &Caches, valid: &Valid) -> Option<Facts> {
-        let valid = valid.as_ref().ok().filter(|valid| valid.held_update.is_none())?;
-        observe::observe_settled(ctx, caches, self, valid).await
+        let valid = valid.as_ref().ok()?;
+        // Many wait for their turn, an approval or a window at the same time.
+        let turn = turn(ctx, self, Some(valid));
+        let facts = observe::observe_settled(ctx, caches, self, valid).await?;
+        Some(Facts { turn, ..facts })
     }
 
-    fn nothing(&self, ctx: &Context, valid: &Valid, facts: &Facts, decision: Decision) -> Option<Done> {
-        let Decision { mut plan, known: _, desired: _, deletion: _ } = decision;
-        if let Some(step) = plan.step.take() {
-            // Many wait for a turn at the same time; only who has it goes on.
-            plan.holds.insert(0, apply::held_by_gate(ctx, valid.as_ref().ok()?, facts, &step)?);
-        }
-        Done::nothing(plan)
+    fn nothing(&self, _: &Context, _: &Valid, _: &Facts, decision: Decision) -> Option<Done> {
+        Done::nothing(decision.plan)
     }
 
     fn note(&self, ctx: &Context, applied: &Applied, status: &StoreStatus) {
         let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
         let is_ready = conditions::is_true(&status.conditions, kind::READY);
-        if applied.plan().step.is_none() && is_ready {
+        let ready = conditions::find(&status.conditions, kind::READY).map(|ready| ready.reason.as_str());
+        let is_busy = ready.is_some_and(|ready| [reason::LOADING, reason::RESTORING].contains(&ready))
+            || (matches!(applied.plan().step, Some(Step::SaveSnapshot))
+                && !applied.plan().holds.iter().any(|hold| hold.stalled));
+        if is_busy {
+            ctx.restarts.renew(&namespace, &name, Instant::now());
+        } else if applied.plan().step.is_none() && is_ready && status.started_update.is_none() {
             ctx.restarts.leave(&namespace, &name);
         }
         let last_backup = status.backup.as_ref().and_then(|backup| backup.last_success_time.as_ref());
@@ -199,10 +215,18 @@ impl Kind for Store {
     }
 }
 
+/// Whom a restart of the Store has to wait for. The others learn here which image was taken back from it.
+fn turn(ctx: &Context, store: &Store, valid: Option<&ValidatedStore>) -> Turn {
+    let (namespace, name) = (store.namespace().unwrap_or_default(), store.name_any());
+    ctx.restarts.note_failed_image(&namespace, &name, valid.and_then(failed_image));
+    let new_image = valid.and_then(|valid| update::new_image(store, &valid.update));
+    ctx.restarts.look(&namespace, &name, new_image, Instant::now())
+}
+
 /// The image that was taken back from the Store.
 fn failed_image(valid: &ValidatedStore) -> Option<&str> {
     let held = valid.held_update.as_deref().filter(|held| matches!(held.why, HeldBy::Failure(_)))?;
-    (valid.update.image != held.instead.update.image).then_some(valid.update.image.as_str())
+    (valid.update.image != held.good.image).then_some(valid.update.image.as_str())
 }
 
 /// What was decided, and what it was decided upon.
@@ -214,6 +238,8 @@ pub struct Decision {
     pub known: Option<Known>,
     /// The objects.
     pub desired: Option<Desired>,
+    /// The objects of the update that waits for its start.
+    pub next: Option<Desired>,
     /// Present exactly when the Store is being deleted; then there is no step.
     pub deletion: Option<Deletion>,
 }
@@ -256,13 +282,14 @@ pub fn decide(
             .as_ref()
             .and_then(|set| set.spec.volume_claim_templates.clone()),
     };
+    let next = valid.waits_to_start().then(|| rendering::build_candidate(valid, &inputs, facts));
     let (inputs, desired) = rendering::build_in_force(store, valid, known.as_ref(), inputs, facts);
     let mut plan = plan::next_step(store, valid, known.as_ref(), &inputs, &desired, facts, now, unchanged);
     if let Some(hold) = hold {
         plan.holds.insert(0, hold);
     }
-    plan.holds.extend(valid.held_update.as_deref().map(|held| plan::update::hold(valid, held)));
-    Decision { plan, known, desired: Some(desired), deletion: None }
+    plan.holds.extend(valid.held_update.as_deref().and_then(|held| plan::update::hold(valid, held)));
+    Decision { plan, known, desired: Some(desired), next, deletion: None }
 }
 
 /// The locations whose credentials the pod mounts: that of the spec, that of the first volume's backup, that of a restore
@@ -312,19 +339,24 @@ fn delay(plan: &Plan, facts: &Facts, store: &Store, now: Timestamp) -> Duration 
     } else if is_stalled {
         WHILE_STALLED
     } else if status::readiness(facts).status != "True" {
-        let conditions = store.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        let not_ready = conditions::find(conditions, kind::READY).filter(|ready| ready.status != "True");
-        while_not_ready(not_ready.map(|ready| ready.last_transition_time.0), now)
+        while_it_lasts(since(store, kind::READY, "False"), now)
     } else if plan.holds.iter().any(|hold| !AWAITED.contains(&hold.reason.as_str())) {
-        WHILE_WAITING
+        while_it_lasts(since(store, kind::RECONCILING, "True"), now)
     } else {
         WHEN_SETTLED
     }
 }
 
-/// The pause before the next look at a Store that has not been ready since `since`: the longer that lasts, the longer. Each
-/// pause is a share of what has passed, so they grow as if they doubled, and nothing has to be remembered for it.
-fn while_not_ready(since: Option<Timestamp>, now: Timestamp) -> Duration {
+/// Since when a condition of `store` has this status, if it has it.
+pub(crate) fn since(store: &Store, kind: &str, status: &str) -> Option<Timestamp> {
+    let conditions = &store.status.as_ref()?.conditions;
+    let found = conditions::find(conditions, kind).filter(|found| found.status == status)?;
+    Some(found.last_transition_time.0)
+}
+
+/// The pause before the next look at a Store that has waited, or has not been ready, since `since`: the longer that lasts, the
+/// longer. Each pause is a share of what has passed, so they grow as if they doubled, and nothing has to be remembered for it.
+fn while_it_lasts(since: Option<Timestamp>, now: Timestamp) -> Duration {
     let lasted = since.map_or(0, |since| now.as_second() - since.as_second());
     Duration::from_secs(u64::try_from(lasted).unwrap_or(0) / 4).clamp(WHILE_WAITING, WHILE_STALLED)
 }
@@ -368,14 +400,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_that_is_not_ready_for_long_is_looked_at_less_often() {
+    fn a_store_that_waits_for_long_is_looked_at_less_often() {
         let check = |since: Option<i64>, expected: u64| {
             let at = |second| Timestamp::from_second(second).expect("a time");
-            assert_eq!(
-                while_not_ready(since.map(at), at(10_000)),
-                Duration::from_secs(expected),
-                "{since:?}"
-            );
+            assert_eq!(while_it_lasts(since.map(at), at(10_000)), Duration::from_secs(expected), "{since:?}");
         };
         check(None, 2);
         check(Some(10_000), 2);

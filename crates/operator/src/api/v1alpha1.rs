@@ -20,8 +20,8 @@ pub use store_backup::{
     VolumeSnapshotStatus,
 };
 pub use store_status::{
-    BackupSummary, ClaimStatus, FailedUpdate, JobStatus, PersistenceStatus, PodRestartStatus, RestartCause,
-    RestoreStatus, StoreStatus,
+    BackupSummary, ClaimStatus, FailedUpdate, JobStatus, PersistenceStatus, PodRestartStatus, RefusedUpdate,
+    RestartCause, RestoreStatus, StartedUpdate, StoreStatus,
 };
 
 #[cfg(test)]

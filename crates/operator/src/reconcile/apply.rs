@@ -22,17 +22,15 @@ use super::facts::Facts;
 use super::observe::{NamedKind, endpoint};
 use super::ownership::{Verified, VerifiedChildren, verify_children};
 use super::plan::identity::Known;
-use super::plan::{ChildKind, Hold, Plan, Recording, Step};
+use super::plan::{ChildKind, Hold, Plan, Recording, Step, turn_lost};
 use super::status::pod_is_ready;
-use super::trial;
 use super::validate::ValidatedStore;
 use crate::api::conditions::reason;
-use crate::api::v1alpha1::{Store, StoreStatus};
+use crate::api::v1alpha1::{StartedUpdate, Store, StoreStatus};
 use crate::context::{Context, ReconcileError, code};
 use crate::events::Note;
 use crate::names;
 use crate::pipeline;
-use crate::restart_gate::Wait;
 
 /// Characters of a password or token: over 256 bits.
 const SECRET_LEN: usize = 48;
@@ -121,6 +119,10 @@ async fn take(
     valid: &ValidatedStore,
     step: &Step,
 ) -> Result<Outcome, ReconcileError> {
+    if !has_turn(ctx, work, valid, step) {
+        // Another Store was faster; the next look tells the one that waits what it waits for.
+        return Ok(Outcome::Held(turn_lost()));
+    }
     match step {
         Step::Record(recording) => record(ctx, work, recording).await?,
         Step::SetFinalizer(wanted) => {
@@ -131,58 +133,37 @@ async fn take(
         Step::CreateAuth => create_auth(ctx, work, valid).await?,
         Step::Apply(kinds) => {
             let Some(desired) = work.desired else { return Ok(Outcome::Unchanged(kinds.clone())) };
-            return apply_tried(ctx, work, valid, desired, kinds).await;
+            let live = match verify_children(work.store, &work.facts.children) {
+                Ok(live) => live,
+                Err(hold) => return Ok(Outcome::Held(hold)),
+            };
+            return apply_children(ctx, &valid.namespace, desired, kinds, &live).await;
         }
         Step::CreateClaim { data_source } => create_claim(ctx, work, valid, data_source.as_deref()).await?,
         Step::SendRecord(record) => send_record(ctx, work, record).await,
         Step::SaveSnapshot => save_snapshot(ctx, work).await,
-        Step::RestartPod { uid, resource_version, grace_seconds, why, new_image: _ } => {
-            if let Some(hold) = held_by_gate(ctx, valid, work.facts, step) {
-                return Ok(Outcome::Held(hold));
-            }
+        Step::RestartPod { uid, resource_version, grace_seconds, why } => {
             restart_pod(ctx, work, valid, uid, resource_version, *grace_seconds, why).await?;
         }
     }
     Ok(Outcome::Changed)
 }
 
-/// What a step waits for, if it is a restart and others restart now. Whose turn it is, has it from then on.
-pub(super) fn held_by_gate(
-    ctx: &Context,
-    valid: &ValidatedStore,
-    facts: &Facts,
-    step: &Step,
-) -> Option<Hold> {
-    let Step::RestartPod { why, new_image, .. } = step else { return None };
+/// Whether `step` is a restart, or leads to one, and may go on. Whose turn it is, has it from then on.
+fn has_turn(ctx: &Context, work: &Work<'_>, valid: &ValidatedStore, step: &Step) -> bool {
+    let restarts = match step {
+        Step::RestartPod { .. } => true,
+        Step::Record(recording) => {
+            matches!(recording, Recording::Restart(_) | Recording::StartedUpdate(_))
+        }
+        _ => false,
+    };
     // A server that serves nobody has nothing to lose, and the restart may be what mends it.
-    if !facts.pod.as_ref().is_some_and(pod_is_ready) {
-        return None;
+    if !restarts || !work.facts.pod.as_ref().is_some_and(pod_is_ready) {
+        return true;
     }
     let ready_timeout = Duration::from_secs(valid.ready_timeout_seconds.into());
-    let entered = ctx.restarts.enter(
-        &valid.namespace,
-        &valid.name,
-        new_image.as_deref(),
-        ready_timeout,
-        Instant::now(),
-    );
-    let wait = entered.err()?;
-    tracing::debug!(?wait, "restart waits for another Store");
-    Some(waits_for_others(why, &wait))
-}
-
-/// The hold of a Store that must not restart yet. It does not name the one that restarts now: that would change the status
-/// of all that wait, each time.
-fn waits_for_others(why: &str, wait: &Wait) -> Hold {
-    let until = match wait {
-        Wait::ForTurn(_) => {
-            "waits for its turn: as many Stores as may (--max-concurrent-restarts) restart now".to_owned()
-        }
-        Wait::ForImage(other) => format!(
-            "waits: Store {other} did not become ready with the same image, and has its former one back; its condition Stalled says why; mend that, or name another image"
-        ),
-    };
-    Hold::waiting(reason::WAITING_FOR_OTHERS, format!("{why}; the restart {until}"))
+    ctx.restarts.enter(&valid.namespace, &valid.name, ready_timeout, Instant::now())
 }
 
 /// Writes intent or knowledge into the status. The version of the object that the decision was made upon is a
@@ -267,7 +248,8 @@ fn record_in(status: &mut StoreStatus, recording: &Recording, now: Timestamp) ->
         }
         Recording::GoodUpdate(good) => {
             status.last_good_update = Some(serde_json::to_value(good).expect("an update has a JSON form"));
-            status.failed_update = None;
+            (status.failed_update, status.refused_update) = (None, None);
+            forget_start(status);
             None
         }
         Recording::FailedUpdate(failed) => {
@@ -281,8 +263,32 @@ fn record_in(status: &mut StoreStatus, recording: &Recording, now: Timestamp) ->
                 ),
             );
             status.failed_update = Some(failed);
+            forget_start(status);
+            // The next try begins from nothing: its restart is no repetition of the one that has failed.
+            status.last_pod_restart = None;
             Some(note)
         }
+        Recording::StartedUpdate(started) => {
+            let start_time = whole_second(started.start_time.0);
+            status.started_update = Some(StartedUpdate { start_time, ..started.clone() });
+            status.refused_update = None;
+            None
+        }
+        Recording::WithdrawnUpdate => {
+            forget_start(status);
+            None
+        }
+        Recording::RefusedUpdate(refused) => {
+            status.refused_update = Some(refused.clone());
+            None
+        }
+    }
+}
+
+fn forget_start(status: &mut StoreStatus) {
+    status.started_update = None;
+    if let Some(restart) = &mut status.last_pod_restart {
+        restart.update = None;
     }
 }
 
@@ -430,31 +436,6 @@ async fn restart_pod(
         ctx.events.publish(work.store, Note::normal(reason::RESTARTING, text)).await;
     }
     Ok(())
-}
-
-/// Applies these objects, but those that the next pod is made with only when there can be such a pod.
-async fn apply_tried(
-    ctx: &Context,
-    work: &Work<'_>,
-    valid: &ValidatedStore,
-    desired: &Desired,
-    kinds: &[ChildKind],
-) -> Result<Outcome, ReconcileError> {
-    let live = match verify_children(work.store, &work.facts.children) {
-        Ok(live) => live,
-        Err(hold) => return Ok(Outcome::Held(hold)),
-    };
-    let (of_pod, others): (Vec<ChildKind>, Vec<ChildKind>) =
-        kinds.iter().copied().partition(|kind| kind.reaches_pod());
-    if !of_pod.is_empty()
-        && let Some(hold) = trial::refused(ctx, valid, desired, work.facts).await?
-    {
-        if others.is_empty() {
-            return Ok(Outcome::Held(hold));
-        }
-        return apply_children(ctx, &valid.namespace, desired, &others, &live).await;
-    }
-    apply_children(ctx, &valid.namespace, desired, kinds, &live).await
 }
 
 async fn apply_children(

@@ -26,6 +26,10 @@ pub struct Facts {
     /// What the running server says of the configuration that the spec yields; asked only when it runs with
     /// another one, and absent when the server cannot tell.
     pub config_check: Option<ConfigCheck>,
+    /// Why the API does not take the changed pod; absent when it does, and when nothing was tried.
+    pub trial: Option<Trial>,
+    /// Whom a restart of the Store has to wait for.
+    pub turn: Turn,
     /// The source that bootstrap names; read only while the Store has no epoch.
     pub source: SourceFact,
     /// The locations that spec, status and record name; absent values are missing objects.
@@ -42,6 +46,24 @@ pub struct Facts {
     pub pod_warning: Option<String>,
     /// The newest warning event of the claim; read only while it is not bound.
     pub claim_warning: Option<String>,
+}
+
+/// Why the API does not take the changed pod, as a dry run tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trial {
+    /// It refuses the pod; the text says why.
+    Refused(String),
+    /// It could not say; the text says why.
+    Failed(String),
+}
+
+/// Whom a restart of a Store has to wait for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// As many other Stores as may restart now.
+    pub others_restart: bool,
+    /// Namespace and name of a Store that did not become ready with the image of the update.
+    pub failed_with_image: Option<String>,
 }
 
 /// The owned objects as they are.

@@ -21,6 +21,7 @@ use super::ownership::is_store_pod;
 use super::plan::identity::{bucket_of, location_of_dir};
 use super::rendering;
 use super::status::pod_is_ready;
+use super::update;
 use super::validate::{Source, ValidatedStore};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{BackupLocation, BackupMethod, OnVolumeLoss, Store, StoreBackup};
@@ -84,6 +85,10 @@ pub(super) async fn observe_settled(
     let server = ask_server(ctx, &children, pod.as_ref()).await;
     let mut facts = Facts { children, claim, pod, server, ..Facts::default() };
     if !is_settled(store, valid, &facts) {
+        return None;
+    }
+    // Only the server can say that it takes now what it has refused.
+    if valid.waits_to_start() && update::refused(store, &valid.update).is_some() {
         return None;
     }
     facts.backups = caches.backups_of(namespace, name);
@@ -179,8 +184,13 @@ async fn check_config(
     facts: &Facts,
 ) -> Option<ConfigCheck> {
     let running = facts.server.status().filter(|status| status.contract_version >= CONFIG_CHECK_SINCE)?;
-    let text = server_config::render(valid.in_force(), rendering::for_changes(store, valid, facts));
-    let valid = valid.in_force();
+    // An update is checked before it begins.
+    let (valid, rendering) = if valid.waits_to_start() {
+        (valid, rendering::for_update(valid, facts))
+    } else {
+        (valid.in_force(), rendering::for_changes(store, valid, facts))
+    };
+    let text = server_config::render(valid, rendering);
     let runs_image = facts.pod.as_ref()?.spec.as_ref()?.containers.iter().any(|container| {
         container.name == names::SERVER_CONTAINER && container.image.as_ref() == Some(&valid.image)
     });

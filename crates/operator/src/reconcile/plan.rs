@@ -4,6 +4,7 @@
 //!   facts + status ── identity::identify ──▶ whose data, which epoch, what fills the volume   (or a step, or a stop)
 //!                                                   │ build
 //!   desired + facts ── next_step ──▶ finalizer → Secret → objects → claim → StatefulSet → record to server
+//!                                      → update: recorded as begun, when nothing speaks against it; before that, none of it is applied
 //!                                      → restart: recorded → snapshot where nothing else keeps the data → pod deleted
 //! ```
 //!
@@ -14,7 +15,7 @@
 pub mod identity;
 pub(super) mod update;
 
-use holdfast_contract::control::{CONFIG_CHECK_SINCE, ServerState, ServerStatus};
+use holdfast_contract::control::{CONFIG_CHECK_SINCE, ConfigProblem, ServerState, ServerStatus};
 use holdfast_contract::record::{Origin, StoreRecord, reason as held};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -23,16 +24,17 @@ use kube::ResourceExt as _;
 
 use super::build::stateful_set::locations_of;
 use super::build::{Desired, Inputs, MountedLocation, build, claim, secret};
-use super::facts::{Facts, ServerFact};
+use super::facts::{Facts, ServerFact, Trial};
 use super::managed;
 use super::ownership::{is_pod_of, vanishing};
-use super::rendering::Rendering;
-use super::update::GoodUpdate;
+use super::rendering::{self, Rendering};
+use super::status::{pod_is_ready, time_of_ms};
+use super::update::{GoodUpdate, refused as refused_before, started};
 use super::validate::{Refusal, ValidatedStore};
-use crate::api::conditions::reason;
+use crate::api::conditions::{MESSAGE_LEN_MAX, reason, truncate};
 use crate::api::v1alpha1::{
-    BackupMethod, ClaimStatus, DeletionPolicy, FailedUpdate, PodRestartStatus, RestartCause, RestoreStatus,
-    ShutdownSnapshot, Store,
+    BackupMethod, ClaimStatus, DeletionPolicy, FailedUpdate, PodRestartStatus, RefusedUpdate, RestartCause,
+    RestoreStatus, ShutdownSnapshot, StartedUpdate, Store,
 };
 use crate::names;
 use identity::Known;
@@ -72,8 +74,6 @@ pub enum Step {
         grace_seconds: u32,
         /// What changes by it.
         why: String,
-        /// The image that the pod changes to, if it changes.
-        new_image: Option<String>,
     },
 }
 
@@ -106,6 +106,12 @@ pub enum Recording {
     GoodUpdate(Box<GoodUpdate>),
     /// The pod did not become ready with what the spec says: the last update that worked comes back.
     FailedUpdate(FailedUpdate),
+    /// The update begins: from now on it is in force.
+    StartedUpdate(StartedUpdate),
+    /// The update has begun and must wait before its restart after all: it has not begun.
+    WithdrawnUpdate,
+    /// The running server would not start with the update.
+    RefusedUpdate(RefusedUpdate),
 }
 
 /// The applied objects.
@@ -215,14 +221,14 @@ pub fn next_step(
 ) -> Plan {
     let mut holds = Vec::new();
     let with = |step: Step, holds: Vec<Hold>| Plan { step: Some(step), holds };
-    let is_held = valid.held_update.is_some();
-    let valid = valid.in_force();
+    let spec = valid;
+    let valid = spec.in_force();
 
     let vanishing = vanishing(facts);
     let something_vanishes = !vanishing.is_empty();
     holds.extend(vanishing);
-    let frozen = frozen(valid, inputs.rendering, facts);
-    let is_frozen = frozen.is_some();
+    let frozen = frozen(store, spec, inputs.rendering, facts);
+    let is_frozen = frozen.is_some() || spec.keeps_what_is_there();
     holds.extend(frozen);
 
     let wants_finalizer = valid.deletion_policy == DeletionPolicy::DeleteVolumes;
@@ -250,7 +256,9 @@ pub fn next_step(
         holds.push(location);
     }
 
-    if let Some(recording) = update::inherited(store, valid, facts) {
+    if let Some(recording) =
+        update::inherited(store, valid, facts).or_else(|| new_refusal(store, spec, inputs.rendering, facts))
+    {
         return with(Step::Record(recording), holds);
     }
 
@@ -280,14 +288,38 @@ pub fn next_step(
         return with(Step::Apply(vec![ChildKind::StatefulSet]), holds);
     }
 
-    if something_vanishes || is_frozen {
+    if something_vanishes {
         return Plan { step: None, holds };
     }
+    if is_frozen {
+        return match start(store, spec, facts, now) {
+            Start::Now(step) => with(step, holds),
+            Start::Later(hold) => {
+                holds.push(hold);
+                Plan { step: None, holds }
+            }
+            Start::NotDue => Plan { step: None, holds },
+        };
+    }
     let has_template = has_template(valid, known, inputs, desired, facts);
-    match update::judge(store, valid, is_held, inputs.rendering, desired, facts, has_template, now) {
+    match update::judge(
+        store,
+        valid,
+        spec.held_update.is_some(),
+        inputs.rendering,
+        desired,
+        facts,
+        has_template,
+        now,
+    ) {
         Judgement::Recorded => {}
         Judgement::Record(recording) => return with(Step::Record(recording), holds),
         Judgement::Refuse(hold) => holds.push(hold),
+    }
+    match start(store, spec, facts, now) {
+        Start::Now(step) => return with(step, holds),
+        Start::Later(hold) => holds.push(hold),
+        Start::NotDue => {}
     }
     match restart(store, valid, desired, facts, now, has_template) {
         Restart::Now(step) => with(step, holds),
@@ -332,13 +364,64 @@ pub(super) fn has_template(
     template_hash(pod) == Some(&as_mounted.template_hash)
 }
 
-/// Why configuration and template stay as they are: the spec cannot be obeyed in full, or the running server would not
-/// start with it. Everything else of the Store goes on.
-fn frozen(valid: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option<Hold> {
-    if !valid.refused.is_empty() {
-        return Some(refused(&valid.refused));
+/// Why configuration and template stay as they are: the spec cannot be obeyed in full, or the running server or the API does not
+/// take what is in force by it. Everything else of the Store goes on.
+fn frozen(store: &Store, spec: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option<Hold> {
+    if !spec.refused.is_empty() {
+        return Some(refused(&spec.refused));
     }
-    let problems = &facts.config_check.as_ref()?.problems;
+    // What is in force then is what worked before.
+    if spec.held_update.is_some() {
+        return None;
+    }
+    unfit(store, spec, rendering, facts).or_else(|| untaken(facts))
+}
+
+/// Why the server would not start with the configuration of `spec`: as it says now or, while there is none that answers, as it
+/// has said before.
+fn unfit(store: &Store, spec: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option<Hold> {
+    let message = match &facts.config_check {
+        Some(check) => refusal(spec, rendering, &check.problems)?,
+        None => refused_before(store, &spec.update)?.message.clone(),
+    };
+    Some(Hold::stalled(reason::CONFIGURATION_REFUSED, message))
+}
+
+/// What the running server objects to, when that is not recorded yet. Its pod may be gone at the next look.
+fn new_refusal(
+    store: &Store,
+    spec: &ValidatedStore,
+    rendering: Rendering,
+    facts: &Facts,
+) -> Option<Recording> {
+    if !spec.refused.is_empty() || (spec.held_update.is_some() && !spec.waits_to_start()) {
+        return None;
+    }
+    let rendering = if spec.waits_to_start() { rendering::for_update(spec, facts) } else { rendering };
+    let message = refusal(spec, rendering, &facts.config_check.as_ref()?.problems)?;
+    let refused = RefusedUpdate { update: spec.update.name(), message };
+    let is_recorded = refused_before(store, &spec.update) == Some(&refused);
+    (!is_recorded).then_some(Recording::RefusedUpdate(refused))
+}
+
+/// Why the API does not take the changed pod.
+fn untaken(facts: &Facts) -> Option<Hold> {
+    Some(match facts.trial.as_ref()? {
+        Trial::Refused(message) => Hold::stalled(
+            reason::POD_REFUSED,
+            format!(
+                "the API would refuse the pod that the spec yields, so what worked before stays: {message}; correct the spec, or what it is refused for"
+            ),
+        ),
+        Trial::Failed(message) => Hold::waiting(
+            reason::RESTART_DEFERRED,
+            format!("the API could not say whether it takes the changed pod: {message}"),
+        ),
+    })
+}
+
+/// What people are told of `problems` in the configuration of `valid`; absent when there are none.
+fn refusal(valid: &ValidatedStore, rendering: Rendering, problems: &[ConfigProblem]) -> Option<String> {
     if problems.is_empty() {
         return None;
     }
@@ -351,13 +434,12 @@ fn frozen(valid: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option
             None => problem.message.clone(),
         })
         .collect();
-    Some(Hold::stalled(
-        reason::CONFIGURATION_REFUSED,
-        format!(
-            "the server would not start with the configuration that the spec yields, and goes on with the one it has: {}; correct the spec",
-            lines.join("; ")
-        ),
-    ))
+    let message = format!(
+        "the server would not start with the configuration that the spec yields, and goes on with the one it has: {}; correct the spec",
+        lines.join("; ")
+    );
+    // It is recorded, and the API takes no longer text there.
+    Some(truncate(message, MESSAGE_LEN_MAX))
 }
 
 /// Where a line of the configuration file comes from.
@@ -446,6 +528,98 @@ fn wants_record(status: &ServerStatus, known: &Known) -> bool {
     }
 }
 
+enum Start {
+    NotDue,
+    Now(Step),
+    Later(Hold),
+}
+
+/// Whether the update of `spec` begins now. Until then nothing of it is applied, so whatever happens to the pod meanwhile, it comes
+/// back with what worked before.
+fn start(store: &Store, spec: &ValidatedStore, facts: &Facts, now: Timestamp) -> Start {
+    let Some(held) = spec.held_update.as_deref().filter(|_| spec.waits_to_start()) else {
+        return Start::NotDue;
+    };
+    let change = update::describe(&held.good, &spec.update);
+    let refused = unfit(store, spec, rendering::for_update(spec, facts), facts).or_else(|| untaken(facts));
+    if let Some(hold) = refused {
+        return Start::Later(hold);
+    }
+    if update::is_passing(store, spec, held, facts, now) {
+        return Start::Later(Hold::waiting(
+            reason::RESTART_DEFERRED,
+            format!(
+                "{change} waits until the server answers and is ready, or has not been so for {} s",
+                spec.ready_timeout_seconds
+            ),
+        ));
+    }
+    if let Some(hold) = deferral(facts, &change).or_else(|| others_first(facts, &change)) {
+        return Start::Later(hold);
+    }
+    Start::Now(Step::Record(Recording::StartedUpdate(StartedUpdate {
+        update: spec.update.name(),
+        start_time: Time(now),
+    })))
+}
+
+/// What a restart for `why` must not interrupt.
+fn deferral(facts: &Facts, why: &str) -> Option<Hold> {
+    if let Some(backup) = running_backup(facts)
+        && backup_can_go_on(facts)
+    {
+        return Some(Hold::waiting(
+            reason::RESTART_DEFERRED,
+            format!("{why}; the restart waits until StoreBackup {backup:?} has ended"),
+        ));
+    }
+    let restores = facts.server.status().is_some_and(|status| status.state == ServerState::Restoring);
+    (restores || facts.pod.as_ref().is_some_and(restore_container_runs)).then(|| {
+        Hold::waiting(
+            reason::RESTART_DEFERRED,
+            format!("{why}; the restart waits until the running restore has ended"),
+        )
+    })
+}
+
+/// Whom an update that is to begin for `why` has to wait for.
+fn others_first(facts: &Facts, why: &str) -> Option<Hold> {
+    let other = facts.turn.failed_with_image.as_ref().map(|other| {
+        Hold::waiting(
+            reason::WAITING_FOR_OTHERS,
+            format!(
+                "{why}; the restart waits: Store {other} did not become ready with the same image, and has its former one back; its condition Stalled says why; mend that, or name another image"
+            ),
+        )
+    });
+    other.or_else(|| its_turn(facts, why))
+}
+
+/// Whether an update has to wait for another Store.
+pub(super) fn waits_for_others(facts: &Facts) -> bool {
+    others_first(facts, "").is_some()
+}
+
+/// Present while a restart for `why` waits for its turn. It does not name the Store that restarts now: that would change the status
+/// of all that wait, each time.
+fn its_turn(facts: &Facts, why: &str) -> Option<Hold> {
+    // A server that serves nobody has nothing to lose, and the restart may be what mends it.
+    let waits = facts.turn.others_restart && facts.pod.as_ref().is_some_and(pod_is_ready);
+    waits.then(|| {
+        Hold::waiting(
+            reason::WAITING_FOR_OTHERS,
+            format!(
+                "{why}; the restart waits for its turn: as many Stores as may (--max-concurrent-restarts) restart now"
+            ),
+        )
+    })
+}
+
+/// What is said when another Store has taken the turn between two looks.
+pub(super) fn turn_lost() -> Hold {
+    Hold::waiting(reason::WAITING_FOR_OTHERS, "another Store restarts first")
+}
+
 enum Restart {
     NotNeeded,
     Now(Step),
@@ -487,20 +661,20 @@ fn restart(
     let Some((cause, target, why)) = restart_reason(pod, revision, desired, facts, has_template) else {
         return Restart::NotNeeded;
     };
-    if let Some(backup) = running_backup(facts)
-        && backup_can_go_on(facts)
-    {
-        return Restart::Later(Hold::waiting(
-            reason::RESTART_DEFERRED,
-            format!("{why}; the restart waits until StoreBackup {backup:?} has ended"),
-        ));
-    }
-    let restores = facts.server.status().is_some_and(|status| status.state == ServerState::Restoring);
-    if restores || restore_container_runs(pod) {
-        return Restart::Later(Hold::waiting(
-            reason::RESTART_DEFERRED,
-            format!("{why}; the restart waits until the running restore has ended"),
-        ));
+    // An update that has begun and has to wait after all, because another operator has taken over, an earlier version has applied
+    // it, or a backup has begun, is taken back: a pod that dies meanwhile must not come up with it.
+    let may_withdraw = cause == RestartCause::Template
+        && started(store).is_some_and(|started| started.update == valid.update.name())
+        && GoodUpdate::last_good(store).is_some_and(|good| good.update != valid.update);
+    let later = |hold: Hold| {
+        if may_withdraw && pod_is_ready(pod) {
+            Restart::Now(Step::Record(Recording::WithdrawnUpdate))
+        } else {
+            Restart::Later(hold)
+        }
+    };
+    if let Some(hold) = deferral(facts, &why) {
+        return later(hold);
     }
     let (Some(uid), Some(resource_version)) =
         (pod.metadata.uid.clone(), pod.metadata.resource_version.clone())
@@ -509,9 +683,10 @@ fn restart(
     };
     let last = store.status.as_ref().and_then(|status| status.last_pod_restart.as_ref());
     let same = last.filter(|last| last.cause == cause && last.target == target);
+    let waits = if may_withdraw { others_first(facts, &why) } else { its_turn(facts, &why) };
     let recorded = match same {
-        Some(last) if last.pod_uid == uid => last,
-        Some(last) if last.count >= cause.restarts_max() => {
+        Some(last) if last.pod_uid == uid && waits.is_none() && !is_outdated(last, facts, now) => last,
+        Some(last) if last.pod_uid != uid && last.count >= cause.restarts_max() => {
             return Restart::Later(Hold::stalled(
                 reason::RESTART_INEFFECTIVE,
                 format!(
@@ -523,12 +698,15 @@ fn restart(
             ));
         }
         same => {
+            if let Some(hold) = waits {
+                return later(hold);
+            }
             return Restart::Now(Step::Record(Recording::Restart(PodRestartStatus {
                 cause,
                 target,
+                count: same.map_or(1, |last| last.count + u32::from(last.pod_uid != uid)),
                 pod_uid: uid,
-                update: Some(valid.update.name()),
-                count: same.map_or(1, |last| last.count + 1),
+                update: None,
                 offset: facts.server.status().map(|status| status.last_offset),
                 start_time: Time(now),
             })));
@@ -539,9 +717,6 @@ fn restart(
         resource_version,
         grace_seconds: valid.shutdown_budget_seconds,
         why: why.clone(),
-        new_image: GoodUpdate::last_good(store)
-            .is_some_and(|good| good.update.image != valid.update.image)
-            .then(|| valid.update.image.clone()),
     };
     match unsaved(valid, recorded, facts) {
         None => Restart::Now(step),
@@ -562,6 +737,21 @@ fn restart(
             ),
         ),
     }
+}
+
+/// Seconds in which a snapshot that was written for a restart is good for it: the restart follows at once, unless it has to wait.
+const SNAPSHOT_FRESH_SECONDS: i64 = 300;
+
+/// Whether a restart that was recorded waited for so long, with its snapshot written, that the snapshot lacks what came since.
+fn is_outdated(recorded: &PodRestartStatus, facts: &Facts, now: Timestamp) -> bool {
+    let is_old = |time: Timestamp| now.as_second() - time.as_second() > SNAPSHOT_FRESH_SECONDS;
+    let Some(server) = facts.server.status().filter(|status| status.strategy == "never") else {
+        return false;
+    };
+    let saved = server.last_snapshot.as_ref().filter(|saved| Some(saved.offset) >= recorded.offset);
+    is_old(recorded.start_time.0)
+        && server.last_offset > recorded.offset.unwrap_or(0)
+        && saved.and_then(|saved| time_of_ms(saved.completed_ms)).is_some_and(is_old)
 }
 
 /// Whether a restart would lose data that only a snapshot keeps: present when it would, with the error of the last try.

@@ -137,12 +137,19 @@ pub(super) fn build_in_force(
     with(for_changes(store, valid, facts))
 }
 
+/// Builds the objects of `valid` as they will be once its update has begun.
+pub(super) fn build_candidate(valid: &ValidatedStore, inputs: &Inputs, facts: &Facts) -> Desired {
+    build(valid, &Inputs { rendering: for_update(valid, facts), kept: None, ..inputs.clone() })
+}
+
 /// The rendering for what is changed now.
 pub(super) fn for_changes(store: &Store, valid: &ValidatedStore, facts: &Facts) -> Rendering {
-    if let Some(rendering) = taken_back_to(store, valid) {
-        return rendering;
-    }
-    if image(facts) != Some(&valid.in_force().image) {
+    taken_back_to(store, valid).unwrap_or_else(|| for_update(valid.in_force(), facts))
+}
+
+/// The rendering for the update of `valid`.
+pub(super) fn for_update(valid: &ValidatedStore, facts: &Facts) -> Rendering {
+    if image(facts) != Some(&valid.image) {
         // What another image understands it says when it runs; until then its own start refuses what it must, and the update
         // is taken back.
         return Rendering::CURRENT;
@@ -159,12 +166,10 @@ pub(super) fn for_changes(store: &Store, valid: &ValidatedStore, facts: &Facts) 
 /// The rendering of what worked, when what came after it, be it only another rendering, did not become ready.
 fn taken_back_to(store: &Store, valid: &ValidatedStore) -> Option<Rendering> {
     let good = GoodUpdate::last_good(store)?;
+    let failed = store.status.as_ref()?.failed_update.as_ref()?;
     let is_taken_back = match valid.held_update.as_deref() {
-        Some(held) => matches!(held.why, HeldBy::Failure(_)),
-        None => {
-            let failed = store.status.as_ref()?.failed_update.as_ref()?;
-            good.update == valid.update && failed.update == valid.update.name()
-        }
+        Some(held) if matches!(held.why, HeldBy::Failure(_)) => true,
+        _ => good.update == valid.in_force().update && failed.update == good.update.name(),
     };
     (is_taken_back && good.rendering.is_known()).then_some(good.rendering)
 }

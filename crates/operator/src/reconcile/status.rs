@@ -61,6 +61,8 @@ pub fn status(
         last_pod_restart: old.last_pod_restart,
         last_good_update: old.last_good_update,
         failed_update: old.failed_update,
+        started_update: old.started_update,
+        refused_update: old.refused_update,
     }
 }
 
@@ -216,16 +218,18 @@ const PERSON_REASONS: [&str; 11] = [
     held::STORAGE_FAILED,
 ];
 
+/// Whether a Store that is not ready, as `ready` says, becomes so only when somebody changes something.
+pub(super) fn needs_person(ready: &Verdict) -> bool {
+    ready.status != "True" && PERSON_REASONS.contains(&ready.reason.as_str())
+}
+
 /// What a person must act upon: reason and message.
 fn stall(plan: &Plan, ready: &Verdict) -> Option<(String, String)> {
     if let Some(hold) = plan.holds.iter().find(|hold| hold.stalled) {
         return Some((hold.reason.clone(), hold.message.clone()));
     }
     // A step may be the remedy, such as the restart with a corrected image.
-    let is_stuck = plan.step.is_none()
-        && plan.holds.is_empty()
-        && ready.status != "True"
-        && PERSON_REASONS.contains(&ready.reason.as_str());
+    let is_stuck = plan.step.is_none() && plan.holds.is_empty() && needs_person(ready);
     is_stuck.then(|| (ready.reason.clone(), ready.message.clone()))
 }
 

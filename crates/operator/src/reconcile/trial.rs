@@ -11,13 +11,10 @@ use kube::api::{Api, PostParams};
 
 use super::apply::post_params;
 use super::build::Desired;
-use super::facts::Facts;
-use super::plan::Hold;
+use super::facts::{Facts, Trial};
 use super::rendering::applied_annotations;
-use super::status::pod_is_ready;
 use super::validate::ValidatedStore;
-use crate::api::conditions::reason;
-use crate::context::{Context, ReconcileError};
+use crate::context::Context;
 use crate::names;
 
 /// What an answer to a trial says.
@@ -33,43 +30,35 @@ enum Verdict {
     Failed,
 }
 
-/// Why the pod of `desired` cannot take the place of the one that serves now; absent when it can, when nothing serves, and when
-/// nobody can tell.
-/// # Errors
-/// The API did not answer.
-pub(super) async fn refused(
+/// Tries the pod of `desired`, which is about to be applied. Absent when the API would make it, when it is applied already or the
+/// first one, and when nobody can tell.
+pub(super) async fn try_pod(
     ctx: &Context,
     valid: &ValidatedStore,
     desired: &Desired,
     facts: &Facts,
-) -> Result<Option<Hold>, ReconcileError> {
-    let applied =
-        applied_annotations(facts).and_then(|annotations| annotations.get(names::key::TEMPLATE_HASH));
-    let serves = facts.pod.as_ref().is_some_and(pod_is_ready);
-    if !serves || applied == Some(&desired.template_hash) {
-        return Ok(None);
+) -> Option<Trial> {
+    // The first template has nothing to spare; what refuses its pod the StatefulSet tells.
+    let applied = applied_annotations(facts)?;
+    if applied.get(names::key::TEMPLATE_HASH) == Some(&desired.template_hash) {
+        return None;
     }
     let name = names::pod(&valid.name);
     let api: Api<Pod> = Api::namespaced(ctx.client.clone(), &valid.namespace);
     let params = PostParams { dry_run: true, ..post_params() };
-    let Err(error) = api.create(&params, &pod(valid, desired)).await else { return Ok(None) };
+    let error = api.create(&params, &pod(valid, desired)).await.err()?;
     let (verdict, message) = match &error {
         KubeError::Api(status) => (verdict(status.code, &status.message), status.message.clone()),
-        _ => (Verdict::Failed, String::new()),
+        _ => (Verdict::Failed, error.to_string()),
     };
     match verdict {
-        Verdict::Taken => Ok(None),
-        Verdict::Refused => Ok(Some(Hold::stalled(
-            reason::POD_REFUSED,
-            format!(
-                "the API would refuse the pod that the spec yields, so the one that serves stays: {message}; correct the spec, or what it is refused for"
-            ),
-        ))),
+        Verdict::Taken => None,
+        Verdict::Refused => Some(Trial::Refused(message)),
         Verdict::Unknown => {
             tracing::info!(name, message, "pod not tried before its template is applied");
-            Ok(None)
+            None
         }
-        Verdict::Failed => Err(ReconcileError::call("try", "Pod", &name)(error)),
+        Verdict::Failed => Some(Trial::Failed(message)),
     }
 }
 

@@ -1,9 +1,17 @@
 //! What an update of a Store is: the part of the spec, and of the operator's flags, that reaches the pod only by a restart.
 //! Pure.
 //!
-//! What they said when the pod last became ready is kept in the status. It stays in force while an update waits for a
-//! person or a maintenance window, and comes back when one did not become ready: then pod and configuration are built from
-//! it, and everything else from the spec as it is now.
+//! What they said when the pod last became ready is kept in the status. It stays in force until an update has begun, and comes
+//! back when one did not become ready: then pod and configuration are built from it, and everything else from the spec as it
+//! is now.
+//!
+//! ```text
+//!   approved? ─▶ in a window? ─▶ checked by server and API? ─▶ its turn? ─▶ begun: recorded, applied, restarted ─▶ good
+//!   └──────────────── the last good one is in force ────────────────────┘                                   └────▶ failed
+//! ```
+//!
+//! So a pod that dies while an update waits, or is refused, comes back as it was. A Store that was never ready has nothing to go
+//! back to: what its spec says is in force at once.
 
 use holdfast_contract::control::ServerStatus;
 use k8s_openapi::api::core::v1::PodSpec;
@@ -13,10 +21,11 @@ use serde::{Deserialize, Serialize};
 use super::build::digest;
 use super::build::stateful_set::user_of;
 use super::rendering::Rendering;
-use super::validate::{Defaults, PodUser, ValidatedStore};
+use super::validate::{Defaults, PodUser, Refusal, ValidatedStore};
 use super::window::Opening;
 use crate::api::v1alpha1::{
-    FailedUpdate, MemorySettings, Persistence, PodTemplate, Resources, Store, StoreSpec, UpdateType,
+    FailedUpdate, MemorySettings, Persistence, PodTemplate, RefusedUpdate, Resources, StartedUpdate, Store,
+    StoreSpec, UpdateType,
 };
 use crate::names;
 
@@ -150,8 +159,10 @@ impl GoodUpdate {
 /// An update that is not carried out, and what stays in force.
 #[derive(Debug, Clone)]
 pub struct HeldUpdate {
-    /// The Store with the last update that worked.
-    pub instead: ValidatedStore,
+    /// The last update that worked.
+    pub good: Update,
+    /// The Store with it; or what of it this version cannot obey: then pod and configuration stay as they are.
+    pub instead: Result<ValidatedStore, Vec<Refusal>>,
     /// Why.
     pub why: HeldBy,
 }
@@ -165,6 +176,33 @@ pub enum HeldBy {
     Approval,
     /// It may begin in a maintenance window.
     Window(Opening),
+    /// Nobody has to allow it, and it has not begun yet.
+    NotStarted,
+}
+
+/// The update of `store` that has begun and has neither worked nor failed yet.
+#[must_use]
+pub(crate) fn started(store: &Store) -> Option<StartedUpdate> {
+    let status = store.status.as_ref()?;
+    let of_earlier_version = || {
+        let restart = status.last_pod_restart.as_ref()?;
+        Some(StartedUpdate { update: restart.update.clone()?, start_time: restart.start_time.clone() })
+    };
+    status.started_update.clone().or_else(of_earlier_version)
+}
+
+/// What a server has said against `update`, if it has.
+#[must_use]
+pub(crate) fn refused<'a>(store: &'a Store, update: &Update) -> Option<&'a RefusedUpdate> {
+    let refused = store.status.as_ref()?.refused_update.as_ref()?;
+    (refused.update == update.name()).then_some(refused)
+}
+
+/// The image that `update` would bring to a Store that works with another one.
+#[must_use]
+pub(crate) fn new_image<'a>(store: &Store, update: &'a Update) -> Option<&'a str> {
+    let good = GoodUpdate::last_good(store)?;
+    (good.update.image != update.image).then_some(update.image.as_str())
 }
 
 /// Why `update`, which the spec of `store` and the flags ask for, is not carried out; absent when it is, or when it is `good`
@@ -190,15 +228,16 @@ pub fn held_by(
     {
         return Some(HeldBy::Failure(failed.clone()));
     }
-    let restart = store.status.as_ref().and_then(|status| status.last_pod_restart.as_ref());
-    let has_begun = restart.is_some_and(|restart| restart.update.as_ref() == Some(&name));
-    if has_begun || store.annotations().get(names::key::APPROVE_UPDATE) == Some(&name) {
+    if started(store).is_some_and(|started| started.update == name) {
         return None;
     }
-    match store.spec.update_strategy.kind {
-        UpdateType::Supervised => Some(HeldBy::Approval),
-        UpdateType::Automatic => opening.map(HeldBy::Window),
+    if store.annotations().get(names::key::APPROVE_UPDATE) == Some(&name) {
+        return Some(HeldBy::NotStarted);
     }
+    Some(match store.spec.update_strategy.kind {
+        UpdateType::Supervised => HeldBy::Approval,
+        UpdateType::Automatic => opening.map_or(HeldBy::NotStarted, HeldBy::Window),
+    })
 }
 
 #[cfg(test)]

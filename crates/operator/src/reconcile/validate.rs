@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 
-use super::update::{self, GoodUpdate, HeldUpdate, Update};
+use super::update::{self, GoodUpdate, HeldBy, HeldUpdate, Update};
 use super::window::{Window, next_opening};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{
@@ -176,7 +176,17 @@ impl ValidatedStore {
     /// The Store that pod and configuration are made from.
     #[must_use]
     pub fn in_force(&self) -> &ValidatedStore {
-        self.held_update.as_deref().map_or(self, |held| &held.instead)
+        self.held_update.as_deref().and_then(|held| held.instead.as_ref().ok()).unwrap_or(self)
+    }
+
+    /// Whether the update has nothing to wait for but its start.
+    pub(crate) fn waits_to_start(&self) -> bool {
+        self.held_update.as_deref().is_some_and(|held| held.why == HeldBy::NotStarted)
+    }
+
+    /// Whether an update is held and what worked before cannot be built: then pod and configuration stay as they are.
+    pub(crate) fn keeps_what_is_there(&self) -> bool {
+        self.held_update.as_deref().is_some_and(|held| held.instead.is_err())
     }
 }
 
@@ -252,12 +262,12 @@ pub fn validate(store: &Store, defaults: &Defaults, now: Timestamp) -> Result<Va
             next_opening(&valid.windows, now),
         )
     {
-        let (store, defaults) = good.update.in_place(store);
-        if let Ok(instead) = validate_spec(&store, &defaults)
-            && instead.refused.is_empty()
-        {
-            valid.held_update = Some(Box::new(HeldUpdate { instead, why }));
-        }
+        let (as_good, defaults) = good.update.clone().in_place(store);
+        let instead = match validate_spec(&as_good, &defaults) {
+            Ok(instead) if instead.refused.is_empty() => Ok(instead),
+            Ok(ValidatedStore { refused, .. }) | Err(refused) => Err(refused),
+        };
+        valid.held_update = Some(Box::new(HeldUpdate { good: good.update, instead, why }));
     }
     Ok(valid)
 }

@@ -101,6 +101,7 @@ async fn other_hands_never_make_the_operator_harm_a_store() {
         a_location_that_cannot_work_is_told_once(&api),
         a_line_that_the_server_refuses_takes_no_pod_down(&api),
         a_pod_that_the_api_refuses_takes_no_pod_down(&api),
+        an_update_that_waits_for_others_is_not_applied(&api),
         an_image_that_does_not_start_is_taken_back(&api),
         a_supervised_update_waits_for_its_approval(&api),
         a_claim_of_an_earlier_version_is_marked_for_gitops_tools(&api),
@@ -295,8 +296,20 @@ async fn a_line_that_the_server_refuses_takes_no_pod_down(api: &ApiServer) {
     stalled(&world, "ConfigurationRefused").await;
     tokio::time::sleep(QUIET).await;
     assert_eq!((restarts(&world), pod_uid(&world).await), (0, pod));
-    let config = world.model.api::<ConfigMap>().get(&names::config(STORE)).await.expect("read");
-    assert!(!format!("{:?}", config.data).contains("hz abc"), "a pod that dies now would not come back");
+    let has_line = async || {
+        let config = world.model.api::<ConfigMap>().get(&names::config(STORE)).await.expect("read");
+        format!("{:?}", config.data).contains("hz abc")
+    };
+    assert!(!has_line().await, "a pod that dies now would not come back");
+    // It dies, and nobody answers meanwhile.
+    world.model.is_away(true);
+    world.model.remove::<Pod>(&names::pod(STORE)).await;
+    tokio::time::sleep(QUIET).await;
+    assert!(!has_line().await, "the refusal holds while the server does not answer");
+    world.model.is_away(false);
+    until(&world, "the Store serves again", async || world.model.served_writes().is_some()).await;
+    stalled(&world, "ConfigurationRefused").await;
+    assert!(!has_line().await);
     world.change_store(json!({"config": ["hz 20"]})).await;
     until(&world, "the good line takes effect", async || restarts(&world) == 1).await;
     settled(&world).await;
@@ -313,10 +326,23 @@ async fn a_pod_that_the_api_refuses_takes_no_pod_down(api: &ApiServer) {
     stalled(&world, "PodRefused").await;
     quiet(&world).await;
     assert_eq!((restarts(&world), pod_uid(&world).await), (0, pod.clone()));
-    let set = world.model.api::<StatefulSet>().get(STORE).await.expect("read");
-    let config = world.model.api::<ConfigMap>().get(&names::config(STORE)).await.expect("read");
-    assert!(!format!("{:?} {:?}", set.spec, config.data).contains("nope"));
-    assert!(!format!("{:?}", config.data).contains("hz 20"), "nothing is half applied");
+    let nothing_is_applied = async || {
+        let set = world.model.api::<StatefulSet>().get(STORE).await.expect("read");
+        let config = world.model.api::<ConfigMap>().get(&names::config(STORE)).await.expect("read");
+        assert!(!format!("{:?} {:?}", set.spec, config.data).contains("nope"));
+        assert!(!format!("{:?}", config.data).contains("hz 20"), "nothing is half applied");
+    };
+    nothing_is_applied().await;
+    // The pod is drained away, and it takes a while until the next one is made.
+    world.model.is_away(true);
+    world.model.remove::<Pod>(&names::pod(STORE)).await;
+    tokio::time::sleep(QUIET).await;
+    nothing_is_applied().await;
+    world.model.is_away(false);
+    until(&world, "the Store serves again", async || world.model.served_writes().is_some()).await;
+    stalled(&world, "PodRefused").await;
+    nothing_is_applied().await;
+    let pod = pod_uid(&world).await;
     // What needs no other pod goes on meanwhile.
     world.model.remove::<Service>(STORE).await;
     until(&world, "the Service is back", async || {
@@ -371,6 +397,58 @@ async fn an_image_that_does_not_start_is_taken_back(api: &ApiServer) {
     assert_eq!(restarts(&world), 3);
 }
 
+async fn an_update_that_waits_for_others_is_not_applied(api: &ApiServer) {
+    let first = World::new(api, "turn-first", Mode::Off, 0).await;
+    let mut second = World::new(api, "turn-second", Mode::Off, 0).await;
+    second.ctx.restarts = first.ctx.restarts.clone();
+    for world in [&first, &second] {
+        world.create_store(json!({"updateStrategy": {"readyTimeoutSeconds": 15}})).await;
+    }
+    let _running = (run(&first), run(&second));
+    settled(&first).await;
+    settled(&second).await;
+    let image = image_of_pod(&second).await;
+    let broken = json!({"image": format!("test/{}:2", model::BROKEN_IMAGE)});
+    first.change_store(broken.clone()).await;
+    until(&first, "the changed pod is there", async || image_of_pod(&first).await.contains("broken")).await;
+    second.change_store(broken).await;
+    let waits = async || {
+        let set = second.model.api::<StatefulSet>().get(STORE).await.expect("read");
+        assert!(!format!("{:?}", set.spec).contains("broken"), "it is not this Store's turn");
+        reason_of(&second, kind::RECONCILING).await == "WaitingForOthers"
+    };
+    until(&second, "the second waits for its turn", waits).await;
+    second.model.remove::<Pod>(&names::pod(STORE)).await;
+    stalled(&first, "UpdateRolledBack").await;
+    until(&first, "the first serves again", async || first.model.served_writes().is_some()).await;
+    until(&second, "the second waits for the image", async || {
+        let conditions = second.store().await.and_then(|store| store.status).unwrap_or_default().conditions;
+        let found = conditions::find(&conditions, kind::RECONCILING).map(|found| found.message.clone());
+        waits().await
+            && found.is_some_and(|message| message.contains("turn-first/orders did not become ready"))
+    })
+    .await;
+    second.model.remove::<Pod>(&names::pod(STORE)).await;
+    until(&second, "another pod is there", async || image_of_pod(&second).await == image).await;
+    until(&second, "the second serves again", async || second.model.served_writes().is_some()).await;
+    until(&second, "it waits as before", waits).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = (second.faults.reads(), second.faults.writes());
+    tokio::time::sleep(QUIET).await;
+    let (reads, writes) = (second.faults.reads() - before.0, second.faults.writes() - before.1);
+    // One look upon live reads has more than a dozen.
+    assert!(reads < 12 && writes == 0, "waiting costs {reads} reads and {writes} writes");
+    assert_eq!(restarts(&second), 0);
+    // The first is corrected, and both go on, one after the other.
+    for world in [&first, &second] {
+        world.change_store(json!({"image": "test/server:3"})).await;
+    }
+    for world in [&first, &second] {
+        until(world, "the corrected image runs", async || image_of_pod(world).await == "test/server:3").await;
+        settled(world).await;
+    }
+}
+
 async fn a_supervised_update_waits_for_its_approval(api: &ApiServer) {
     let world = World::new(api, "supervised", Mode::Off, 0).await;
     world.create_store(json!({"updateStrategy": {"type": "Supervised"}})).await;
@@ -380,8 +458,19 @@ async fn a_supervised_update_waits_for_its_approval(api: &ApiServer) {
     until(&world, "it waits", async || reason_of(&world, kind::RECONCILING).await == "UpdateAwaitsApproval")
         .await;
     // Whatever takes the pod away meanwhile: the one that comes back is as it was.
+    let pod = pod_uid(&world).await;
     world.model.remove::<Pod>(&names::pod(STORE)).await;
-    until(&world, "another pod serves", async || world.model.served_writes().is_some()).await;
+    until(&world, "the operator has seen it go", async || {
+        reason_of(&world, kind::READY).await != "Serving" || pod_uid(&world).await != pod
+    })
+    .await;
+    until(&world, "another pod serves, and the operator knows", async || {
+        let status = world.store().await.and_then(|store| store.status).unwrap_or_default();
+        let is_ready = conditions::is_true(&status.conditions, kind::READY)
+            && conditions::is_true(&status.conditions, kind::PERSISTENCE_HEALTHY);
+        is_ready && pod_uid(&world).await.is_some_and(|now| Some(now) != pod)
+    })
+    .await;
     quiet(&world).await;
     assert_ne!(image_of_pod(&world).await, "test/server:2");
     let conditions = world.store().await.and_then(|store| store.status).expect("a status").conditions;

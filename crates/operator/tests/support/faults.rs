@@ -50,6 +50,7 @@ struct Inner {
     rng: StdRng,
     dead: bool,
     writes: usize,
+    reads: usize,
     log: Vec<String>,
 }
 
@@ -59,7 +60,14 @@ pub(crate) struct FaultState(Arc<Mutex<Inner>>);
 
 impl FaultState {
     pub(crate) fn new(mode: Mode, seed: u64) -> Self {
-        let inner = Inner { mode, rng: StdRng::seed_from_u64(seed), dead: false, writes: 0, log: Vec::new() };
+        let inner = Inner {
+            mode,
+            rng: StdRng::seed_from_u64(seed),
+            dead: false,
+            writes: 0,
+            reads: 0,
+            log: Vec::new(),
+        };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -81,6 +89,11 @@ impl FaultState {
         self.lock().writes
     }
 
+    /// Number of other calls of the API so far.
+    pub(crate) fn reads(&self) -> usize {
+        self.lock().reads
+    }
+
     /// Every write so far, for messages.
     pub(crate) fn log(&self) -> Vec<String> {
         self.lock().log.clone()
@@ -96,6 +109,8 @@ impl FaultState {
         let write = inner.writes;
         if is_write {
             inner.writes += 1;
+        } else if what.contains("/api") {
+            inner.reads += 1;
         }
         let fault = match inner.mode {
             Mode::Off => Fault::None,

@@ -79,6 +79,8 @@ struct Inner {
     restores: u32,
     /// The servers are those of v0.1.0.
     is_first_version: bool,
+    /// Nobody makes pods.
+    is_away: bool,
     /// Who was told which place in the bucket, in order.
     told: Vec<(&'static str, Location)>,
 }
@@ -156,6 +158,11 @@ impl Model {
         self.lock().is_first_version = is_first_version;
     }
 
+    /// From now on nobody makes pods for StatefulSets, or they do again.
+    pub(crate) fn is_away(&self, is_away: bool) {
+        self.lock().is_away = is_away;
+    }
+
     /// The places that `who` was told since this was last asked.
     pub(crate) fn told(&self, who: &str) -> Vec<Location> {
         let mut inner = self.lock();
@@ -216,7 +223,8 @@ impl Model {
             sets.patch_status(STORE, &PatchParams::default(), &Patch::Merge(status)).await.expect("status");
         }
         let pod = self.api::<Pod>().get_opt(&names::pod(STORE)).await.expect("read");
-        if let (Some(set), None) = (&set, &pod) {
+        let is_away = self.lock().is_away;
+        if let (Some(set), None, false) = (&set, &pod, is_away) {
             self.make_claim(set).await;
             self.make_pod(set).await;
         }

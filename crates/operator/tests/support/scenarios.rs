@@ -16,7 +16,7 @@ use holdfast_operator::packed::{Keep, Packed, Sample};
 use holdfast_operator::reconcile::apply::Applied;
 use holdfast_operator::reconcile::build::{secret, server_config};
 use holdfast_operator::reconcile::facts::{
-    Children, Facts, LatestBackup, LocationProblem, ServerFact, SnapshotFact, SourceFact,
+    Children, Facts, LatestBackup, LocationProblem, ServerFact, SnapshotFact, SourceFact, Trial, Turn,
 };
 use holdfast_operator::reconcile::plan::{ChildKind, Plan, Recording, Step};
 use holdfast_operator::reconcile::rendering::Rendering;
@@ -30,6 +30,8 @@ use serde_json::json;
 
 #[path = "scenarios/deletions.rs"]
 pub(crate) mod deletions;
+#[path = "scenarios/gates.rs"]
+mod gates;
 #[path = "scenarios/scene.rs"]
 mod scene;
 #[path = "scenarios/updates.rs"]
@@ -54,6 +56,7 @@ pub(crate) fn describe_all() -> String {
     mounts(&mut text);
     refused(&mut text);
     updates::updates(&mut text);
+    gates::gates(&mut text);
     upgrades::upgrades(&mut text);
     text
 }
@@ -146,7 +149,7 @@ fn strangers(text: &mut String) {
 fn restarts(text: &mut String) {
     let mut scene = Scene::serving("", 4);
     scene.facts.children.service.as_mut().expect("a Service").metadata.managed_fields = None;
-    scene.store.spec.image = Some("another:1".into());
+    scene.change_password();
     scene.describe("an object that looks stale is applied", text);
     let decision = scene.decide_after(&[ChildKind::Service]);
     scene.describe_decision("one that was so already hides no other", &decision, text);
@@ -237,6 +240,9 @@ fn mounts(text: &mut String) {
     scene.describe("before the first backup that needs it", text);
 }
 
+/// The default image of the scenes.
+const IMAGE: &str = "example.test/holdfast-server:1";
+
 /// What cannot be obeyed takes nothing down.
 fn refused(text: &mut String) {
     let bad = "requirepass-fil\"e\" \"\"".to_owned();
@@ -255,7 +261,22 @@ fn refused(text: &mut String) {
     let message = "argument couldn't be parsed into an integer; hz takes a number from 1 to 500".to_owned();
     let problems = vec![ConfigProblem { line: Some(number), message }];
     scene.facts.config_check = Some(ConfigCheck { problems });
-    scene.describe("a line that the running server refuses takes it not down", text);
+    scene.describe("a line that the running server refuses is recorded", text);
+    scene.step();
+    let mut scene = scene.settle_objects();
+    scene.describe("and takes it not down", text);
+    scene.drain();
+    scene.at(3_600);
+    scene.unready_since(0);
+    let mut scene = scene.settle_objects();
+    scene.describe("nor does it reach the next pod when this one dies and nobody can be asked", text);
+    scene.expect_applied(IMAGE, None);
+    scene.store.spec.config = vec!["hz 20".into()];
+    scene.describe("a corrected line does at once, when the Store stays away", text);
+    let mut scene = scene.settle_objects();
+    scene.expect_applied(IMAGE, Some("hz 20"));
+    scene.serve(ServerState::Ready, 4);
+    assert_eq!(scene.settle().store.status.and_then(|status| status.refused_update), None);
 
     let mut scene = Scene::serving("", 4);
     scene.facts.server = ServerFact::Absent;

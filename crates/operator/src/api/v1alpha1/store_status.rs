@@ -46,6 +46,13 @@ pub struct StoreStatus {
     /// The update that did not become ready and was taken back. It stays until another one has become ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_update: Option<FailedUpdate>,
+    /// The update that has begun. Before that, nothing of an update is applied: what last worked stays in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_update: Option<StartedUpdate>,
+    /// The update that the running server has refused. It does not begin before a server accepts it, or the spec says
+    /// something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_update: Option<RefusedUpdate>,
     /// Ready, Reconciling, Stalled, PersistenceHealthy, LastBackupSucceeded, ConfigurationWarning.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -74,6 +81,29 @@ pub struct FailedUpdate {
     pub message: String,
     /// When it was taken back.
     pub time: Time,
+}
+
+/// An update that has begun: it is approved, checked, and its turn has come.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct StartedUpdate {
+    /// Digest of what the spec said. Once begun, it is finished, also when its maintenance window has closed.
+    #[schemars(length(max = 64))]
+    pub update: String,
+    /// When it began.
+    pub start_time: Time,
+}
+
+/// An update that the running server would not start with.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedUpdate {
+    /// Digest of what the spec said.
+    #[schemars(length(max = 64))]
+    pub update: String,
+    /// What the server objects to, and what to do.
+    #[schemars(length(max = 32_768))]
+    pub message: String,
 }
 
 /// The claim whose volume holds the data.
@@ -157,7 +187,7 @@ pub struct PodRestartStatus {
     #[serde(rename = "podUID")]
     #[schemars(length(max = 64))]
     pub pod_uid: String,
-    /// Name of the update that was in force: once begun, it is finished, also when its maintenance window has closed.
+    /// Name of the update that was in force. Only earlier versions wrote it; `startedUpdate` took its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub update: Option<String>,

@@ -1,18 +1,20 @@
 //! Whether the update in force has worked, and what people are told of one that is held. Pure.
 
+use holdfast_contract::control::ServerState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{Hold, Recording};
-use crate::api::conditions::{self, kind, reason};
+use crate::api::conditions::{kind, reason};
 use crate::api::v1alpha1::{FailedUpdate, Store};
 use crate::names;
 use crate::reconcile::build::Desired;
 use crate::reconcile::facts::Facts;
 use crate::reconcile::rendering::{self, Rendering};
-use crate::reconcile::status::readiness;
-use crate::reconcile::update::{GoodUpdate, HeldBy, HeldUpdate, Update};
+use crate::reconcile::since;
+use crate::reconcile::status::{needs_person, readiness};
+use crate::reconcile::update::{GoodUpdate, HeldBy, HeldUpdate, Update, started};
 use crate::reconcile::validate::ValidatedStore;
 
 /// What is to be recorded of a Store whose pod was made by an operator that kept no record of updates: the pod works with its
@@ -58,7 +60,11 @@ pub(super) fn judge(
         let Some(status) = facts.server.status() else { return Judgement::Recorded };
         let works = GoodUpdate::new(valid.update.clone(), rendering, status);
         let serves = has_template && status.config_sha256 == desired.config_sha256;
-        let forgets = !is_held && store.status.as_ref().is_some_and(|status| status.failed_update.is_some());
+        // A start that came to nothing is forgotten as well: the same update would not have to wait the next time.
+        let forgets = store.status.as_ref().is_some_and(|status| {
+            let refuses = status.failed_update.is_some() || status.refused_update.is_some();
+            (!is_held && refuses) || status.started_update.is_some()
+        });
         return if serves && (good.as_ref() != Some(&works) || forgets) {
             Judgement::Record(Recording::GoodUpdate(Box::new(works)))
         } else {
@@ -70,20 +76,66 @@ pub(super) fn judge(
         return Judgement::Recorded;
     };
     let Some(failed) = failed(store, valid, facts, has_template, now) else { return Judgement::Recorded };
-    match good.unreadable_format(store) {
-        None => Judgement::Record(Recording::FailedUpdate(failed)),
-        Some(found) => Judgement::Refuse(Hold::stalled(
+    let refuse = |change: &str, why: String| {
+        Judgement::Refuse(Hold::stalled(
             reason::ROLLBACK_REFUSED,
             format!(
-                "with {} the pod was not ready within {} s ({}: {}), and it is not taken back: its server has written files of version {found}, and what worked before reads them up to version {}; name an image that reads them, or restore a backup into another Store",
-                describe(&good.update, &valid.update),
-                failed.ready_timeout_seconds,
-                failed.reason,
-                failed.message,
-                good.format_version
+                "with {change} the pod was not ready within {} s ({}: {}), and it is not taken back: {why}",
+                failed.ready_timeout_seconds, failed.reason, failed.message
             ),
-        )),
+        ))
+    };
+    if let Some(found) = good.unreadable_format(store) {
+        let why = format!(
+            "its server has written files of version {found}, and what worked before reads them up to version {}; name an image that reads them, or restore a backup into another Store",
+            good.format_version
+        );
+        return refuse(&describe(&good.update, &valid.update), why);
     }
+    let is_recorded =
+        store.status.as_ref().and_then(|status| status.failed_update.as_ref()).is_some_and(|recorded| {
+            recorded.update == failed.update && recorded.ready_timeout_seconds == failed.ready_timeout_seconds
+        });
+    // Only its maker can write that rendering; to record the failure would bring nothing back, each time anew.
+    if is_recorded || (good.update == valid.update && !good.rendering.is_known()) {
+        let why = format!(
+            "it worked as another version of the operator has rendered it (rendering {}), which this version cannot write; correct what the pod fails for, or bring that version of the operator back",
+            good.rendering
+        );
+        return refuse("a restart", why);
+    }
+    Judgement::Record(Recording::FailedUpdate(failed))
+}
+
+/// Whether it is about to show by itself if the Store is served, so that an update waits: a pod that is on its way comes back as it
+/// was, and only a server that answers can say what it would start with. A Store that stays away longer than a changed one may
+/// take, or that a person must mend, has nothing to wait for: the update may be what mends it.
+pub(super) fn is_passing(
+    store: &Store,
+    spec: &ValidatedStore,
+    held: &HeldUpdate,
+    facts: &Facts,
+    now: Timestamp,
+) -> bool {
+    let ready = readiness(facts);
+    let since = if ready.status == "True" {
+        if facts.server.status().is_some() {
+            return false;
+        }
+        since(store, kind::PERSISTENCE_HEALTHY, "Unknown")
+    } else {
+        let state = facts.server.status().map(|status| status.state);
+        let stands = matches!(state, Some(ServerState::Holding | ServerState::WritesRefused));
+        // One that was under way and does not work is replaced.
+        let replaces = started(store).is_some_and(|started| {
+            started.update != spec.update.name() && started.update != held.good.name()
+        });
+        if stands || replaces || needs_person(&ready) {
+            return false;
+        }
+        since(store, kind::READY, "False")
+    };
+    since.is_none_or(|since| now.as_second() - since.as_second() < i64::from(spec.ready_timeout_seconds))
 }
 
 /// The failure of the update of `valid`, when its pod has had its time.
@@ -101,14 +153,10 @@ fn failed(
     let since = match &facts.pod {
         Some(pod) if pod.metadata.deletion_timestamp.is_some() || !has_template => return None,
         Some(pod) => pod.creation_timestamp()?.0,
-        // Only the restart that began this update says since when its pod is missing.
+        // Only the start of this update says since when its pod is missing; it may have served for a while after that.
         None => {
-            let status = store.status.as_ref()?;
-            let restart = status.last_pod_restart.as_ref()?;
-            // It was decided then, and may have waited for its turn or for a snapshot: the pod served until it went.
-            let ready = conditions::find(&status.conditions, kind::READY)?;
-            let began = restart.update.as_ref() == Some(&valid.update.name()) && ready.status == "False";
-            began.then_some(restart.start_time.0.max(ready.last_transition_time.0))?
+            let started = started(store).filter(|started| started.update == valid.update.name())?;
+            started.start_time.0.max(since(store, kind::READY, "False")?)
         }
     };
     let is_late = now.as_second() - since.as_second() >= i64::from(valid.ready_timeout_seconds);
@@ -122,25 +170,36 @@ fn failed(
     })
 }
 
-/// What people are told of a held update of the Store `valid`.
-pub(in crate::reconcile) fn hold(valid: &ValidatedStore, held: &HeldUpdate) -> Hold {
-    let change = describe(&held.instead.update, &valid.update);
-    match &held.why {
-        HeldBy::Failure(failed) => Hold::stalled(
+/// What people are told of a held update of the Store `valid`; what one that has not begun waits for depends on more.
+pub(in crate::reconcile) fn hold(valid: &ValidatedStore, held: &HeldUpdate) -> Option<Hold> {
+    let change = describe(&held.good, &valid.update);
+    Some(match (&held.why, &held.instead) {
+        (HeldBy::NotStarted, _) => return None,
+        (HeldBy::Failure(failed), Err(refusals)) => Hold::stalled(
+            reason::ROLLBACK_REFUSED,
+            format!(
+                "with {change} the pod was not ready within {} s ({}: {}), and it is not taken back: this version of the operator does not take what worked before ({}); correct the spec",
+                failed.ready_timeout_seconds,
+                failed.reason,
+                failed.message,
+                super::refused(refusals).message
+            ),
+        ),
+        (HeldBy::Failure(failed), Ok(_)) => Hold::stalled(
             reason::UPDATE_ROLLED_BACK,
             format!(
                 "with {change} the pod was not ready within {} s ({}: {}); it is back to what worked before; correct the spec, or give it more time: raise spec.updateStrategy.readyTimeoutSeconds",
                 failed.ready_timeout_seconds, failed.reason, failed.message
             ),
         ),
-        HeldBy::Approval => Hold::waiting(
+        (HeldBy::Approval, _) => Hold::waiting(
             reason::UPDATE_AWAITS_APPROVAL,
             format!(
                 "{change} waits for approval, as spec.updateStrategy.type Supervised says: {}",
                 approval(valid)
             ),
         ),
-        HeldBy::Window(opening) => Hold::waiting(
+        (HeldBy::Window(opening), _) => Hold::waiting(
             reason::UPDATE_AWAITS_WINDOW,
             format!(
                 "{change} waits for maintenance window {}; to let it begin before: {}",
@@ -148,7 +207,7 @@ pub(in crate::reconcile) fn hold(valid: &ValidatedStore, held: &HeldUpdate) -> H
                 approval(valid)
             ),
         ),
-    }
+    })
 }
 
 /// The command that lets the update of `valid` begin.
@@ -162,7 +221,7 @@ fn approval(valid: &ValidatedStore) -> String {
 }
 
 /// What an update changes.
-fn describe(before: &Update, after: &Update) -> String {
+pub(super) fn describe(before: &Update, after: &Update) -> String {
     if before.image != after.image {
         format!("image {:?} in place of {:?}", after.image, before.image)
     } else if before.with_flags_of(after) == *after {

@@ -61,6 +61,8 @@ impl Scene {
             pod,
             server,
             config_check,
+            trial,
+            turn,
             source,
             locations,
             backups,
@@ -87,6 +89,8 @@ impl Scene {
             pod: pod.map(through_cache),
             server,
             config_check,
+            trial,
+            turn,
             source,
             locations: locations
                 .into_iter()
@@ -131,9 +135,23 @@ impl Scene {
             Step::Record(Recording::Restart(restart)) => status.last_pod_restart = Some(restart.clone()),
             Step::Record(Recording::GoodUpdate(update)) => {
                 status.last_good_update = Some(serde_json::to_value(update).expect("JSON"));
-                status.failed_update = None;
+                (status.failed_update, status.started_update, status.refused_update) = (None, None, None);
             }
-            Step::Record(Recording::FailedUpdate(failed)) => status.failed_update = Some(failed.clone()),
+            Step::Record(Recording::FailedUpdate(failed)) => {
+                status.failed_update = Some(failed.clone());
+                (status.started_update, status.last_pod_restart) = (None, None);
+            }
+            Step::Record(Recording::StartedUpdate(started)) => {
+                status.started_update = Some(started.clone());
+                status.refused_update = None;
+            }
+            Step::Record(Recording::WithdrawnUpdate) => {
+                status.started_update = None;
+                if let Some(restart) = &mut status.last_pod_restart {
+                    restart.update = None;
+                }
+            }
+            Step::Record(Recording::RefusedUpdate(refused)) => status.refused_update = Some(refused.clone()),
             Step::SetFinalizer(wanted) => {
                 let finalizers = wanted.then(|| vec![names::STORE_FINALIZER.to_owned()]);
                 self.store.metadata.finalizers = finalizers;
@@ -271,6 +289,34 @@ impl Scene {
     /// A Store that serves, at `epoch`.
     pub(super) fn serving(spec: &str, epoch: u64) -> Self {
         Self::new(spec).with_location().start(epoch)
+    }
+
+    /// The same Store, to go another way from here.
+    pub(super) fn copy(&self) -> Self {
+        Self { store: self.store.clone(), facts: self.facts.clone(), now: self.now }
+    }
+
+    /// The next step is taken, which must be there.
+    pub(super) fn step(&mut self) {
+        let decision = self.decide();
+        self.act(&decision.plan.step.clone().expect("a step"), &decision);
+    }
+
+    /// Someone drains the node: the pod goes, and nobody answers.
+    pub(super) fn drain(&mut self) {
+        (self.facts.pod, self.facts.server) = (None, ServerFact::Absent);
+        self.facts.config_check = None;
+    }
+
+    /// What is applied is what the pod was made from, and not what the spec asks for.
+    #[track_caller]
+    pub(super) fn expect_applied(&self, image: &str, has_line: Option<&str>) {
+        let set = self.facts.children.stateful_set.as_ref().expect("a StatefulSet");
+        let found = set.spec.template.spec.as_ref().expect("a spec").containers[0].image.as_deref();
+        assert_eq!(found, Some(image), "the image that is applied");
+        let config = format!("{:?}", self.facts.children.config.as_ref().expect("a ConfigMap").data);
+        assert_eq!(config.contains("hz "), has_line.is_some(), "{config}");
+        assert!(has_line.is_none_or(|line| config.contains(line)), "{config}");
     }
 
     /// The same Store when it has started, and serves at `epoch`.

@@ -13,7 +13,7 @@ use super::*;
 const NEWER: &str = "3000";
 
 impl Scene {
-    fn change_password(&mut self) {
+    pub(super) fn change_password(&mut self) {
         let auth = self.facts.children.auth.as_mut().expect("a Secret");
         let data = auth.data.as_mut().expect("data");
         data.insert(names::PASSWORD_KEY.into(), ByteString("another".into()));
@@ -210,6 +210,17 @@ fn rollbacks(text: &mut String) {
     scene.at(60).describe("a rendering with which nothing but the password changed can fail as well", text);
     let scene = scene.restarted();
     scene.describe("and is taken back", text);
+    scene.expect_renderings("1", "1");
+
+    let spec = ", updateStrategy: {readyTimeoutSeconds: 60, type: Supervised}";
+    let mut scene = Scene::of_first_version(spec).settle_objects();
+    scene.store.spec.image = Some("server:2".into());
+    scene.change_password();
+    let mut scene = scene.settle();
+    scene.fail_to_start();
+    scene.at(60);
+    let scene = scene.restarted();
+    scene.describe("also while an update waits for its approval", text);
     scene.expect_renderings("1", "1");
 
     let mut scene = Scene::serving(", updateStrategy: {readyTimeoutSeconds: 60}", 4);
