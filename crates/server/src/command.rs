@@ -63,7 +63,7 @@ use std::time::Duration;
 
 use crate::engine::effects::EffectBuffer;
 use crate::engine::{Engine, Keyspace, Room};
-use crate::limits::{STRING_LEN_MAX, STRING_LEN_MAX_DEFAULT};
+use crate::limits::{KEY_LEN_MAX, STRING_LEN_MAX, STRING_LEN_MAX_DEFAULT};
 use crate::measure::{Meter, Noted};
 use crate::protocol::{ReplyWriter, Request};
 
@@ -334,6 +334,12 @@ fn dispatch<'c>(
             return Outcome::Done;
         }
     };
+    if request.arg_len_bound() > KEY_LEN_MAX
+        && command.has_key_longer_than(KEY_LEN_MAX, &request.args_from(0).collect::<Vec<_>>())
+    {
+        reject(ctx, session, &mut reply, &error::KEY_TOO_LONG, Some(command));
+        return Outcome::Done;
+    }
     let admitted = check_gates(ctx, session, command);
     if ctx.settings.observed {
         observe::observe_eviction(ctx, session, &mut reply);
@@ -357,6 +363,18 @@ fn dispatch<'c>(
     let outcome = run(ctx, session, command, *request, reply, false);
     ctx.effects.end_unit();
     outcome
+}
+
+/// Answers a request with an error in place of executing it. An EXEC ends its transaction.
+pub(crate) fn refuse(
+    ctx: &mut Context<'_>,
+    session: &mut Session,
+    request: &Request<'_>,
+    mut reply: ReplyWriter<'_>,
+    error: &ReplyError,
+) -> Outcome {
+    reject(ctx, session, &mut reply, error, table::find(request.arg(0)));
+    Outcome::Done
 }
 
 /// Answers a command that is not run. An EXEC ends its transaction.

@@ -26,6 +26,7 @@ pub(crate) mod object;
 mod random;
 mod stats;
 pub(crate) mod table;
+mod take_over;
 pub(crate) mod tracking;
 pub mod value;
 mod watch;
@@ -58,6 +59,7 @@ use table::Table;
 use tracking::{ClientId, Tracking};
 use value::Entry;
 
+use crate::limits::KEY_LEN_MAX;
 use watch::Watches;
 
 /// What an engine is made with.
@@ -137,6 +139,14 @@ pub enum LoadError {
         key: Box<[u8]>,
         /// Number of databases.
         databases: u32,
+    },
+    /// No entry can hold such a key.
+    #[error("failed to load a key of {len} bytes of database {db}: it is longer than 4294967295 bytes")]
+    KeyTooLong {
+        /// Database index.
+        db: u32,
+        /// Length of the key in bytes.
+        len: usize,
     },
 }
 
@@ -305,11 +315,6 @@ impl Engine {
         self.tracking.limit(keys_max, &mut self.random);
     }
 
-    /// Takes the clients that track over from another engine, in whose place this one is.
-    pub(crate) fn adopt_tracking(&mut self, other: &mut Engine) {
-        std::mem::swap(&mut self.tracking, &mut other.tracking);
-    }
-
     /// Nothing that clients have read is valid any more: they are told.
     pub(crate) fn invalidate_all(&mut self) {
         if let Some(tracked) = self.tracking.flushed() {
@@ -418,6 +423,9 @@ impl Engine {
         let Some(table) = self.databases.get(db as usize) else {
             return Err(LoadError::NoSuchDatabase { db, key, databases });
         };
+        if key.len() > KEY_LEN_MAX {
+            return Err(LoadError::KeyTooLong { db, len: key.len() });
+        }
         let hash = self.hash_of(&key);
         if table.find(hash, &key).is_some() {
             return Err(LoadError::DuplicateKey { db, key });
@@ -630,6 +638,12 @@ impl Engine {
     /// Whether a snapshot is in progress.
     pub fn snapshot_active(&self) -> bool {
         self.snapshot.is_some()
+    }
+
+    /// The number of the cut whose snapshot is in progress. No two cuts of an engine, and of those that it has taken over
+    /// from, have the same.
+    pub fn cut(&self) -> Option<u32> {
+        self.snapshot.is_some().then_some(self.epoch)
     }
 
     /// Bytes of entries that were saved because they were about to change and that no step has given out yet. They

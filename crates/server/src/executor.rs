@@ -68,6 +68,7 @@ use admin::Desk;
 use batch::Batch;
 use blocked::BlockedClients;
 use client::{Client, Clients, Origin};
+use commit::Promise;
 use compaction::Compaction;
 use freer::{FreedObjects, Freer};
 use huge_pages::Mover;
@@ -164,7 +165,9 @@ pub(crate) struct Executor {
     listeners: Vec<TcpListener>,
     /// Listeners with a pending connection that `accept` refused.
     to_accept: Vec<usize>,
-    /// That was reported already: it is tried again at every tick.
+    /// Listeners with more pending connections than one turn accepts.
+    accepting: Vec<usize>,
+    /// That `accept` fails was reported already: it is tried again at every tick.
     accept_is_failing: bool,
     events: Receiver<Event>,
     engine: Engine,
@@ -217,7 +220,7 @@ struct Core {
     trackers: usize,
     /// What the client that is served must forget: it is told behind its reply.
     own_stale: Vec<Stale>,
-    /// What clients must forget that were being served while another was served that had waited, or whose receivers were.
+    /// Invalidations for clients that were out of their slot; `tell_late` delivers them.
     late_stale: Vec<(ClientId, Stale)>,
     current: Option<Current>,
     /// Grows when something changes that [`Settings`] are made from.
@@ -230,6 +233,8 @@ struct Core {
     memory_at_start: u64,
     stats: Stats,
     points: Points,
+    /// Replies that depend on the point at the end of this turn.
+    promises: Vec<Promise>,
     /// Jobs asked for in this turn: they are cut at its end.
     job_requests: Vec<JobRequest>,
     /// A job that has to wait for the running one.
@@ -351,6 +356,7 @@ impl Executor {
             memory_at_start: engine.used_memory(),
             stats: Stats::new(now),
             points,
+            promises: Vec::new(),
             job_requests: Vec::new(),
             scheduled_job: None,
             pause: None,
@@ -379,6 +385,7 @@ impl Executor {
             poll,
             listeners,
             to_accept: Vec::new(),
+            accepting: Vec::new(),
             accept_is_failing: false,
             events,
             engine,
@@ -440,8 +447,9 @@ fn open_poll(listeners: Vec<StdListener>) -> Result<Opened, ExecutorError> {
 }
 
 /// How many threads serve sockets, the executor's own included: as many as wanted (`io-threads`), or, for 0, half as many as
-/// the process has processors, up to [`IO_THREADS_MAX`]: the clients and the kernel need the others. Those are counted by the affinity of the process and by the quota of its
-/// control group of either version, rounded down (see [`std::thread::available_parallelism`]).
+/// the process has processors, up to [`IO_THREADS_MAX`]: the clients and the kernel need the others. Those are counted by the
+/// affinity of the process and by the quota of its control group of either version, rounded down (see
+/// [`std::thread::available_parallelism`]).
 fn io_threads(wanted: u32) -> usize {
     match wanted {
         0 => std::thread::available_parallelism()

@@ -23,6 +23,10 @@ pub const UNAUTHENTICATED_BULK_LEN_MAX: usize = 16 * 1024;
 /// `AUTH` and `SETNAME`) fits with a password of the longest length that Redis accepts there.
 pub const UNAUTHENTICATED_REQUEST_LEN_MAX: usize = 2 * UNAUTHENTICATED_BULK_LEN_MAX;
 
+/// Longest key, in bytes, whatever `proto-max-bulk-len` says: an entry, and a snapshot in memory, have four bytes for its
+/// length.
+pub(crate) const KEY_LEN_MAX: usize = u32::MAX as usize;
+
 /// Longest string in bytes, unless `proto-max-bulk-len` says otherwise. Source: Redis 7.0.
 pub(crate) const STRING_LEN_MAX_DEFAULT: u64 = 512 * MIB;
 
@@ -31,6 +35,8 @@ pub(crate) const STRING_LEN_MAX_DEFAULT: u64 = 512 * MIB;
 pub(crate) const STRING_LEN_MAX: u64 = 64 * 1024 * MIB;
 
 const _: () = assert!(STRING_LEN_MAX_DEFAULT <= STRING_LEN_MAX, "the default is allowed");
+const _: () =
+    assert!(STRING_LEN_MAX_DEFAULT <= KEY_LEN_MAX as u64, "by default a key may be as long as any string");
 const _: () = assert!(UNAUTHENTICATED_ARGS_MAX <= REQUEST_ARGS_MAX, "authentication never narrows a bound");
 const _: () = assert!(
     UNAUTHENTICATED_BULK_LEN_MAX as u64 <= STRING_LEN_MAX_DEFAULT,

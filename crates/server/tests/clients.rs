@@ -186,6 +186,28 @@ fn who_could_not_be_accepted_is_served_later() {
     assert_eq!(late.run("PING"), Reply::Simple("PONG".into()));
 }
 
+/// Who is connected is served between two shares of a storm of new connections, and each of these is served, too.
+#[test]
+fn new_connections_are_accepted_a_share_at_a_time() {
+    const NEW: usize = 400;
+    let (_folder, server) = cache(&[]);
+    let mut client = server.client();
+    let accepted = |text: String| text.parse::<usize>().unwrap();
+    let before = accepted(client.info("total_connections_received"));
+    // Stopped meanwhile, so that it learns of all of them and of the request at once.
+    server.signal("STOP");
+    let mut new: Vec<_> = (0..NEW).map(|_| Client::connect(server.port).unwrap()).collect();
+    send(&mut client, "INFO stats");
+    server.signal("CONT");
+    let text = client.read_reply().unwrap().text();
+    let line = text.lines().find_map(|line| line.strip_prefix("total_connections_received:")).unwrap();
+    assert!(accepted(line.to_owned()) < before + NEW, "the client waited for all of them");
+    for client in &mut new {
+        assert_eq!(client.run("PING"), Reply::Simple("PONG".into()));
+    }
+    assert_eq!(accepted(client.info("total_connections_received")), before + NEW);
+}
+
 /// Sends `bytes` again and again until the server takes nothing for ten seconds, or `limit` bytes are sent; returns how many.
 fn send_until_refused(stream: &mut TcpStream, bytes: &[u8], limit: usize) -> usize {
     stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();

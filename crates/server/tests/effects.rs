@@ -10,7 +10,7 @@ use holdfast_server::engine::{EvictionOrder, EvictionPolicy, EvictionSettings};
 use store::{START_MS, Store};
 
 impl Store {
-    /// Executes one command, given in words, on connection 1; gives the reply as text.
+    /// Executes one command, given in words, on connection 1; returns the reply as text.
     fn run(&mut self, command: &str) -> String {
         let args: Vec<&str> = command.split(' ').collect();
         String::from_utf8_lossy(&self.run_on(1, &args).0).into_owned()

@@ -21,6 +21,18 @@ use support::{PATIENCE, Reply, Server, copy, free_port};
 const STORE: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 const TOKEN: &str = "token-of-the-test";
 
+/// A pod without a log, whose EXECs are each durable.
+const NEVER: [&str; 8] = [
+    "--persist-strategy",
+    "never",
+    "--save",
+    "",
+    "--persist-after-exec",
+    "yes",
+    "--enable-debug-command",
+    "yes",
+];
+
 /// What stays when the pod and its volume go.
 struct Cluster {
     directory: tempfile::TempDir,
@@ -72,12 +84,26 @@ impl Cluster {
     }
 
     fn pod(&self) -> Server {
+        self.pod_with(&[])
+    }
+
+    fn pod_with(&self, more: &[&str]) -> Server {
         let args = self.args();
         let dir = self.dir();
-        let mut args: Vec<_> = args.iter().map(String::as_str).collect();
+        let mut args: Vec<_> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
         args.extend(["--dir", dir.to_str().unwrap()]);
         // The log goes beside the first directory, and the last one counts: a log in the volume would be unknown data.
         Server::spawn(&self.directory.path().join("pod"), &args)
+    }
+
+    /// A pod that serves a new Store.
+    fn born(&self, more: &[&str]) -> Server {
+        self.mount(&record(0, None));
+        let pod = self.pod_with(more);
+        self.wait_for(&pod, ServerState::AwaitingRecord);
+        self.mount(&record(1, None));
+        self.wait_for(&pod, ServerState::Ready);
+        pod
     }
 
     fn init_container(&self) -> (Output, DecisionReport) {
@@ -136,8 +162,8 @@ impl Cluster {
         panic!("not {state:?} but {last:?}; log:\n{}", pod.log_text());
     }
 
-    fn back_up(&self, pod: &Server, id: &str) -> BackupProgress {
-        let request = BackupRequest {
+    fn backup_request(&self, id: &str) -> BackupRequest {
+        BackupRequest {
             id: id.to_owned(),
             location: self.location(),
             credentials_dir: "main".to_owned(),
@@ -145,8 +171,11 @@ impl Cluster {
             owner_name: "team/cache".to_owned(),
             takes_over: false,
             former_owner_uids: None,
-        };
-        let _: BackupProgress = self.ask("POST", "/v1/backups", &request);
+        }
+    }
+
+    fn back_up(&self, pod: &Server, id: &str) -> BackupProgress {
+        let _: BackupProgress = self.ask("POST", "/v1/backups", &self.backup_request(id));
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let progress: BackupProgress = self.ask("GET", &format!("/v1/backups/{id}"), &());
@@ -386,5 +415,78 @@ fn a_clone_holds_the_data_of_the_barrier_and_is_another_store() {
     target.wait_for(&pod, ServerState::Ready);
     assert_eq!(pod.client().run("GET own"), Reply::bulk("write"));
     assert_eq!(pod.client().run("DBSIZE"), Reply::Int(301));
+    assert!(pod.stop().success());
+}
+
+/// Without a log each point of an EXEC is a snapshot, in whose place no other can be written at the same time.
+#[test]
+fn a_point_ends_a_backup_that_is_being_cut_and_the_next_one_is_made() {
+    let cluster = Cluster::start();
+    let pod = cluster.born(&NEVER);
+    let mut client = pod.client();
+    assert_eq!(client.run("DEBUG POPULATE 20000 key 1000"), Reply::ok());
+    // More of them than may wait.
+    for round in 0..5 {
+        let id = format!("ended-{round}");
+        let request = cluster.backup_request(&id);
+        let _: BackupProgress = cluster.ask("POST", "/v1/backups", &request);
+        let mut number = 0;
+        let progress = loop {
+            client.run("MULTI");
+            client.run(&format!("SET number {number}"));
+            assert_eq!(client.run("EXEC"), Reply::Array(Some(vec![Reply::ok()])));
+            number += 1;
+            let progress: BackupProgress = cluster.ask("GET", &format!("/v1/backups/{id}"), &());
+            if progress.completed_ms.is_some() {
+                break progress;
+            }
+        };
+        assert_eq!(progress.phase, BackupPhase::Failed, "{progress:?}");
+        let text = serde_json::to_string(&progress).unwrap();
+        assert!(text.contains("persist-after-exec takes a persistence point"), "{text}");
+    }
+    let backup = cluster.back_up(&pod, "whole");
+    assert_eq!(backup.phase, BackupPhase::Succeeded, "{backup:?}");
+    assert_eq!(backup.dataset.unwrap().keys, 20_001);
+    assert!(pod.stop().success());
+}
+
+#[test]
+fn a_stop_ends_a_barrier_and_nothing_is_renamed_before_that() {
+    let cluster = Cluster::start();
+    let mut pod = cluster.born(&NEVER);
+    let mut client = pod.client();
+    client.run("SET before 1");
+    let request = holdfast_contract::control::BarrierRequest { token: "b-1".into(), timeout_seconds: 300 };
+    let _: Barrier = cluster.ask("POST", "/v1/barriers", &request);
+    let snapshot = || std::fs::read(cluster.dir().join("dump.rdb")).unwrap();
+    let held = snapshot();
+
+    // A point would replace the snapshot.
+    client.run("MULTI");
+    client.run("SET after 1");
+    let Reply::Error(text) = client.run("EXEC") else { panic!("the point was taken under the barrier") };
+    assert!(text.starts_with("MISCONF persist-after-exec"), "{text}");
+    assert_eq!(snapshot(), held);
+    assert!(matches!(client.run("SAVE"), Reply::Error(_)));
+    assert_eq!(snapshot(), held);
+
+    // A stop that is refused has ended the barrier as well, and says so to whoever holds it.
+    let away = cluster.directory.path().join("away");
+    std::fs::rename(cluster.dir(), &away).unwrap();
+    assert!(matches!(client.run("SHUTDOWN"), Reply::Error(_)));
+    std::fs::rename(&away, cluster.dir()).unwrap();
+    assert_eq!(cluster.try_ask("DELETE", "/v1/barriers/b-1", &()).unwrap().0, 404);
+    assert_eq!(pod.log_text().matches("persistence barrier ended before its time").count(), 1);
+
+    let _: Barrier = cluster.ask("POST", "/v1/barriers", &request);
+    client.run("SET late 1");
+    drop(client);
+    pod.signal("TERM");
+    assert!(pod.wait().success());
+    assert_eq!(pod.log_text().matches("persistence barrier ended before its time").count(), 2);
+    let pod = cluster.pod_with(&NEVER);
+    cluster.wait_for(&pod, ServerState::Ready);
+    assert_eq!(pod.client().run("EXISTS before after late"), Reply::Int(3));
     assert!(pod.stop().success());
 }

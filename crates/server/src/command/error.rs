@@ -67,6 +67,7 @@ fixed! {
     DECREMENT_OVERFLOW = "ERR decrement would overflow";
     NAN_OR_INFINITY = "ERR increment would produce NaN or Infinity";
     STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    KEY_TOO_LONG = "ERR key exceeds the maximum length of 4294967295 bytes";
     OFFSET_OUT_OF_RANGE = "ERR offset is out of range";
     NO_SUCH_KEY = "ERR no such key";
     SAME_OBJECT = "ERR source and destination objects are the same";

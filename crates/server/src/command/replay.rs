@@ -182,12 +182,14 @@ const NOBODY: &str = "ERR not while a log is replayed";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{EngineOptions, HashSeed, Limits};
-    use crate::protocol::OwnedRequest;
+    use crate::engine::value::{Entry, Value};
+    use crate::engine::{Access, EngineOptions, HashSeed, Limits, LoadError};
+    use crate::limits::KEY_LEN_MAX;
+    use crate::protocol::{DecodeLimits, Decoder, OwnedRequest};
 
     const NOW_MS: i64 = 1_700_000_000_000;
 
-    /// Replays commands given in words; gives the engine and the first refusal.
+    /// Replays commands given in words; returns the engine and the first refusal.
     fn replay(commands: &[&str]) -> (Engine, Result<(), ReplayError>) {
         let mut engine =
             Engine::new(EngineOptions { databases: 2, limits: Limits::default(), seed: HashSeed([1, 2]) });
@@ -248,5 +250,29 @@ mod tests {
             &["SET a x", "MULTI", "INCR a", "EXEC"],
             "failed to replay command \"EXEC\": it answered \"*1\\r\\n-ERR value is not an integer or out of range\"",
         );
+    }
+
+    #[test]
+    fn a_key_that_no_entry_can_hold_is_refused() {
+        const LEN: usize = KEY_LEN_MAX + 1;
+        let head = format!("*3\r\n$3\r\nSET\r\n${LEN}\r\n");
+        let tail = b"\r\n$1\r\nv\r\n";
+        // Zeros that nobody looks at take no memory.
+        let mut bytes = vec![0; head.len() + LEN + tail.len()];
+        bytes[..head.len()].copy_from_slice(head.as_bytes());
+        bytes[head.len() + LEN..].copy_from_slice(tail);
+        let mut decoder = Decoder::new();
+        let step = decoder.decode(&bytes, &DecodeLimits::LOG).unwrap();
+        let mut engine =
+            Engine::new(EngineOptions { databases: 1, limits: Limits::default(), seed: HashSeed([1, 2]) });
+        let mut replayer = Replayer::begin(&mut engine);
+        let result = replayer.apply(&mut engine, &step.request.unwrap(), NOW_MS);
+        replayer.end(&mut engine);
+        let reply = "-ERR key exceeds the maximum length of 4294967295 bytes".to_owned();
+        assert_eq!(result, Err(ReplayError::Failed { name: "SET".to_owned(), reply }));
+        let key = vec![0; LEN].into_boxed_slice();
+        let (value, access) = (Value::Bytes(b"v".to_vec()), Access::default());
+        let loaded = engine.load(Entry { db: 0, key, value, expires_at_ms: None, access }, NOW_MS);
+        assert_eq!(loaded, Err(LoadError::KeyTooLong { db: 0, len: LEN }));
     }
 }

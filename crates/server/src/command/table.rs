@@ -281,6 +281,18 @@ impl Command {
         KeyRange::from_specs(self.keys)
     }
 
+    /// Whether a key among `args`, which begin with the name, is longer than `len_max` bytes. Where the arguments are wrong, or
+    /// only the command itself knows its keys, every argument counts as one.
+    pub(crate) fn has_key_longer_than(&self, len_max: usize, args: &[&[u8]]) -> bool {
+        let is_longer = |arg: &&[u8]| arg.len() > len_max;
+        match self.key_positions(args) {
+            Some(positions) if !self.keys.iter().any(KeySpec::is_unknown) => {
+                positions.iter().filter_map(|(at, _)| args.get(*at)).any(is_longer)
+            }
+            _ => args.iter().any(is_longer),
+        }
+    }
+
     /// Positions of the keys in `args`, which begin with the name, each with its spec; `None` if the arguments are wrong.
     pub(crate) fn key_positions(&self, args: &[&[u8]]) -> Option<Vec<(usize, &'static KeySpec)>> {
         let mut all = Vec::new();

@@ -75,12 +75,4 @@ impl Engine {
     pub(crate) fn holds(&self, db: u32, key: &[u8]) -> bool {
         self.table(db).find(self.hash_of(key), key).is_some()
     }
-
-    /// Takes over who waits for keys of an engine that this one replaces.
-    pub(crate) fn adopt_awaited(&mut self, other: &mut Engine) {
-        self.awaited = std::mem::take(&mut other.awaited);
-        for db in 0..self.databases() {
-            self.awaited.replaced(db);
-        }
-    }
 }

@@ -155,7 +155,7 @@ impl EffectBuffer {
 mod tests {
     use super::*;
 
-    /// Runs units of (db, command) and gives the stream as words.
+    /// Runs units of (db, command) and returns the stream as words.
     fn stream(units: &[&[(u32, &str)]]) -> String {
         let mut effects = EffectBuffer::new();
         for unit in units {

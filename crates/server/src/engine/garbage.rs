@@ -48,6 +48,17 @@ impl Garbage {
         }
     }
 
+    /// Adds all of another.
+    pub(super) fn append(&mut self, other: Garbage) {
+        let Garbage { tables, remains, blobs, larges, tracked } = other;
+        self.tables.extend(tables);
+        // A second table that is half freed has no place: the rest of it is freed at once.
+        self.remains = self.remains.take().or(remains);
+        self.blobs.extend(blobs);
+        self.larges.extend(larges);
+        self.tracked.extend(tracked);
+    }
+
     /// Keys and values that are to be freed.
     pub(crate) fn objects(&self) -> usize {
         self.tables.iter().map(Table::len).sum::<usize>() + self.blobs.len() + self.larges.len()

@@ -36,6 +36,15 @@ struct Watched {
     brought: Option<u64>,
 }
 
+/// Whether a key is there at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Absent,
+    Live,
+    /// It is stored, and its time is over.
+    Expired,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     keys: BTreeMap<(u32, Box<[u8]>), Watched>,
@@ -62,6 +71,26 @@ impl Watches {
         {
             watched.collected = Some(watched.version);
             watched.version += 1;
+        }
+    }
+
+    /// Notes that the content of `db` is replaced, given how a key is present before and after.
+    pub(super) fn replaced(
+        &mut self,
+        db: u32,
+        before: impl Fn(&[u8]) -> Presence,
+        after: impl Fn(&[u8]) -> Presence,
+    ) {
+        for ((_, key), watched) in self.keys.range_mut((db, Box::default())..(db + 1, Box::default())) {
+            match (before(key), after(key)) {
+                (Presence::Live, _) | (_, Presence::Live) => watched.version += 1,
+                (Presence::Expired, _) => {
+                    watched.collected = Some(watched.version);
+                    watched.version += 1;
+                }
+                (Presence::Absent, Presence::Expired) => watched.brought = Some(watched.version),
+                (Presence::Absent, Presence::Absent) => {}
+            }
         }
     }
 }
@@ -103,27 +132,23 @@ impl Engine {
             return;
         }
         let mut watches = std::mem::take(&mut self.watches);
-        for ((_, key), watched) in watches.keys.range_mut((db, Box::default())..(db + 1, Box::default())) {
-            let old = self.table(db);
-            let is_live = |table: &Table| {
-                table.find(self.hash_of(key), key).is_some()
-                    && !self.is_present_and_expired(table, key, now_ms)
-            };
-            if is_live(old) || with.is_some_and(|with| is_live(self.table(with))) {
-                watched.version += 1;
-            } else if self.is_present_and_expired(old, key, now_ms) {
-                watched.collected = Some(watched.version);
-                watched.version += 1;
-            } else if with.is_some_and(|with| self.is_present_and_expired(self.table(with), key, now_ms)) {
-                watched.brought = Some(watched.version);
-            }
-        }
+        let presence = |db: Option<u32>, key: &[u8]| {
+            db.map_or(Presence::Absent, |db| self.presence(self.table(db), key, now_ms))
+        };
+        watches.replaced(db, |key| presence(Some(db), key), |key| presence(with, key));
         self.watches = watches;
     }
 
+    /// How a key is present in a table of this engine.
+    pub(super) fn presence(&self, table: &Table, key: &[u8], now_ms: i64) -> Presence {
+        match table.find(self.hash_of(key), key) {
+            None => Presence::Absent,
+            Some(at) if self.is_expired(table.view(at).expires_at_ms(), now_ms) => Presence::Expired,
+            Some(_) => Presence::Live,
+        }
+    }
+
     fn is_present_and_expired(&self, table: &Table, key: &[u8], now_ms: i64) -> bool {
-        table
-            .find(self.hash_of(key), key)
-            .is_some_and(|at| self.is_expired(table.view(at).expires_at_ms(), now_ms))
+        self.presence(table, key, now_ms) == Presence::Expired
     }
 }

@@ -114,7 +114,8 @@ impl Executor {
             }
             Begin::Refused { problem } => return Ok(Err(Refusal::Invalid(problem))),
         }
-        self.commit_point("barrier")?;
+        // Whether it was taken shows in the offsets.
+        let _ = self.commit_point("barrier")?;
         let Some(journal) = &self.core.journal else { return Ok(Err(Refusal::Stopped)) };
         let (offset, durable) = (journal.offset(), journal.durable_offset());
         let settings = journal.settings();
@@ -149,6 +150,14 @@ impl Executor {
         if let Some(barrier) = self.desk.barrier.expire(moment()) {
             tracing::warn!(token = barrier.token, "persistence barrier ended by its time-out");
             self.core.metrics.barrier_expired();
+        }
+        self.let_go_of_files()
+    }
+
+    /// Ends a barrier that is held, because what follows changes the files: whoever holds it finds none any more.
+    pub(super) fn break_barrier(&mut self) -> Result<(), ExecutorError> {
+        if let Some(token) = self.desk.barrier.break_off() {
+            tracing::warn!(token, "persistence barrier ended before its time: the server is asked to stop");
         }
         self.let_go_of_files()
     }

@@ -11,9 +11,21 @@ use crate::command::Session;
 use crate::network::connection::Connection;
 use crate::protocol::RespVersion;
 
+/// Connections accepted from a listener in one turn, so that those who are connected do not wait for a storm of new ones: some
+/// two milliseconds.
+const ACCEPTS_PER_TURN: usize = 100;
+
 impl Executor {
+    /// Accepts connections where some were left in the turn before.
+    pub(super) fn accept_more(&mut self) {
+        for number in std::mem::take(&mut self.accepting) {
+            self.accept(number);
+        }
+    }
+
+    /// Accepts from a listener until nobody waits there, or the share of this turn is used up.
     pub(super) fn accept(&mut self, number: usize) {
-        loop {
+        for _ in 0..ACCEPTS_PER_TURN {
             match self.listeners[number].accept() {
                 Ok((stream, _)) => {
                     self.core.stats.connections_received += 1;
@@ -41,6 +53,10 @@ impl Executor {
                     return;
                 }
             }
+        }
+        // The poll does not tell again of those who wait.
+        if !self.accepting.contains(&number) {
+            self.accepting.push(number);
         }
     }
 

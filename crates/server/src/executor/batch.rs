@@ -27,8 +27,6 @@ const ARENA_LEN: usize = 2 * READ_LEN_MAX;
 const TURN_MAX: Duration = Duration::from_millis(2);
 /// Fast commands between two looks at the clock. Others count for more: see [`weight`].
 const COMMANDS_PER_LOOK: u32 = 64;
-/// Bytes of a partial request that are kept before authentication: AUTH and HELLO with the longest arguments fit.
-const UNAUTHENTICATED_INPUT_LEN_MAX: usize = 64 << 10;
 /// An attack is reported at most this often.
 const ATTACK_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -282,14 +280,11 @@ impl Executor {
         Ok(())
     }
 
-    /// Whether a client has sent more of a request, or queued more, than it may; says so in the log.
+    /// Whether a client has sent more of a request, or queued more, than it may; says so in the log. Before authentication the
+    /// decoder refuses much less: see [`crate::limits::UNAUTHENTICATED_REQUEST_LEN_MAX`].
     fn holds_too_much(&self, client: &Client) -> bool {
         let held = client.connection.input.len() + client.session.queued_bytes();
-        let limit = if client.session.is_authenticated() {
-            self.core.config.client_query_buffer_limit
-        } else {
-            UNAUTHENTICATED_INPUT_LEN_MAX as u64
-        };
+        let limit = self.core.config.client_query_buffer_limit;
         let holds_too_much = held as u64 > limit;
         if holds_too_much {
             tracing::warn!(
@@ -315,7 +310,6 @@ impl Executor {
         let mut settings = self.core.settings(client);
         let mut revision = self.core.revision;
         if self.is_late {
-            client.decoder = Decoder::new();
             return Ok((0, Stop::Late));
         }
         loop {
@@ -363,9 +357,10 @@ impl Executor {
             }
             witness.note(name);
             let is_exec = client.session.in_transaction() && name.eq_ignore_ascii_case(b"exec");
+            let mut refusal = None;
             if is_exec && self.core.points.before(PointEvent::Exec) {
                 self.core.meter.pause();
-                self.commit_point("persist-before-exec")?;
+                refusal = self.commit_point("persist-before-exec")?.err();
             }
             let effects_before = self.effects.len();
             let evicted_before = self.engine.stats.evicted_keys;
@@ -378,14 +373,22 @@ impl Executor {
                 now_ms,
             };
             let reply = client.connection.output.writer(client.session.version());
-            let outcome = crate::command::execute(&mut context, &mut client.session, &request, reply);
+            let reply_start = reply.position();
+            let session = &mut client.session;
+            let outcome = match refusal {
+                None => crate::command::execute(&mut context, session, &request, reply),
+                Some(failed) => {
+                    let error = failed.reply("persist-before-exec: nothing was executed").into();
+                    crate::command::refuse(&mut context, session, &request, reply, &error)
+                }
+            };
             if keeps_expired {
                 self.engine.set_keeps_expired(false);
             }
             if self.effects.len() > effects_before {
                 client.session.last_write_offset = self.core.offset() + self.effects.len() as u64;
-                if is_exec {
-                    self.core.points.after(PointEvent::Exec);
+                if is_exec && self.core.points.after(PointEvent::Exec) {
+                    self.core.promise(slot, client.session.id(), &client.connection.output, reply_start);
                 }
             }
             if !self.core.killed.is_empty() {
@@ -429,6 +432,9 @@ impl Executor {
             if client.connection.unsent_len() > replies_len_max(&client.session) {
                 return Ok((consumed, Stop::Stalled));
             }
+            if self.core.has_promised(slot) {
+                return Ok((consumed, Stop::Late));
+            }
             // What was evicted for a command takes time as well. CONFIG RESETSTAT begins at zero again.
             let evicted = self.engine.stats.evicted_keys.saturating_sub(evicted_before);
             let weight = weight(&client.session).saturating_add(u32::try_from(evicted).unwrap_or(u32::MAX));
@@ -464,8 +470,9 @@ impl Executor {
     fn defer(&mut self, slot: usize, client: &mut Client, deferred: Deferred) -> Result<(), ExecutorError> {
         match deferred {
             Deferred::Wait { replicas, timeout_ms } => {
-                self.point_before_wait()?;
-                if replicas == 0 {
+                if !self.point_before_wait(client)? {
+                    // It is answered.
+                } else if replicas == 0 {
                     self.core.points.after(PointEvent::Wait);
                     client.reply(|reply| reply.integer(0));
                 } else {
@@ -473,9 +480,10 @@ impl Executor {
                 }
             }
             Deferred::WaitAof { local, replicas, timeout_ms } => {
-                self.point_before_wait()?;
-                let offset = client.session.last_write_offset;
-                self.block(slot, client, WaitKind::Durable { offset, local, replicas }, timeout_ms);
+                if self.point_before_wait(client)? {
+                    let offset = client.session.last_write_offset;
+                    self.block(slot, client, WaitKind::Durable { offset, local, replicas }, timeout_ms);
+                }
             }
             Deferred::Block { .. } => unreachable!("it needs the request, and is done where that is known"),
             Deferred::Save => {
@@ -518,11 +526,15 @@ impl Executor {
         });
     }
 
-    fn point_before_wait(&mut self) -> Result<(), ExecutorError> {
-        if self.core.points.before(PointEvent::Wait) {
-            self.commit_point("persist-before-wait")
-        } else {
-            Ok(())
+    /// Takes the point before a wait. False: it failed, which is the answer.
+    fn point_before_wait(&mut self, client: &mut Client) -> Result<bool, ExecutorError> {
+        if !self.core.points.before(PointEvent::Wait) {
+            return Ok(true);
         }
+        let Err(failed) = self.commit_point("persist-before-wait")? else { return Ok(true) };
+        let error = failed.reply("persist-before-wait: what was written before is not durable");
+        self.engine.stats.record_error(&error);
+        client.reply(|reply| reply.error(&error));
+        Ok(false)
     }
 }

@@ -250,10 +250,6 @@ impl Clients {
         self.slots.iter().enumerate().filter_map(|(slot, client)| Some((slot, client.as_deref()?)))
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Client)> {
-        self.slots.iter_mut().enumerate().filter_map(|(slot, client)| Some((slot, client.as_deref_mut()?)))
-    }
-
     /// The slots to be checked in a run of the periodic tasks, of which there are `runs` a second: all of them within a
     /// second, few at a time.
     pub(super) fn slots_to_check(&mut self, runs: usize) -> impl Iterator<Item = usize> + use<> {

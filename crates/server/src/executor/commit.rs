@@ -4,14 +4,57 @@ use std::io;
 use std::time::Instant;
 
 use super::host::WrittenBeside;
-use super::journal::JournalEvent;
+use super::journal::{Journal, JournalEvent};
 use super::outbox::{exceeds_limit, replies_len_max, report_deaf};
 use super::stats::Stats;
-use super::{Event, Executor, ExecutorError};
+use super::{Core, Event, Executor, ExecutorError};
 use crate::clock::unix_ms;
-use crate::network::output::SendOutcome;
+use crate::engine::tracking::ClientId;
+use crate::network::output::{Output, SendOutcome};
 use crate::network::senders::{Delivery, Parcel};
 use crate::persistence::directives::WarningKind;
+
+/// There is no persistence point where one was promised. The reason is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PointFailed;
+
+impl PointFailed {
+    /// The text of an error reply, given what this means for whoever gets it.
+    pub(super) fn reply(self, meaning: &str) -> Vec<u8> {
+        format!("MISCONF {meaning}: the persistence point failed, and the log of the server says why")
+            .into_bytes()
+    }
+}
+
+/// A reply that may leave only if the point at the end of the turn is taken; the last one that its client has.
+#[derive(Debug)]
+pub(super) struct Promise {
+    slot: usize,
+    client: ClientId,
+    /// Where in the client's output it begins.
+    start: usize,
+    /// The output behind it, to know whether something was added.
+    unsent_len: usize,
+    pieces: usize,
+}
+
+impl Core {
+    /// What `client` is answered from `start` on says more than may be said if the wanted point fails. With a log there is
+    /// nothing to remember: a sync that fails ends everything.
+    pub(super) fn promise(&mut self, slot: usize, client: ClientId, output: &Output, start: usize) {
+        let has_log = self.journal.as_ref().is_none_or(|journal| journal.log().is_some());
+        // Whoever wants no replies is told nothing that would be wrong.
+        if !has_log && output.position() > start {
+            let (unsent_len, pieces) = (output.unsent_len(), output.pieces());
+            self.promises.push(Promise { slot, client, start, unsent_len, pieces });
+        }
+    }
+
+    /// Whether the last reply of the client in this slot depends on the wanted point.
+    pub(super) fn has_promised(&self, slot: usize) -> bool {
+        self.promises.last().is_some_and(|promise| promise.slot == slot)
+    }
+}
 
 impl Executor {
     /// Commits the effects of the turn and lets its replies leave.
@@ -58,8 +101,11 @@ impl Executor {
         } else {
             self.effects.clear();
         }
-        if let Some(name) = point {
-            self.take_point(name)?;
+        if let Some(name) = point
+            && self.take_point(name)?.is_err()
+        {
+            self.core.points.failed();
+            self.refuse_promises(name);
         }
         // Under everysec nothing is acknowledged while a sync is two seconds behind.
         while self.core.journal.as_mut().is_some_and(|journal| journal.drive_syncs().1) {
@@ -75,31 +121,70 @@ impl Executor {
         Ok(())
     }
 
-    /// Makes everything executed so far durable. The effects have been committed.
-    pub(super) fn take_point(&mut self, name: &'static str) -> Result<(), ExecutorError> {
-        let Some(journal) = &mut self.core.journal else { return Ok(()) };
+    /// Makes everything executed so far durable. The effects have been committed. The inner error is why there is no point:
+    /// a snapshot could not be written. It is reported here; whoever relies on the point must not be told that all is well.
+    pub(super) fn take_point(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Result<(), PointFailed>, ExecutorError> {
+        let Some(journal) = &mut self.core.journal else { return Ok(Ok(())) };
         if journal.log().is_some() {
             journal.sync().map_err(ExecutorError::Storage)?;
-        } else if journal.offset() > journal.durable_offset() {
-            if journal.running_job().is_some() {
-                journal.abort_job(&mut self.engine);
-            }
-            if let Err(error) = journal.save_now(&mut self.engine, unix_ms()) {
-                tracing::error!(%error, directive = name, "failed to take a persistence point");
-                self.core.warn(WarningKind::JobFailed);
-            }
+        } else if journal.offset() > journal.durable_offset()
+            && let Err(error) = self.save_for_point(name)
+        {
+            tracing::error!(%error, directive = name, "failed to take a persistence point");
+            self.core.warn(WarningKind::JobFailed);
+            return Ok(Err(PointFailed));
         }
         self.core.points.taken();
+        self.core.promises.clear();
         Stats::count(&mut self.core.stats.points, name);
-        Ok(())
+        Ok(Ok(()))
     }
 
-    /// Commits what was executed so far in this turn and takes a point.
-    pub(super) fn commit_point(&mut self, name: &'static str) -> Result<(), ExecutorError> {
+    /// Writes the snapshot that is a point while there is no log, in place of one that may be under way.
+    fn save_for_point(&mut self, name: &str) -> Result<(), String> {
+        if self.core.journal.as_ref().is_some_and(Journal::files_are_held) {
+            return Err("a persistence barrier holds the files".to_owned());
+        }
+        self.give_up_job(&format!("{name} takes a persistence point"));
+        let Some(journal) = &mut self.core.journal else { return Ok(()) };
+        journal.save_now(&mut self.engine, unix_ms())
+    }
+
+    /// Commits what was executed so far in this turn and takes a point; the inner error as of [`Executor::take_point`].
+    pub(super) fn commit_point(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Result<(), PointFailed>, ExecutorError> {
         if let Some(journal) = &mut self.core.journal {
             journal.commit(&mut self.effects, unix_ms(), true).map_err(ExecutorError::Storage)?;
         }
         self.take_point(name)
+    }
+
+    /// Answers those with an error whose replies depended on a point that was not taken.
+    fn refuse_promises(&mut self, name: &str) {
+        let error = PointFailed.reply(&format!("{name}: it was executed, but is not durable"));
+        for Promise { slot, client: id, start, unsent_len, pieces } in std::mem::take(&mut self.core.promises)
+        {
+            let Some(client) = self.core.clients.get_mut(slot) else { continue };
+            if client.session.id() != id {
+                continue;
+            }
+            self.engine.stats.record_error(&error);
+            let output = &client.connection.output;
+            let is_last = output.unsent_len() == unsent_len && output.pieces() == pieces;
+            if is_last && !client.session.is_tracking() {
+                let mut writer = client.connection.output.writer(client.session.version());
+                writer.rewind(start);
+                writer.error(&error);
+            } else {
+                // Something that must stay was written behind or with the reply: who is cut off knows that it was not told all.
+                self.drop_client(slot);
+            }
+        }
     }
 
     /// Sends to every client with output, and closes those that are done. Order matters: the turn is committed.

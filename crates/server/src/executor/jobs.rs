@@ -8,6 +8,7 @@ use super::{Ended, Event, Executor, ExecutorError, Phase, StopCause};
 use crate::clock::unix_ms;
 use crate::command::{DebugRequest, ShutdownOptions};
 use crate::config::Strategy;
+use crate::engine::Engine;
 use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
 use crate::persistence::policy::save_due;
@@ -34,8 +35,8 @@ impl Executor {
             self.core.scheduled_job = Some(request);
             return Ok(Ok(()));
         }
-        if before {
-            self.commit_point("persist-before-fork")?;
+        if before && self.commit_point("persist-before-fork")?.is_err() {
+            return Ok(Err("the persistence point before it (persist-before-fork) failed".to_owned()));
         }
         let Some(journal) = &mut self.core.journal else { return Ok(Err("nothing is persisted".to_owned())) };
         journal.commit(&mut self.effects, unix_ms(), false).map_err(ExecutorError::Storage)?;
@@ -107,9 +108,7 @@ impl Executor {
     fn start_serving(&mut self, loaded: Loaded) {
         let Loaded { engine, journal, identity, cut_bytes } = loaded;
         self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
-        let mut empty = std::mem::replace(&mut self.engine, engine);
-        self.engine.adopt_tracking(&mut empty);
-        self.core.configure(&mut self.engine);
+        self.replace_engine(engine);
         self.core.journal = journal;
         self.desk.identity = identity;
         self.core.phase = Phase::Serving;
@@ -120,16 +119,27 @@ impl Executor {
         self.publish();
     }
 
+    /// Serves other data from now on.
+    fn replace_engine(&mut self, engine: Engine) {
+        let old = std::mem::replace(&mut self.engine, engine);
+        self.engine.take_over(old, self.core.clock.now_ms);
+        self.core.configure(&mut self.engine);
+    }
+
+    /// Gives up the running job, if there is one, and tells whoever waits for it. It is no failure, so none is counted.
+    pub(super) fn give_up_job(&mut self, reason: &str) {
+        let Some(journal) = &mut self.core.journal else { return };
+        let Some(ended) = journal.abort_job(&mut self.engine, reason) else { return };
+        tracing::warn!(job = ended.kind.name(), reason, "background job given up");
+        self.cut_ended(&ended);
+    }
+
     pub(super) fn job_ended(&mut self, ended: Option<EndedJob>) {
         let Some(ended) = ended else { return };
         self.cut_ended(&ended);
         let EndedJob { kind, offset, took, result, .. } = ended;
         let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let job = match kind {
-            JobKind::Save => "snapshot",
-            JobKind::Rewrite(_) => "log rewrite",
-            JobKind::Cut(_) => "backup snapshot",
-        };
+        let job = kind.name();
         let metrics = match kind {
             JobKind::Save => Some(Job::Snapshot),
             JobKind::Rewrite(_) => Some(Job::Rotation),
@@ -212,7 +222,10 @@ impl Executor {
         let has_rules = !self.core.config.save.is_empty();
         let Some(journal) = &mut self.core.journal else { return Ok(Ok(())) };
         journal.commit(&mut self.effects, unix_ms(), false).map_err(ExecutorError::Storage)?;
-        journal.abort_job(&mut self.engine);
+        // Whatever the stop writes is renamed into its place, and nothing that a barrier was held for goes on without us.
+        self.break_barrier()?;
+        self.give_up_job("the server is asked to stop");
+        let Some(journal) = &mut self.core.journal else { return Ok(Ok(())) };
         journal.sync().map_err(ExecutorError::Storage)?;
         let wants_save = options.save.unwrap_or(strategy == Strategy::Never || has_rules);
         let is_dirty =
@@ -238,33 +251,27 @@ impl Executor {
         }
     }
 
-    /// DEBUG RELOAD and DEBUG LOADAOF: through the files and back.
+    /// DEBUG RELOAD and DEBUG LOADAOF: through the files and back. Clients notice only that all keys count as written.
     pub(super) fn reload(&mut self, request: DebugRequest) -> Result<Result<(), String>, ExecutorError> {
-        let saved = match request {
-            DebugRequest::Reload => self.save_now()?,
-            _ => {
-                if let Some(journal) = &mut self.core.journal {
-                    journal.commit(&mut self.effects, unix_ms(), true).map_err(ExecutorError::Storage)?;
-                }
-                Ok(())
-            }
-        };
-        if let Err(error) = saved {
+        let Some(journal) = &mut self.core.journal else { return Ok(Err("nothing is persisted".to_owned())) };
+        if journal.running_job().is_some() {
+            // It saves the data that would go.
+            return Ok(Err("a background job is running; try again when it is done".to_owned()));
+        }
+        let from_log = request == DebugRequest::LoadLog;
+        if from_log && journal.log().is_none() {
+            return Ok(Err("there is no log".to_owned()));
+        }
+        if from_log {
+            journal.commit(&mut self.effects, unix_ms(), true).map_err(ExecutorError::Storage)?;
+        } else if let Err(error) = self.save_now()? {
             return Ok(Err(error));
         }
         let Some(journal) = &self.core.journal else { return Ok(Err("nothing is persisted".to_owned())) };
-        match (self.reload)(journal, &self.core.config, request == DebugRequest::LoadLog) {
+        match (self.reload)(journal, &self.core.config, from_log) {
             Ok(engine) => {
-                for (_, client) in self.core.clients.iter_mut() {
-                    client.session.close(&mut self.engine);
-                }
-                let mut old = std::mem::replace(&mut self.engine, engine);
-                self.engine.adopt_awaited(&mut old);
-                // What happened before the reload has happened.
-                self.engine.stats = std::mem::take(&mut old.stats);
-                self.engine.adopt_tracking(&mut old);
+                self.replace_engine(engine);
                 self.engine.invalidate_all();
-                self.core.configure(&mut self.engine);
                 if let Some(journal) = &mut self.core.journal {
                     journal.engine_replaced(&self.engine);
                 }

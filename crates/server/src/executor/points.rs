@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::persistence::directives::{Event, Ladder, PersistPoints, WarningKind};
+use crate::persistence::policy::JobBackoff;
 
 /// Names of the directives by event, for INFO.
 fn after_name(event: Event) -> &'static str {
@@ -28,6 +29,8 @@ pub(crate) struct Points {
     due: Option<(Duration, &'static str)>,
     /// A point that must be taken before the replies of this turn leave.
     now: Option<&'static str>,
+    /// Spaces the attempts at points that nobody waits for.
+    backoff: JobBackoff,
 }
 
 impl Points {
@@ -39,6 +42,7 @@ impl Points {
             last_taken: None,
             due: None,
             now: None,
+            backoff: JobBackoff::default(),
         }
     }
 
@@ -55,17 +59,22 @@ impl Points {
         !self.last_taken.is_some_and(young_enough)
     }
 
-    /// `event` has happened.
-    pub(crate) fn after(&mut self, event: Event) {
-        match self.grid.after(event) {
-            None => {}
-            Some(Duration::ZERO) => self.now = Some(after_name(event)),
-            Some(delay) => {
-                let at = self.clock.elapsed() + delay;
-                if self.due.is_none_or(|(due, _)| at < due) {
-                    self.due = Some((at, after_name(event)));
-                }
-            }
+    /// `event` has happened. True when a point must be taken before the replies of this turn leave.
+    pub(crate) fn after(&mut self, event: Event) -> bool {
+        let Some(delay) = self.grid.after(event) else { return false };
+        let name = after_name(event);
+        if delay.is_zero() {
+            self.now = Some(name);
+            return true;
+        }
+        self.becomes_due(delay, name);
+        false
+    }
+
+    fn becomes_due(&mut self, delay: Duration, name: &'static str) {
+        let at = self.clock.elapsed() + delay;
+        if self.due.is_none_or(|(due, _)| at < due) {
+            self.due = Some((at, name));
         }
     }
 
@@ -79,6 +88,9 @@ impl Points {
         let now = self.clock.elapsed();
         if let Some(name) = self.now {
             return Some(name);
+        }
+        if !self.backoff.allows(now) {
+            return None;
         }
         if let Some((due, name)) = self.due
             && now >= due
@@ -99,5 +111,47 @@ impl Points {
         self.last_taken = Some(now);
         self.due = None;
         self.now = None;
+        self.backoff.succeeded();
+    }
+
+    /// The point that [`Points::wanted`] has named could not be taken. It stays wanted, though no reply waits for it any more:
+    /// it is tried again after a pause, which grows with every failure.
+    pub(crate) fn failed(&mut self) {
+        self.backoff.failed(self.clock.elapsed());
+        if let Some(name) = self.now.take() {
+            self.becomes_due(Duration::ZERO, name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persistence::directives::PersistDirective;
+
+    fn points(directives: &[&str]) -> Points {
+        let mut config = Config::default();
+        for name in directives {
+            config.persist.set(PersistDirective::from_name(name).unwrap(), "yes").unwrap();
+        }
+        Points::new(&config)
+    }
+
+    #[test]
+    fn a_point_that_failed_is_not_young_enough_and_stays_wanted() {
+        let mut points = points(&["persist-after-exec", "persist-before-wait", "persist-before-wait-delay"]);
+        assert!(points.after(Event::Exec) && !points.after(Event::Wait));
+        assert_eq!(points.wanted(), Some("persist-after-exec"));
+        points.failed();
+        assert!(points.before(Event::Wait), "nothing was made durable");
+        assert_eq!(points.wanted(), None, "it is tried again after a pause");
+        points.backoff = JobBackoff::default();
+        assert_eq!(points.wanted(), Some("persist-after-exec"));
+        points.failed();
+        assert!(points.after(Event::Exec));
+        assert_eq!(points.wanted(), Some("persist-after-exec"), "a reply waits for it");
+        points.taken();
+        assert_eq!(points.wanted(), None);
+        assert!(!points.before(Event::Wait));
     }
 }

@@ -32,6 +32,7 @@ impl Executor {
             let executed = commands.saturating_sub(std::mem::replace(&mut commands_before, commands));
             self.senders.note_turn(slept, took, executed);
             self.take_deliveries();
+            self.accept_more();
             self.take_poll_events(&events);
             if let Some(ended) = self.turn()? {
                 return Ok(ended);
@@ -122,6 +123,7 @@ impl Executor {
         if !self.ready.is_empty()
             || !self.postponed.is_empty()
             || !self.core.outbox.is_idle()
+            || !self.accepting.is_empty()
             || self.is_evicting
             || self.freer.needs_turns()
         {

@@ -11,7 +11,7 @@ pub(crate) fn needed(clients: u32) -> u64 {
     u64::from(clients) + RESERVED
 }
 
-/// Raises the limit of open files as far as so many clients beside the reserve need it and the system allows it; gives how
+/// Raises the limit of open files as far as so many clients beside the reserve need it and the system allows it; returns how
 /// many of them fit. Source: getrlimit(2), and `adjustOpenFilesLimit` of Redis for what users expect.
 #[must_use]
 pub(crate) fn make_room(clients: u32) -> u32 {

@@ -60,6 +60,11 @@ impl Output {
         self.tail.capacity() == 0
     }
 
+    /// Where the next reply is written: see [`ReplyWriter::position`].
+    pub(crate) fn position(&self) -> usize {
+        self.tail.len()
+    }
+
     /// Appends a message that other clients may get as well.
     pub(crate) fn push_shared(&mut self, message: &Bytes) {
         if message.len() < SHARED_LEN_MIN {

@@ -151,6 +151,18 @@ impl BarrierDesk {
         Some(barrier)
     }
 
+    /// Ends the barrier before its time and returns its token. It is not remembered, as after a restart: whoever holds it must
+    /// not believe that the files stood still until its time was over.
+    pub(crate) fn break_off(&mut self) -> Option<String> {
+        match std::mem::replace(&mut self.state, State::Free) {
+            State::Held { barrier, .. } => Some(barrier.token),
+            state @ (State::Free | State::Taking { .. }) => {
+                self.state = state;
+                None
+            }
+        }
+    }
+
     /// When the held barrier ends by itself.
     #[must_use]
     #[cfg(test)]
@@ -309,5 +321,19 @@ mod tests {
         }
         assert_eq!(desk.find("t0", clock.0), None);
         assert!(desk.find("t1", clock.0).is_some());
+    }
+
+    #[test]
+    fn a_barrier_that_is_broken_off_is_not_remembered() {
+        let (mut desk, mut clock) = (BarrierDesk::default(), Clock::start());
+        assert_eq!(desk.break_off(), None);
+        held(&mut desk, "a", 30, clock.0);
+        assert_eq!(desk.break_off(), Some("a".to_owned()));
+        assert!(!desk.blocks_files());
+        assert_eq!(
+            desk.release("a", clock.pass(1)),
+            None,
+            "nothing says that it held until its time was over"
+        );
     }
 }

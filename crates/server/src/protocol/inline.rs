@@ -23,7 +23,7 @@ pub(super) fn split(line: &[u8], scratch: &mut Vec<u8>, mut push: impl FnMut(&[u
     }
 }
 
-/// Reads one argument, which begins at the front of `line`, and gives the bytes it took.
+/// Reads one argument, which begins at the front of `line`, and returns the bytes it took.
 fn split_one(line: &[u8], bytes: &mut Vec<u8>) -> Option<usize> {
     let mut at = 0;
     loop {

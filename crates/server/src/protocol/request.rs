@@ -132,6 +132,11 @@ impl<'a> Request<'a> {
         (first.min(self.len())..self.len()).map(move |index| request.arg(index))
     }
 
+    /// No argument is longer than this, in bytes; known without a look at them.
+    pub(crate) fn arg_len_bound(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Bytes of all arguments together.
     pub(crate) fn args_len(&self) -> usize {
         self.args_from(0).map(<[u8]>::len).sum()

@@ -152,7 +152,7 @@ impl Store {
         }
     }
 
-    /// Executes one command on a connection; gives the reply and how it ended.
+    /// Executes one command on a connection; returns the reply and how it ended.
     pub(crate) fn run_on(&mut self, connection: u64, args: &[impl AsRef<[u8]>]) -> (Vec<u8>, Outcome) {
         let request = OwnedRequest::from_args(args);
         let open = !self.settings.auth_required;

@@ -249,7 +249,7 @@ impl<'w> World<'w> {
         Ok(event)
     }
 
-    /// Settles a job whose thread has ended. Gives whether it worked.
+    /// Settles a job whose thread has ended. Returns whether it worked.
     pub(crate) fn settle(&mut self, event: Event) -> Step<bool> {
         let Event::Journal(JournalEvent::SnapshotWritten { id, result }) = event else {
             panic!("not the end of a job")
@@ -291,7 +291,7 @@ impl<'w> World<'w> {
         let has_log = self.config.log;
         let Machine { engine, journal, effects, .. } = self.machine();
         journal.commit(effects, 10, false).map_err(|error| Stopped(error.to_string()))?;
-        journal.abort_job(engine);
+        journal.abort_job(engine, "the server stops");
         journal.sync().map_err(|error| Stopped(error.to_string()))?;
         if !has_log && journal.offset() != journal.durable_offset() {
             journal.save_now(engine, 11).map_err(Stopped)?;

@@ -87,6 +87,11 @@ impl KeySpec {
         KeySpec { flags, notes: None, begin_search: BeginSearch::Unknown, find_keys: FindKeys::Unknown }
     }
 
+    /// Whether only the command itself knows the keys.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self.begin_search, BeginSearch::Unknown) || matches!(self.find_keys, FindKeys::Unknown)
+    }
+
     /// The same spec with a remark.
     pub(super) const fn with_notes(mut self, notes: &'static str) -> KeySpec {
         self.notes = Some(notes);
@@ -255,5 +260,23 @@ mod tests {
         check(&[number], (0, 0, 0), false);
         check(&[one, number], (1, 1, 1), false);
         check(&[one, KeySpec::unknown(&[])], (1, 1, 1), false);
+    }
+
+    #[test]
+    fn only_keys_count_where_the_table_knows_them() {
+        let check = |request: &str, expected: bool| {
+            let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
+            let command = crate::command::table::find(args[0]).unwrap();
+            assert_eq!(command.has_key_longer_than(3, &args), expected, "{request}");
+        };
+        check("SET key value", false);
+        check("SET longer 1", true);
+        check("MSET a value b value", false);
+        check("MSET a value longer 1", true);
+        check("ZUNIONSTORE to 2 a b WEIGHTS 1 2", false);
+        check("ZUNIONSTORE to 2 a longer", true);
+        // Wrong arguments, and keys that the table does not know.
+        check("ZUNIONSTORE to x longer", true);
+        check("SORT a STORE longer", true);
     }
 }

@@ -204,7 +204,7 @@ impl Cursor {
                 self.put(&[LEN_16]);
                 self.put(&medium.to_le_bytes());
             } else {
-                let long = u32::try_from(len).expect("keys are shorter than 4 GiB");
+                let long = u32::try_from(len).expect("keys are no longer than `KEY_LEN_MAX`");
                 self.put(&[LEN_32]);
                 self.put(&long.to_le_bytes());
             }
@@ -240,7 +240,7 @@ impl Entry {
     /// A new entry. `accessed` has 24 bits; upper ones are dropped.
     ///
     /// # Panics
-    /// If the key has 4 GiB or more: the protocol allows none that long.
+    /// If the key is longer than [`KEY_LEN_MAX`](crate::limits::KEY_LEN_MAX): commands and loading refuse it before.
     pub(crate) fn new(key: &[u8], value: NewValue<'_>, expires_at_ms: Option<i64>, accessed: u32) -> Entry {
         let len = HEADER_LEN
             + if expires_at_ms.is_some() { EXPIRY_LEN } else { 0 }

@@ -63,11 +63,13 @@ impl Journal {
                     duration_ms,
                     offset,
                 };
+                self.save_backoff.succeeded();
                 self.saved(report, took, engine.dirty());
                 Ok(())
             }
             Err(error) => {
                 let error = error_chain(&error);
+                self.save_backoff.failed(self.now());
                 self.job_failed(&JobKind::Save, error.clone());
                 Err(error)
             }

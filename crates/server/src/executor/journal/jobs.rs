@@ -43,6 +43,17 @@ pub enum JobKind {
     Cut(PathBuf),
 }
 
+impl JobKind {
+    /// Its name in the log of messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            JobKind::Save => "snapshot",
+            JobKind::Rewrite(_) => "log rewrite",
+            JobKind::Cut(_) => "backup snapshot",
+        }
+    }
+}
+
 enum Stage {
     Walking(SnapshotJob),
     Finishing(FinishingSnapshot),
@@ -55,6 +66,8 @@ pub(super) struct Job {
     stage: Stage,
     started: Instant,
     offset: u64,
+    /// The engine's number of the cut that is walked.
+    cut: Option<u32>,
     changes_at_cut: u64,
     cut_ms: u64,
 }
@@ -146,34 +159,30 @@ impl Journal {
             stage: Stage::Walking(writer),
             started: Instant::now(),
             offset,
+            cut: engine.cut(),
             changes_at_cut: engine.dirty(),
             cut_ms: now_ms,
         });
         Ok(Ok(()))
     }
 
-    /// Does one slice of the running job. Gives true when it wants to be called again without waiting.
+    /// Does one slice of the running job. Returns true when it wants to be called again without waiting.
+    ///
+    /// A job whose cut the engine no longer walks, because the data was replaced meanwhile, fails: what it has written is a
+    /// part of the data, and the rest is gone.
     pub fn drive_job(&mut self, engine: &mut Engine) -> bool {
-        let Some(job) = &mut self.job else { return false };
-        let Stage::Walking(writer) = &mut job.stage else { return false };
-        // What was saved because it changed is handed over in any case, so that it is not held twice.
-        let budget = if writer.is_full() { 0 } else { SLICE_LEN };
-        if budget == 0 && engine.snapshot_pending_bytes() == 0 {
-            return false;
-        }
-        let mut chunk = Chunk::default();
-        let done = engine.snapshot_step(budget, &mut chunk);
-        writer.push(chunk);
-        if !done {
-            return true;
-        }
-        if let Some(mut job) = self.job.take() {
-            if let Stage::Walking(writer) = job.stage {
-                job.stage = Stage::Finishing(writer.finish());
+        let Some(mut job) = self.job.take() else { return false };
+        let wants_more;
+        (job.stage, wants_more) = match job.stage {
+            Stage::Walking(writer) if engine.cut() == job.cut => walk(writer, engine),
+            Stage::Walking(writer) => {
+                tracing::error!(job = job.kind.name(), "the data that a background job saves was replaced");
+                (Stage::Finishing(writer.give_up()), false)
             }
-            self.job = Some(job);
-        }
-        false
+            stage @ Stage::Finishing(_) => (stage, false),
+        };
+        self.job = Some(job);
+        wants_more
     }
 
     /// True while the running job has more to hand over.
@@ -224,7 +233,7 @@ impl Journal {
         engine: &mut Engine,
     ) -> Result<Option<EndedJob>, JournalError> {
         let Some(job) = self.job.take() else { return Ok(None) };
-        if matches!(job.stage, Stage::Walking(_)) {
+        if matches!(job.stage, Stage::Walking(_)) && engine.cut() == job.cut {
             // The thread gave up before everything was handed over.
             engine.snapshot_abort();
         }
@@ -317,18 +326,27 @@ impl Journal {
         }
     }
 
-    /// Gives up the running job, if there is one.
-    pub fn abort_job(&mut self, engine: &mut Engine) {
+    /// Gives up the running job, if there is one, for `reason`, and returns it: whoever waits for it is to be told. That it
+    /// ended so says nothing of the storage, and does not count as a failure.
+    pub fn abort_job(&mut self, engine: &mut Engine, reason: &str) -> Option<EndedJob> {
         self.unsettled = None;
-        if let Some(job) = self.job.take() {
-            match job.stage {
-                Stage::Walking(writer) => {
+        let job = self.job.take()?;
+        match job.stage {
+            Stage::Walking(writer) => {
+                if engine.cut() == job.cut {
                     engine.snapshot_abort();
-                    writer.cancel();
                 }
-                Stage::Finishing(finishing) => finishing.wait(),
+                writer.give_up().wait();
             }
+            Stage::Finishing(finishing) => finishing.wait(),
         }
+        Some(EndedJob {
+            kind: job.kind,
+            offset: job.offset,
+            cut_ms: job.cut_ms,
+            took: job.started.elapsed(),
+            result: Err(reason.to_owned()),
+        })
     }
 
     /// While true, no file is renamed or removed (a barrier is held). Released, a job that ended meanwhile is settled.
@@ -377,5 +395,126 @@ impl Journal {
     #[must_use]
     pub(crate) fn rewrite_allowed(&self) -> bool {
         self.rewrite_backoff.allows(self.now())
+    }
+}
+
+/// Hands over a slice of the walk; true when there is more to hand over.
+fn walk(mut writer: SnapshotJob, engine: &mut Engine) -> (Stage, bool) {
+    // What was saved because it changed is handed over in any case, so that it is not held twice.
+    let budget = if writer.is_full() { 0 } else { SLICE_LEN };
+    if budget == 0 && engine.snapshot_pending_bytes() == 0 {
+        return (Stage::Walking(writer), false);
+    }
+    let mut chunk = Chunk::default();
+    let done = engine.snapshot_step(budget, &mut chunk);
+    writer.push(chunk);
+    if done { (Stage::Finishing(writer.finish()), false) } else { (Stage::Walking(writer), true) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::super::{JournalSettings, create_log};
+    use super::*;
+    use crate::engine::value::{Entry, Value};
+    use crate::engine::{Access, EngineOptions, HashSeed, Limits};
+    use crate::persistence::log::segments::LogPaths;
+    use crate::persistence::manifest::Owner;
+    use crate::persistence::policy::SyncMode;
+    use crate::storage::Storage;
+    use crate::storage::memory::MemoryDisk;
+
+    fn engine(keys: u32) -> Engine {
+        let options = EngineOptions { databases: 1, limits: Limits::default(), seed: HashSeed([1, 2]) };
+        let mut engine = Engine::new(options);
+        for number in 0..keys {
+            let value = Value::Bytes(vec![7; 1000]);
+            let key = number.to_le_bytes().into();
+            let entry = Entry { db: 0, key, value, expires_at_ms: None, access: Access::default() };
+            engine.load(entry, 0).unwrap();
+        }
+        engine
+    }
+
+    fn journal(disk: &MemoryDisk, engine: &mut Engine) -> (Journal, Receiver<JournalEvent>) {
+        let settings = JournalSettings {
+            dir: "/data".into(),
+            snapshot_name: "dump.rdb".to_owned(),
+            log: LogPaths { directory: "/data/log".into(), name: "log".to_owned() },
+            owner: Owner { store_id: "s".to_owned(), epoch: 1, annotated: true },
+            compression: false,
+            checksum: true,
+        };
+        let log = create_log(disk, &settings, None, engine, 0, 1).unwrap();
+        let (sender, events) = channel();
+        let sender = Mutex::new(sender);
+        let send = move |event| sender.lock().unwrap().send(event).is_ok();
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let journal =
+            Journal::new(storage, settings, SyncMode::Always, Some(log), 0, 1, Arc::new(send)).unwrap();
+        (journal, events)
+    }
+
+    /// Snapshots on the disk, the bases of logs among them.
+    fn snapshots(disk: &MemoryDisk) -> Vec<(PathBuf, Vec<u8>)> {
+        let is_snapshot = |path: &Path| path.extension().is_some_and(|it| it == "rdb");
+        disk.files().into_iter().filter(|(path, _)| is_snapshot(path)).collect()
+    }
+
+    /// A job that was begun with one engine is driven with another.
+    fn check(request: JobRequest, successor: impl FnOnce(Engine) -> Engine) {
+        let disk = MemoryDisk::new();
+        disk.put(Path::new("/data/dump.rdb"), b"the last one");
+        let mut old = engine(1_000);
+        let (mut journal, events) = journal(&disk, &mut old);
+        let before = snapshots(&disk);
+        journal.start_job(request.clone(), &mut old, &mut EffectBuffer::new(), 2).unwrap().unwrap();
+        assert!(journal.drive_job(&mut old), "{request:?} is not done in one slice");
+        let mut new = successor(old);
+        assert!(!journal.drive_job(&mut new) && !journal.job_is_walking(), "{request:?}");
+        let JournalEvent::SnapshotWritten { id, result } = events.recv().unwrap() else { panic!("no job") };
+        let ended = journal.snapshot_written(id, result, &mut new).unwrap().unwrap();
+        assert!(ended.result.is_err(), "{request:?}: a part of the data counts as all");
+        assert!(journal.running_job().is_none());
+        assert_eq!(snapshots(&disk), before, "{request:?}");
+        journal.start_job(request, &mut new, &mut EffectBuffer::new(), 3).unwrap().unwrap();
+        while journal.drive_job(&mut new) {}
+        let JournalEvent::SnapshotWritten { id, result } = events.recv().unwrap() else { panic!("no job") };
+        let ended = journal.snapshot_written(id, result, &mut new).unwrap().unwrap();
+        assert_eq!(ended.result.map(|written| written.keys), Ok(new.len() as u64), "the next one is whole");
+    }
+
+    #[test]
+    fn no_job_is_finished_by_another_engine_than_it_was_begun_with() {
+        for request in [JobRequest::Save, JobRequest::Rewrite, JobRequest::Cut("/data/backup.rdb".into())] {
+            check(request.clone(), |old| {
+                let mut new = engine(3);
+                new.take_over(old, 0);
+                new
+            });
+            // Nor with a later cut of the same engine.
+            check(request, |mut old| {
+                old.snapshot_begin(0);
+                old
+            });
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_given_up_is_returned() {
+        let disk = MemoryDisk::new();
+        let mut engine = engine(1_000);
+        let (mut journal, events) = journal(&disk, &mut engine);
+        let request = JobRequest::Cut("/data/backup.rdb".into());
+        journal.start_job(request, &mut engine, &mut EffectBuffer::new(), 2).unwrap().unwrap();
+        let ended = journal.abort_job(&mut engine, "a point").unwrap();
+        assert_eq!((ended.kind.name(), ended.result), ("backup snapshot", Err("a point".to_owned())));
+        assert!(journal.abort_job(&mut engine, "a point").is_none() && !engine.snapshot_active());
+        let JournalEvent::SnapshotWritten { id, result } = events.recv().unwrap() else { panic!("no job") };
+        let late = journal.snapshot_written(id, result, &mut engine).unwrap();
+        assert!(late.is_none(), "it has ended before");
     }
 }

@@ -79,7 +79,7 @@ impl Journal {
 
     /// Starts the background syncs that are due.
     ///
-    /// Gives when it wants to be called again at the latest, and whether nothing may be acknowledged before the running
+    /// Returns when it wants to be called again at the latest, and whether nothing may be acknowledged before the running
     /// sync has ended.
     pub(crate) fn drive_syncs(&mut self) -> (Option<Duration>, bool) {
         let now = self.now();

@@ -66,8 +66,8 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Creates a segment and writes its header, if it is to have our lines. Neither header nor name is synced: the caller does both before the
-    /// manifest names the file.
+    /// Creates a segment and writes its header, if it is to have our lines. Neither header nor name is synced: the caller does
+    /// both before the manifest names the file.
     ///
     /// # Errors
     /// Whatever the file system says.

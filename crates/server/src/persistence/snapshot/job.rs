@@ -167,12 +167,11 @@ impl SnapshotJob {
         self.queued_bytes() >= QUEUE_LEN_MAX
     }
 
-    /// Gives the snapshot up, and returns when its thread has removed what it wrote: another snapshot may then be
-    /// written to the same place.
-    pub(crate) fn cancel(self) {
-        let Self { messages, thread, .. } = self;
-        drop(messages);
-        let _ = thread.join();
+    /// Gives the snapshot up: the thread removes what it wrote, and calls `done` with [`SnapshotJobError::Cancelled`]. Once it
+    /// has been waited for, another snapshot may be written to the same place.
+    #[must_use]
+    pub(crate) fn give_up(self) -> FinishingSnapshot {
+        FinishingSnapshot { thread: self.thread }
     }
 
     /// Everything has been handed over: the thread syncs, moves the file and calls `done`.
@@ -356,7 +355,7 @@ mod tests {
             SnapshotJob::start(Arc::new(disk.clone()), plan(), move |result| sender.send(result).unwrap())
                 .unwrap();
         job.push(chunk(1, 1));
-        job.cancel();
+        job.give_up().wait();
         assert_eq!(disk.files().len(), 1, "nothing is written or removed after the cancellation");
         assert!(matches!(results.recv().unwrap(), Err(SnapshotJobError::Cancelled)));
     }
