@@ -90,7 +90,7 @@ pub mod reason {
     pub const STOPPING: &str = "Stopping";
     /// The pod restarts to take on a changed spec.
     pub const RESTARTING: &str = "Restarting";
-    /// The restart waits for a running backup.
+    /// The restart waits for a running backup or restore, or a change until its server can be asked.
     pub const RESTART_DEFERRED: &str = "RestartDeferred";
     /// There is no pod yet.
     pub const POD_MISSING: &str = "PodMissing";
@@ -116,7 +116,7 @@ pub mod reason {
     pub const POD_REFUSED: &str = "PodRefused";
     /// A changed pod did not become ready in time; the last one that worked is back.
     pub const UPDATE_ROLLED_BACK: &str = "UpdateRolledBack";
-    /// A changed pod did not become ready in time, and the one before it cannot read what it has written.
+    /// A changed pod did not become ready in time, and what worked before cannot be brought back.
     pub const ROLLBACK_REFUSED: &str = "RollbackRefused";
     /// A change waits for the next maintenance window.
     pub const UPDATE_AWAITS_WINDOW: &str = "UpdateAwaitsWindow";

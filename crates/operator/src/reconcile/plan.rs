@@ -31,7 +31,7 @@ use super::rendering::{self, Rendering};
 use super::status::{pod_is_ready, time_of_ms};
 use super::update::{GoodUpdate, refused as refused_before, started};
 use super::validate::{Refusal, ValidatedStore};
-use crate::api::conditions::reason;
+use crate::api::conditions::{MESSAGE_LEN_MAX, reason, truncate};
 use crate::api::v1alpha1::{
     BackupMethod, ClaimStatus, DeletionPolicy, FailedUpdate, PodRestartStatus, RefusedUpdate, RestartCause,
     RestoreStatus, ShutdownSnapshot, StartedUpdate, Store,
@@ -434,10 +434,12 @@ fn refusal(valid: &ValidatedStore, rendering: Rendering, problems: &[ConfigProbl
             None => problem.message.clone(),
         })
         .collect();
-    Some(format!(
+    let message = format!(
         "the server would not start with the configuration that the spec yields, and goes on with the one it has: {}; correct the spec",
         lines.join("; ")
-    ))
+    );
+    // It is recorded, and the API takes no longer text there.
+    Some(truncate(message, MESSAGE_LEN_MAX))
 }
 
 /// Where a line of the configuration file comes from.

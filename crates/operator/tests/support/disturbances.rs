@@ -458,8 +458,19 @@ async fn a_supervised_update_waits_for_its_approval(api: &ApiServer) {
     until(&world, "it waits", async || reason_of(&world, kind::RECONCILING).await == "UpdateAwaitsApproval")
         .await;
     // Whatever takes the pod away meanwhile: the one that comes back is as it was.
+    let pod = pod_uid(&world).await;
     world.model.remove::<Pod>(&names::pod(STORE)).await;
-    until(&world, "another pod serves", async || world.model.served_writes().is_some()).await;
+    until(&world, "the operator has seen it go", async || {
+        reason_of(&world, kind::READY).await != "Serving" || pod_uid(&world).await != pod
+    })
+    .await;
+    until(&world, "another pod serves, and the operator knows", async || {
+        let status = world.store().await.and_then(|store| store.status).unwrap_or_default();
+        let is_ready = conditions::is_true(&status.conditions, kind::READY)
+            && conditions::is_true(&status.conditions, kind::PERSISTENCE_HEALTHY);
+        is_ready && pod_uid(&world).await.is_some_and(|now| Some(now) != pod)
+    })
+    .await;
     quiet(&world).await;
     assert_ne!(image_of_pod(&world).await, "test/server:2");
     let conditions = world.store().await.and_then(|store| store.status).expect("a status").conditions;
