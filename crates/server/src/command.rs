@@ -62,6 +62,7 @@ pub use table::{Command, flags};
 use std::time::Duration;
 
 use crate::engine::effects::EffectBuffer;
+use crate::engine::object::Kind;
 use crate::engine::{Engine, Keyspace, Room};
 use crate::limits::{KEY_LEN_MAX, STRING_LEN_MAX, STRING_LEN_MAX_DEFAULT};
 use crate::measure::{Meter, Noted};
@@ -156,8 +157,10 @@ pub enum Deferred {
         /// Longest wait; 0 is for ever.
         timeout_ms: u64,
     },
-    /// BLPOP and its relatives: [`retry`] when one of the keys has changed; a null array when the time is over.
+    /// BLPOP and its relatives: [`retry`] when one of the keys holds a value of the type; a null array when the time is over.
     Block {
+        /// The type that is waited for.
+        kind: Kind,
         /// Place of the first key among the arguments.
         first_key: usize,
         /// Number of keys.
@@ -182,8 +185,8 @@ pub(crate) struct Call<'c, 'x> {
     pub(crate) reply: ReplyWriter<'c>,
     /// Inside EXEC, where nothing may wait.
     pub(crate) in_exec: bool,
-    /// It has waited and is run again.
-    pub(crate) is_retry: bool,
+    /// It has waited and is run again, because this key has become ready; it may take from no other one.
+    pub(crate) ready_key: Option<&'c [u8]>,
 }
 
 /// What a family function returns.
@@ -282,21 +285,22 @@ fn confirms_subscription(command: &Command, reply: &[u8]) -> bool {
     !reply.starts_with(b"-") && command.flags & BOTH == BOTH
 }
 
-/// Runs a command again that has waited for keys. [`Outcome::Deferred`] means that it waits on; otherwise it is to be noted
-/// with [`timing::note_resumed`].
+/// Runs a command again that has waited for keys, on the one that has become ready. [`Outcome::Deferred`] means that it waits
+/// on; otherwise it is to be noted with [`timing::note_resumed`].
 pub(crate) fn retry<'c>(
     ctx: &'c mut Context<'_>,
     session: &'c mut Session,
     request: &Request<'c>,
+    ready_key: &'c [u8],
     mut reply: ReplyWriter<'c>,
 ) -> (Outcome, Noted) {
     let Ok(command) = table::resolve(request) else { return (Outcome::Done, Noted::default()) };
     let start = reply.position();
     let watch = ctx.host.meter().map(Meter::begin_alone);
     ctx.effects.begin_unit(true);
-    let (in_exec, is_retry) = (false, true);
+    let (in_exec, ready_key) = (false, Some(ready_key));
     let mut call =
-        Call { ctx, session, command, request: *request, reply: reply.reborrow(), in_exec, is_retry };
+        Call { ctx, session, command, request: *request, reply: reply.reborrow(), in_exec, ready_key };
     if call.ctx.settings.observed {
         call.ctx.engine.tracking().set_author(call.session.id());
     }
@@ -415,10 +419,10 @@ pub(crate) fn run<'c>(
     in_exec: bool,
 ) -> Outcome {
     let start = reply.position();
-    let is_retry = false;
+    let ready_key = None;
     let silent = session.reply_mode.is_silent();
     let watch = ctx.host.meter().map(|meter| meter.begin(command));
-    let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec, is_retry };
+    let mut call = Call { ctx, session, command, request, reply: reply.reborrow(), in_exec, ready_key };
     let result = (command.run)(&mut call);
     ctx.engine.check_logged(command.full_name);
     // The replies of a transaction are taken back one by one.

@@ -562,8 +562,8 @@ impl Engine {
         self.touch_watches_of_swap(b, Some(a), now_ms);
         // The tables take with them the index they had at the cut of a snapshot.
         self.databases.swap(a as usize, b as usize);
-        self.awaited.replaced(a);
-        self.awaited.replaced(b);
+        self.note_replaced(a);
+        self.note_replaced(b);
         self.dirty += 1;
         self.owed += 1;
     }

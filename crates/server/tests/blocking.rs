@@ -116,3 +116,175 @@ fn what_was_taken_is_gone_after_a_restart_too() {
     assert_eq!(admin.run("LRANGE b 0 -1"), bulks(&["3"]));
     assert_eq!(admin.run("ZRANGE z 0 -1"), bulks(&["one"]));
 }
+
+/// Lets a client wait, executes the changes in one transaction, and returns what the client is answered.
+fn serve_at_once(admin: &mut Client, waiting: &mut Client, wait: &str, changes: &[&str]) -> Reply {
+    send(waiting, wait);
+    wait_for_blocked(admin, 1);
+    run_at_once(admin, changes);
+    waiting.read_reply().unwrap()
+}
+
+fn run_at_once(admin: &mut Client, changes: &[&str]) {
+    admin.run("MULTI");
+    for change in changes {
+        assert_eq!(admin.run(change), Reply::Simple("QUEUED".into()), "{change}");
+    }
+    for reply in admin.run("EXEC").items() {
+        assert!(!matches!(reply, Reply::Error(_)), "{changes:?}: {reply:?}");
+    }
+}
+
+/// Redis serves a client from the key that became ready first (<https://redis.io/docs/latest/commands/blpop/>, "What key is
+/// served first?"), whatever the order of the arguments.
+#[test]
+fn the_key_that_became_ready_first_is_served() {
+    let (folder, server) = start();
+    let (mut admin, mut client) = (server.client(), server.client());
+    let mut check = |wait: &str, changes: &[&str], expected: Reply, left: &[&str]| {
+        admin.run("FLUSHALL");
+        assert_eq!(
+            serve_at_once(&mut admin, &mut client, wait, changes),
+            expected,
+            "{wait} after {changes:?}"
+        );
+        let mut keys: Vec<String> = admin.run("KEYS *").items().iter().map(Reply::text).collect();
+        keys.sort();
+        assert_eq!(keys, left, "{wait} after {changes:?}");
+    };
+    let nested = |key: &str, inner: Reply| Reply::Array(Some(vec![Reply::bulk(key), inner]));
+    let pairs = |words: &[&str]| Reply::Array(Some(vec![bulks(words)]));
+
+    let lists = ["RPUSH b 1", "RPUSH a 2"];
+    check("BLPOP a b 0", &lists, bulks(&["b", "1"]), &["a"]);
+    check("BRPOP a b 0", &lists, bulks(&["b", "1"]), &["a"]);
+    check("BLMPOP 0 2 a b LEFT", &lists, nested("b", bulks(&["1"])), &["a"]);
+    check("BLMPOP 0 2 a b RIGHT COUNT 5", &lists, nested("b", bulks(&["1"])), &["a"]);
+    check("BLMOVE b t LEFT LEFT 0", &lists, Reply::bulk("1"), &["a", "t"]);
+    check("BRPOPLPUSH b t 0", &lists, Reply::bulk("1"), &["a", "t"]);
+    let sets = ["ZADD b 1 x", "ZADD a 2 y"];
+    check("BZPOPMIN a b 0", &sets, bulks(&["b", "x", "1"]), &["a"]);
+    check("BZPOPMAX a b 0", &sets, bulks(&["b", "x", "1"]), &["a"]);
+    check("BZMPOP 0 2 a b MIN", &sets, nested("b", pairs(&["x", "1"])), &["a"]);
+    check("BZMPOP 0 2 a b MAX COUNT 5", &sets, nested("b", pairs(&["x", "1"])), &["a"]);
+
+    // Emptied and filled again, a key keeps its turn; one that is empty at the end is passed over.
+    let again = ["RPUSH a 1", "DEL a", "RPUSH b 2", "RPUSH a 3"];
+    check("BLPOP b a 0", &again, bulks(&["a", "3"]), &["b"]);
+    check("BLPOP a b 0", &["RPUSH a 1", "RPUSH b 2", "LPOP a"], bulks(&["b", "2"]), &[]);
+    // Another type makes no key ready.
+    let other = ["SET a text", "RPUSH b 1", "DEL a", "RPUSH a 2"];
+    check("BLPOP a b 0", &other, bulks(&["b", "1"]), &["a"]);
+    let other = ["RPUSH a 1", "ZADD b 1 x", "DEL a", "ZADD a 2 y"];
+    check("BZPOPMIN a b 0", &other, bulks(&["b", "x", "1"]), &["a"]);
+    // An element more makes a key no more ready.
+    check("BLPOP a b 0", &["RPUSH b 1", "RPUSH a 2", "RPUSH b 3"], bulks(&["b", "1"]), &["a", "b"]);
+
+    // The last one is in the log as it happened.
+    drop(admin);
+    server.kill();
+    let server = spawn(folder.path());
+    let mut admin = server.client();
+    assert_eq!(admin.run("LRANGE a 0 -1"), bulks(&["2"]));
+    assert_eq!(admin.run("LRANGE b 0 -1"), bulks(&["3"]));
+}
+
+#[test]
+fn whatever_brings_a_value_makes_a_key_ready() {
+    let (_folder, server) = start();
+    let (mut admin, mut client) = (server.client(), server.client());
+    let mut check = |prepare: &[&str], changes: &[&str], expected: &[&str]| {
+        admin.run("FLUSHALL");
+        for command in prepare {
+            admin.run(command);
+        }
+        let reply = serve_at_once(&mut admin, &mut client, "BLPOP a b 0", changes);
+        assert_eq!(reply, bulks(expected), "{changes:?}");
+    };
+    check(&["RPUSH x 1"], &["RENAME x b", "RPUSH a 2"], &["b", "1"]);
+    check(&["RPUSH x 1"], &["COPY x b", "RPUSH a 2"], &["b", "1"]);
+    check(&["RPUSH x 1"], &["SORT x STORE b", "RPUSH a 2"], &["b", "1"]);
+    check(&["RPUSH x 1"], &["LMOVE x b LEFT LEFT", "RPUSH a 2"], &["b", "1"]);
+    let others = ["SELECT 1", "RPUSH b 1", "SELECT 0"];
+    check(&others, &["SELECT 1", "MOVE b 0", "SELECT 0", "RPUSH a 2"], &["b", "1"]);
+    check(&others, &["SWAPDB 0 1", "RPUSH a 2"], &["b", "1"]);
+    check(&[], &["SWAPDB 0 1", "RPUSH b 1", "RPUSH a 2"], &["b", "1"]);
+    // In the place of another value too.
+    check(&["RPUSH x 1"], &["SET b text", "SORT x STORE b", "RPUSH a 2"], &["b", "1"]);
+    check(&["RPUSH x 1"], &["SET b text", "COPY x b REPLACE", "RPUSH a 2"], &["b", "1"]);
+
+    admin.run("FLUSHALL");
+    admin.run("RPUSH x 1");
+    let Reply::Bulk(Some(payload)) = admin.run("DUMP x") else { panic!("a payload") };
+    for prepare in ["DEL b", "SET b text"] {
+        send(&mut client, "BLPOP a b 0");
+        wait_for_blocked(&mut admin, 1);
+        admin.run(prepare);
+        admin.run("MULTI");
+        admin.command(&[&b"RESTORE"[..], b"b", b"0", &payload, b"REPLACE"]);
+        admin.run("RPUSH a 2");
+        admin.run("EXEC");
+        assert_eq!(client.read_reply().unwrap(), bulks(&["b", "1"]));
+        admin.run("DEL a");
+    }
+}
+
+#[test]
+fn clients_that_wait_for_another_type_keep_their_places() {
+    let (_folder, server) = start();
+    let mut admin = server.client();
+    let mut lists: Vec<Client> = (0..2).map(|_| server.client()).collect();
+    let mut sets: Vec<Client> = (0..2).map(|_| server.client()).collect();
+    for number in 0..2 {
+        send(&mut lists[number], "BLPOP k 0");
+        wait_for_blocked(&mut admin, 2 * number + 1);
+        send(&mut sets[number], "BZPOPMIN k 0");
+        wait_for_blocked(&mut admin, 2 * number + 2);
+    }
+    admin.run("SET k text");
+    admin.run("DEL k");
+    admin.run("ZADD k 1 x");
+    assert_eq!(sets[0].read_reply().unwrap(), bulks(&["k", "x", "1"]));
+    admin.run("RPUSH k 1 2 3");
+    for (client, element) in lists.iter_mut().zip(["1", "2"]) {
+        assert_eq!(client.read_reply().unwrap(), bulks(&["k", element]));
+    }
+    wait_for_blocked(&mut admin, 1);
+    assert_eq!(admin.run("LRANGE k 0 -1"), bulks(&["3"]));
+}
+
+#[test]
+fn a_chain_of_moves_ends_behind_the_keys_that_were_ready_before() {
+    let (_folder, server) = start();
+    let mut admin = server.client();
+    let [mut first, mut second, mut last] = std::array::from_fn(|_| server.client());
+    send(&mut first, "BLMOVE a b LEFT RIGHT 0");
+    wait_for_blocked(&mut admin, 1);
+    send(&mut second, "BLMOVE b c LEFT RIGHT 0");
+    wait_for_blocked(&mut admin, 2);
+    send(&mut last, "BLPOP c d 0");
+    wait_for_blocked(&mut admin, 3);
+    run_at_once(&mut admin, &["RPUSH a x", "RPUSH d y"]);
+    assert_eq!(first.read_reply().unwrap(), Reply::bulk("x"));
+    assert_eq!(second.read_reply().unwrap(), Reply::bulk("x"));
+    assert_eq!(last.read_reply().unwrap(), bulks(&["d", "y"]), "it was ready before the chain came to c");
+    assert_eq!(admin.run("LRANGE c 0 -1"), bulks(&["x"]));
+}
+
+#[test]
+fn who_is_unblocked_by_a_transaction_is_not_served_by_it() {
+    let (_folder, server) = start();
+    let (mut admin, mut client) = (server.client(), server.client());
+    let id = client.run("CLIENT ID").int();
+    send(&mut client, "BLPOP k 0");
+    wait_for_blocked(&mut admin, 1);
+    admin.run("MULTI");
+    for _ in 0..2 {
+        admin.run(&format!("CLIENT UNBLOCK {id} ERROR"));
+    }
+    admin.run("RPUSH k v");
+    let replies = [1, 0, 1].map(Reply::Int);
+    assert_eq!(admin.run("EXEC").items(), replies, "the second one finds nobody who waits");
+    assert!(matches!(client.read_reply().unwrap(), Reply::Error(error) if error.starts_with("UNBLOCKED")));
+    assert_eq!(admin.run("LLEN k"), Reply::Int(1));
+}

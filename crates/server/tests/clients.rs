@@ -33,6 +33,32 @@ fn send(client: &mut Client, words: &str) {
     client.send_bytes(&bytes).unwrap();
 }
 
+/// A pause promises that nothing changes: RANDOMKEY passes over expired keys as long as there may be others.
+#[test]
+fn a_random_key_removes_nothing_in_a_pause() {
+    let (_folder, server) = cache(&["--enable-debug-command", "yes"]);
+    let mut admin = server.client();
+    admin.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    admin.run("SET short lived PX 1");
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(admin.run("CLIENT PAUSE 60000 WRITE"), Reply::ok());
+    assert_eq!(admin.run("RANDOMKEY"), Reply::bulk("short"), "there is no other");
+    assert_eq!(admin.run("DBSIZE"), Reply::Int(1));
+    assert_eq!(admin.run("CLIENT UNPAUSE"), Reply::ok());
+    assert_eq!(admin.run("RANDOMKEY"), Reply::Bulk(None));
+    assert_eq!(admin.run("DBSIZE"), Reply::Int(0));
+
+    admin.run("SET long lived");
+    admin.run("SET short lived PX 1");
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(admin.run("CLIENT PAUSE 60000 WRITE"), Reply::ok());
+    for _ in 0..20 {
+        assert_eq!(admin.run("RANDOMKEY"), Reply::bulk("long"));
+    }
+    assert_eq!(admin.run("DBSIZE"), Reply::Int(2));
+    assert_eq!(admin.info("expired_keys"), "1", "a key has been removed in a pause");
+}
+
 /// CLIENT PAUSE (<https://redis.io/docs/latest/commands/client-pause/>): who is held back is counted as blocked.
 #[test]
 fn a_pause_holds_writes_and_expiry_back_until_it_ends() {

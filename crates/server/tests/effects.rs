@@ -271,8 +271,44 @@ fn expiry_is_a_deletion_before_what_met_it() {
     check("SET k 5 PX 10; ~ 11; SET k w", "MULTI; DEL k; SET k w; EXEC");
     check("SET a 1; SET k 5 PX 10; ~ 11; COPY a k", "MULTI; DEL k; COPY a k; EXEC");
     check("SET a 1 PX 5; SET b 1 PX 5; ~ 11; MGET a b", "MULTI; DEL a; DEL b; EXEC");
-    check("SET a 1 PX 5; ~ 11; KEYS *", "DEL a");
+    check("SET a 1 PX 5; ~ 11; RANDOMKEY", "DEL a");
+}
+
+/// As in Redis, these look at many keys, or at what is in memory: an expired key stays for the next one that asks for it.
+#[test]
+fn expired_keys_are_left_by_those_who_pass_them() {
     check("SET a 1 PX 5; SET b 1 PX 5; ~ 11; DBSIZE", "");
+    check("SET a 1 PX 5; ~ 11; KEYS *", "");
+    check("SET a 1 PX 5; ~ 11; MEMORY USAGE a", "");
+    let mut store = Store::new();
+    store.run("SET a 1 PX 5");
+    store.run("SET b 1");
+    let usage = store.run("MEMORY USAGE a");
+    store.now_ms += 11;
+    assert_eq!(store.run("KEYS *"), "*1\r\n$1\r\nb\r\n");
+    assert_eq!(store.run("DBSIZE"), ":2\r\n");
+    assert_eq!(store.run("MEMORY USAGE a"), usage, "its memory is still used");
+    assert_eq!(store.run("EXISTS a"), ":0\r\n");
+    assert_eq!(store.run("MEMORY USAGE a"), "$-1\r\n");
+}
+
+#[test]
+fn a_time_to_live_that_cannot_be_counted_is_refused() {
+    let mut store = Store::new();
+    store.run("RPUSH k a");
+    let (payload, _) = store.run_on(1, &["DUMP", "k"]);
+    let start = payload.iter().position(|&byte| byte == b'\n').expect("a string") + 1;
+    let payload = &payload[start..payload.len() - 2];
+    let mut restore = |ttl: &str, options: &[&str]| {
+        let mut args = vec![&b"RESTORE"[..], b"k", ttl.as_bytes(), payload, b"REPLACE"];
+        args.extend(options.iter().map(|option| option.as_bytes()));
+        String::from_utf8(store.run_on(1, &args).0).expect("text")
+    };
+    assert_eq!(restore("9223372036854775807", &[]), "-ERR invalid expire time in 'restore' command\r\n");
+    assert_eq!(restore("-1", &[]), "-ERR Invalid TTL value, must be >= 0\r\n");
+    assert_eq!(restore("9223372036854775807", &["ABSTTL"]), "+OK\r\n");
+    assert_eq!(store.run("EXPIRETIME k"), ":9223372036854776\r\n", "rounded, and not cut");
+    assert_eq!(store.run("PEXPIRETIME k"), ":9223372036854775807\r\n");
 }
 
 #[test]

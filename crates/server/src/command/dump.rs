@@ -74,7 +74,10 @@ pub(crate) fn restore(call: &mut Call<'_, '_>) -> Run {
     let expires_at_ms = match ttl_ms {
         0 => None,
         _ if options.absolute => Some(ttl_ms),
-        _ => Some(ttl_ms.checked_add(now_ms).ok_or(error::RESTORE_TTL)?),
+        _ => {
+            let at = ttl_ms.checked_add(now_ms);
+            Some(at.ok_or_else(|| error::invalid_expire(call.command.full_name))?)
+        }
     };
     let is_replay = call.is_replay();
     let mut keys = call.keys();

@@ -104,7 +104,8 @@ fn write_expiry(call: &mut Call<'_, '_>, describe: impl FnOnce(i64) -> i64) -> R
 
 /// Milliseconds in seconds, rounded to the nearest.
 fn to_seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    // Not rounded before it is divided: a time at the end of the range would not fit.
+    ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 
 pub(crate) fn ttl(call: &mut Call<'_, '_>) -> Run {

@@ -60,6 +60,11 @@ impl LongDouble {
         self.infinite
     }
 
+    /// Whether it is more than zero, however little.
+    pub(crate) fn is_positive(self) -> bool {
+        !self.negative && (self.mantissa > 0 || self.infinite)
+    }
+
     /// The sum, rounded; none when it is infinite or not a number.
     pub(crate) fn add(self, other: LongDouble) -> Option<LongDouble> {
         if self.infinite || other.infinite {

@@ -99,9 +99,7 @@ pub(crate) fn usage(call: &mut Call<'_, '_>) -> Run {
         }
         at += 2;
     }
-    let mut keys = call.keys();
-    let found = keys.find(key);
-    match keys.view(found).map(EntryView::memory_bytes) {
+    match call.keys().stored(key).map(EntryView::memory_bytes) {
         Some(bytes) => call.reply.count(bytes),
         None => call.reply.null(),
     }

@@ -28,6 +28,9 @@ pub(crate) struct Keyspace<'a> {
     now_ms: i64,
 }
 
+/// Expired keys that are passed over for one at random, while they are kept. Source: `maxtries` of `dbRandomKey`, Redis 7.0.
+const RANDOM_KEY_TRIES_MAX: u32 = 100;
+
 /// Where a key is, or would be. Valid until the next change of the database.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found {
@@ -140,9 +143,14 @@ impl<'a> Keyspace<'a> {
 
     /// The entry of a key that is there and not expired, without any of what a read brings about.
     pub(crate) fn view_of(&self, key: &[u8]) -> Option<EntryView<'_>> {
-        let table = self.engine.table(self.db);
-        let entry = table.view(table.find(self.engine.hash_of(key), key)?);
+        let entry = self.stored(key)?;
         (!self.engine.is_expired(entry.expires_at_ms(), self.now_ms)).then_some(entry)
+    }
+
+    /// The entry of a key as it is in memory, expired or not, without any of what a read brings about.
+    pub(crate) fn stored(&self, key: &[u8]) -> Option<EntryView<'_>> {
+        let table = self.engine.table(self.db);
+        Some(table.view(table.find(self.engine.hash_of(key), key)?))
     }
 
     /// As [`Keyspace::find`], for a command that works with one type.
@@ -214,7 +222,6 @@ impl<'a> Keyspace<'a> {
     fn changed(&mut self, key: &[u8], change: Change) {
         self.engine.watches.changed(self.db, key);
         self.engine.tracking.changed(key);
-        self.engine.awaited.changed(self.db, key);
         self.engine.dirty += change.dirty();
         self.engine.events.push_change(self.db, change, key);
         self.engine.owed += 1;
@@ -232,7 +239,9 @@ impl<'a> Keyspace<'a> {
         self.engine.events.push_change(self.db, change, key);
     }
 
+    /// What a new key brings about, once it is there.
     fn made(&mut self, key: &[u8]) {
+        self.engine.given(self.db, key);
         self.engine.events.push(self.db, class::NEW, "new", key);
     }
 
@@ -261,6 +270,7 @@ impl<'a> Keyspace<'a> {
                     })
                 });
                 self.engine.discard(replaced);
+                self.engine.given(self.db, key);
             }
             None => {
                 let expires_at_ms = match expiry {
@@ -454,18 +464,24 @@ impl<'a> Keyspace<'a> {
         entry.set_accessed(self.access_meter().new_key());
     }
 
-    /// A key that is not expired, at random.
+    /// A key that is not expired, at random. While expired keys are kept it may be one of them, as on a replica of Redis, when
+    /// hardly any other is there.
     pub(crate) fn random_key(&mut self) -> Option<Box<[u8]>> {
-        // Expired keys that are met are removed, so the loop ends.
+        let mut tries_left = RANDOM_KEY_TRIES_MAX;
+        // Expired keys that are met are removed, or counted, so the loop ends.
         loop {
             let random = self.engine.random.next();
             let table = self.engine.table(self.db);
             let at = table.near(random)?;
             let entry = table.view(at);
-            if !self.engine.is_expired(entry.expires_at_ms(), self.now_ms) {
+            if tries_left == 0 || !self.engine.is_expired(entry.expires_at_ms(), self.now_ms) {
                 return Some(Box::from(entry.key()));
             }
-            self.engine.collect(self.db, at, self.effects);
+            if self.engine.keeps_expired {
+                tries_left -= 1;
+            } else {
+                self.engine.collect(self.db, at, self.effects);
+            }
         }
     }
 
@@ -500,18 +516,12 @@ impl<'a> Keyspace<'a> {
         cursor
     }
 
-    /// Visits all keys that are not expired.
-    pub(crate) fn for_each(&mut self, mut visit: impl FnMut(EntryView<'_>)) {
-        let mut expired: Vec<Box<[u8]>> = Vec::new();
+    /// Visits all keys that are not expired. Those that are stay where they are: removing them all would make one command long.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(EntryView<'_>)) {
         for entry in self.engine.table(self.db).entries() {
-            if self.engine.is_expired(entry.expires_at_ms(), self.now_ms) {
-                expired.push(Box::from(entry.key()));
-            } else {
+            if !self.engine.is_expired(entry.expires_at_ms(), self.now_ms) {
                 visit(entry);
             }
-        }
-        for key in expired {
-            self.find(&key);
         }
     }
 

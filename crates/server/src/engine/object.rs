@@ -32,7 +32,7 @@ pub(crate) use large::{Collection, Large};
 use std::alloc::Layout;
 
 /// What a value is, under the numbers that Redis has for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
     /// A string.
@@ -48,6 +48,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// How many types there are.
+    pub(crate) const COUNT: usize = Kind::Hash as usize + 1;
+
     /// The name that `TYPE` replies.
     #[must_use]
     pub fn name(self) -> &'static str {

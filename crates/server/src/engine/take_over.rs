@@ -45,7 +45,7 @@ impl Engine {
         self.watches = watches;
         self.awaited = awaited;
         for db in 0..self.databases() {
-            self.awaited.replaced(db);
+            self.note_replaced(db);
         }
         self.events = events;
         self.tracking = tracking;
@@ -71,6 +71,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::object::Kind;
     use super::super::value::{Entry, Value};
     use super::super::{Access, Chunk, EngineOptions, HashSeed, Limits};
     use super::*;
@@ -115,14 +116,15 @@ mod tests {
         old.set_active_expiry(false);
         old.set_keeps_access(true);
         old.stats.commands = 7;
-        old.await_key(1, b"list");
-        old.await_key(0, b"list");
+        for (db, key) in [(1, b"new"), (0, b"new"), (0, b"old")] {
+            old.await_key(db, key, Kind::String);
+        }
         new.take_over(old, 0);
         assert!(!new.active_expiry && new.keeps_access);
         assert_eq!((new.stats.commands, new.len()), (7, 1));
         assert_eq!(new.take_garbage().map(|garbage| garbage.objects()), Some(1), "the old data");
         let ready: Vec<_> = std::iter::from_fn(|| new.next_ready()).collect();
-        assert_eq!(ready, [(0, Box::from(&b"list"[..])), (1, Box::from(&b"list"[..]))]);
+        assert_eq!(ready, [(0, Box::from(&b"new"[..]))], "those that the new data have");
     }
 
     #[test]

@@ -397,9 +397,9 @@ impl Executor {
             match outcome {
                 Outcome::Done => {}
                 Outcome::Close => client.closing = true,
-                Outcome::Deferred(Deferred::Block { first_key, keys, timeout_ms }) => {
+                Outcome::Deferred(Deferred::Block { kind, first_key, keys, timeout_ms }) => {
                     let keys = request.args_from(first_key).take(keys);
-                    let blocked = Blocked::new(client.session.db, keys, request.to_owned());
+                    let blocked = Blocked::new(client.session.db, kind, keys, request.to_owned());
                     self.block_on_keys(slot, client, blocked, timeout_ms);
                 }
                 Outcome::Deferred(deferred) => {
@@ -412,11 +412,12 @@ impl Executor {
                     self.core.meter.pause();
                 }
             }
-            if self.serve_blocked() {
-                self.tell_late(client);
-            }
+            // Order matters: who was unblocked by a transaction is not served by what it wrote.
             if !self.core.unblocked.is_empty() {
                 self.end_unblocked();
+            }
+            if self.serve_blocked() {
+                self.tell_late(client);
             }
             if revision != self.core.revision {
                 revision = self.core.revision;

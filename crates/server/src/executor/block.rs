@@ -25,7 +25,7 @@ impl Executor {
         client.waiting = Some(waiting);
     }
 
-    /// Makes a client wait for keys; its command is run again when one of them has changed.
+    /// Makes a client wait for keys; its command is run again when one of them is ready.
     pub(super) fn block_on_keys(
         &mut self,
         slot: usize,
@@ -38,21 +38,27 @@ impl Executor {
         self.block(slot, client, WaitKind::Keys, timeout_ms);
     }
 
-    /// Runs the commands again that wait for keys which have changed, until none can be answered; whether any was.
+    /// Runs the commands again that wait for keys which are ready, until none can be answered; whether any was.
+    ///
+    /// Keys come in the order in which they became ready, those that a served command makes ready behind all others; clients
+    /// in the order in which they began to wait for the key.
     pub(super) fn serve_blocked(&mut self) -> bool {
         let mut has_served = false;
         while let Some((db, key)) = self.engine.next_ready() {
+            let Some(kind) = self.engine.kind_of(db, &key) else { continue };
+            let name = (kind, db, key);
+            let (_, _, key) = &name;
             let mut place = 0;
-            // Without the key nobody behind can be answered either.
-            while self.engine.holds(db, &key)
-                && let Some(slot) = self.core.blocked.slot(db, &key, place)
+            // Without the value nobody behind can be answered either.
+            while self.engine.kind_of(db, key) == Some(kind)
+                && let Some(slot) = self.core.blocked.slot(&name, place)
             {
                 let Some(mut client) = self.core.clients.take(slot) else {
                     place += 1;
                     continue;
                 };
                 match client.blocked.take() {
-                    Some(blocked) if self.retry(slot, &mut client, &blocked) => {
+                    Some(blocked) if self.retry(slot, &mut client, &blocked, key) => {
                         self.unblock(slot, &mut client, *blocked);
                         has_served = true;
                     }
@@ -67,8 +73,8 @@ impl Executor {
         has_served
     }
 
-    /// Whether the command of a client had something to answer.
-    fn retry(&mut self, slot: usize, client: &mut Client, blocked: &Blocked) -> bool {
+    /// Whether the command of a client had something to answer from a key that is ready.
+    fn retry(&mut self, slot: usize, client: &mut Client, blocked: &Blocked, key: &[u8]) -> bool {
         let effects_before = self.effects.len();
         // Messages for it are put in front of its reply or behind it, not into its slot.
         let served = self.core.current.take();
@@ -84,7 +90,7 @@ impl Executor {
         };
         let reply = client.connection.output.writer(client.session.version());
         let request = blocked.request();
-        let (outcome, noted) = crate::command::retry(&mut context, &mut client.session, &request, reply);
+        let (outcome, noted) = crate::command::retry(&mut context, &mut client.session, &request, key, reply);
         if noted.slow || noted.late {
             let address = address_name(client.connection.peer());
             let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);

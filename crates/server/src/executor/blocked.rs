@@ -4,23 +4,31 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::client::Client;
 use crate::engine::Engine;
+use crate::engine::object::Kind;
 use crate::protocol::{OwnedRequest, Request};
+
+/// What clients wait for: a value of a type, in a database, at a key.
+pub(super) type Awaited = (Kind, u32, Box<[u8]>);
 
 /// What a client waits for.
 #[derive(Debug)]
 pub(super) struct Blocked {
-    db: u32,
     /// Each once.
-    keys: Vec<Box<[u8]>>,
+    keys: Vec<Awaited>,
     request: OwnedRequest,
 }
 
 impl Blocked {
-    pub(super) fn new<'a>(db: u32, keys: impl Iterator<Item = &'a [u8]>, request: OwnedRequest) -> Self {
-        let mut keys: Vec<Box<[u8]>> = keys.map(Box::from).collect();
+    pub(super) fn new<'a>(
+        db: u32,
+        kind: Kind,
+        keys: impl Iterator<Item = &'a [u8]>,
+        request: OwnedRequest,
+    ) -> Self {
+        let mut keys: Vec<Awaited> = keys.map(|key| (kind, db, Box::from(key))).collect();
         keys.sort_unstable();
         keys.dedup();
-        Self { db, keys, request }
+        Self { keys, request }
     }
 
     /// The command that is run again.
@@ -31,34 +39,38 @@ impl Blocked {
     /// Bytes held, for memory accounting.
     pub(super) fn memory_bytes(&self) -> usize {
         // Each key is here, with its queue, and with the engine.
-        self.request.memory_bytes() + self.keys.iter().map(|key| 3 * key.len() + 64).sum::<usize>()
+        self.request.memory_bytes() + self.keys.iter().map(|(_, _, key)| 3 * key.len() + 64).sum::<usize>()
     }
 }
 
 /// The slots of all clients that wait for keys.
 #[derive(Debug, Default)]
 pub(super) struct BlockedClients {
-    by_key: BTreeMap<(u32, Box<[u8]>), VecDeque<usize>>,
+    by_key: BTreeMap<Awaited, VecDeque<usize>>,
 }
 
 impl BlockedClients {
     /// `slot` begins to wait, behind all that do.
     pub(super) fn add(&mut self, slot: usize, blocked: &Blocked, engine: &mut Engine) {
-        for key in &blocked.keys {
-            engine.await_key(blocked.db, key);
-            self.by_key.entry((blocked.db, key.clone())).or_default().push_back(slot);
+        for name in &blocked.keys {
+            let (kind, db, key) = name;
+            engine.await_key(*db, key, *kind);
+            self.by_key.entry(name.clone()).or_default().push_back(slot);
         }
     }
 
     /// `slot` waits no more.
     pub(super) fn remove_all(&mut self, slot: usize, blocked: &Blocked, engine: &mut Engine) {
-        for key in &blocked.keys {
-            engine.forget_awaited(blocked.db, key);
-            let name = (blocked.db, key.clone());
-            if let Some(slots) = self.by_key.get_mut(&name) {
-                slots.retain(|it| *it != slot);
+        for name in &blocked.keys {
+            let (kind, db, key) = name;
+            engine.forget_awaited(*db, key, *kind);
+            if let Some(slots) = self.by_key.get_mut(name) {
+                // Who is served is in front: the others are not looked at.
+                if let Some(place) = slots.iter().position(|it| *it == slot) {
+                    slots.remove(place);
+                }
                 if slots.is_empty() {
-                    self.by_key.remove(&name);
+                    self.by_key.remove(name);
                 }
             }
         }
@@ -71,8 +83,8 @@ impl BlockedClients {
         }
     }
 
-    /// Who waits for a key behind so many others.
-    pub(super) fn slot(&self, db: u32, key: &[u8], place: usize) -> Option<usize> {
-        self.by_key.get(&(db, Box::from(key)))?.get(place).copied()
+    /// Who waits for this behind so many others.
+    pub(super) fn slot(&self, name: &Awaited, place: usize) -> Option<usize> {
+        self.by_key.get(name)?.get(place).copied()
     }
 }

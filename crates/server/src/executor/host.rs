@@ -412,7 +412,10 @@ impl Host for Core {
 
     fn unblock_client(&mut self, id: u64, with_error: bool) -> bool {
         let Some(slot) = self.clients.slot_of(id) else { return false };
-        let is_waiting = self.clients.get_mut(slot).is_some_and(|client| client.waiting.is_some());
+        // A transaction may name a client twice: its wait ends at the first time.
+        let is_named = self.unblocked.iter().any(|(unblocked, _)| *unblocked == slot);
+        let is_waiting =
+            !is_named && self.clients.get_mut(slot).is_some_and(|client| client.waiting.is_some());
         self.unblocked.extend(is_waiting.then_some((slot, with_error)));
         is_waiting
     }

@@ -3,6 +3,7 @@
 //! A missing Redis is a failure and not a skipped test, because a promise would go untested.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers too")]
 
+mod blocking;
 mod collections;
 mod config;
 mod eviction;
@@ -11,5 +12,7 @@ mod peer;
 mod rdb;
 #[path = "../common/store.rs"]
 mod store;
+#[path = "../support/mod.rs"]
+mod support;
 #[path = "../common/value.rs"]
 mod value;

@@ -28,7 +28,7 @@ fn pop_first_of_all(call: &mut Call<'_, '_>, end: End) -> Run {
             return Ok(Outcome::Done);
         }
     }
-    wait(call, 1..last, timeout_ms, |reply| reply.null_array())
+    wait(call, Kind::List, 1..last, timeout_ms, |reply| reply.null_array())
 }
 
 pub(crate) fn blmove(call: &mut Call<'_, '_>) -> Run {
@@ -44,7 +44,7 @@ fn move_when_there(call: &mut Call<'_, '_>, from: End, to: End, timeout_at: usiz
     let (source, target) = (call.arg(1), call.arg(2));
     let timeout_ms = timeout_ms(call.arg(timeout_at))?;
     if available(call, source, Kind::List)?.is_none() {
-        return wait(call, 1..2, timeout_ms, |reply| reply.null());
+        return wait(call, Kind::List, 1..2, timeout_ms, |reply| reply.null());
     }
     if let Some(element) = ends::move_element(&mut call.keys(), (source, from), (target, to))? {
         match timeout_at {
@@ -63,5 +63,5 @@ pub(crate) fn blmpop(call: &mut Call<'_, '_>) -> Run {
     if pop_first(call, request)? {
         return Ok(Outcome::Done);
     }
-    wait(call, request.keys(), timeout_ms, |reply| reply.null_array())
+    wait(call, Kind::List, request.keys(), timeout_ms, |reply| reply.null_array())
 }

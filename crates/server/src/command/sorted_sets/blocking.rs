@@ -28,7 +28,7 @@ fn pop_first_of_all(call: &mut Call<'_, '_>, end: End) -> Run {
             return Ok(Outcome::Done);
         }
     }
-    wait(call, 1..last, timeout_ms, |reply| reply.null_array())
+    wait(call, Kind::SortedSet, 1..last, timeout_ms, |reply| reply.null_array())
 }
 
 pub(crate) fn bzmpop(call: &mut Call<'_, '_>) -> Run {
@@ -38,5 +38,5 @@ pub(crate) fn bzmpop(call: &mut Call<'_, '_>) -> Run {
     if pop_first(call, request)? {
         return Ok(Outcome::Done);
     }
-    wait(call, request.keys(), timeout_ms, |reply| reply.null_array())
+    wait(call, Kind::SortedSet, request.keys(), timeout_ms, |reply| reply.null_array())
 }
