@@ -13,8 +13,9 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 
-from holdfast_bench import gates, report, throughput  # noqa: E402
+from holdfast_bench import gates, latency, memory, report, throughput  # noqa: E402
 from holdfast_bench.run import quartiles  # noqa: E402
+from holdfast_bench.server import Failed  # noqa: E402
 
 
 def load_conformance():
@@ -72,10 +73,34 @@ class Gates(unittest.TestCase):
             "holdfast": {"1M": {"used": 80, "rss": 90}, "3M": {"used": 100, "rss": 90}},
             "valkey": {"1M": {"used": 100, "rss": 100}, "3M": {"used": 100, "rss": 100}},
         }
-        used, rss = gates.bytes_per_key(32, found)
+        content = memory.Content("bytes-32", 0.92, "set", 32)
+        used, rss = gates.bytes_per_key(content, found)
         self.assertAlmostEqual(used.value, 0.9)
         self.assertAlmostEqual(rss.value, 0.9)
-        self.assertEqual(gates.bytes_per_key(32, {})[0].verdict, "not measured")
+        self.assertEqual([gate.verdict for gate in (used, rss)], ["pass", "pass"])
+        self.assertEqual(gates.bytes_per_key(content, {})[0].verdict, "not measured")
+
+    def test_the_limit_of_a_collection_is_its_own(self):
+        found = {name: {"1M": {"used": bytes_, "rss": bytes_}} for name, bytes_ in (("holdfast", 93), ("valkey", 100))}
+        limits = {content.name: content.limit for content in memory.CONTENTS}
+        self.assertEqual((limits["bytes-zset-100"], limits["bytes-zset-100000"], limits["bytes-hash-10"]), (1.0, 0.9, 0.95))
+        for content in memory.CONTENTS:
+            verdicts = {gate.verdict for gate in gates.bytes_per_key(content, found)}
+            self.assertEqual(verdicts, {"pass" if content.limit > 0.93 else "close"}, content.name)
+
+    def test_commands_of_other_types_need_the_speed_of_the_faster_peer(self):
+        for ratio, command, pipeline, expected in (
+            (1.0, "lpush", 1, "pass"), (1.0, "lpush", 16, "pass"), (0.95, "lpush", 1, "close"), (0.8, "lpush", 16, "FAIL"),
+            (1.0, "get", 16, "close"), (2.0, "zrank", 64, "pass"), (1.7, "zrange", 64, "FAIL"),
+        ):
+            found = {"holdfast": rounds((100 * ratio, 1.0)), "valkey": rounds((100, 1.0)), "redis8": rounds((90, 1.0))}
+            (gate,) = gates.throughput(throughput.Cell("types", command, pipeline, 32), found, Peers("valkey", "redis8"))
+            self.assertEqual(gate.verdict, expected, (ratio, command, pipeline))
+
+    def test_every_event_has_a_gate(self):
+        for event in latency.EVENTS:
+            (gate, *_) = gates.latency(event, {"holdfast": {"max_ms": 12.0}})
+            self.assertEqual((gate.name, gate.verdict), (f"latency-{event}", "FAIL"))
 
     def test_the_longest_split_is_what_the_engine_says(self):
         found = {"holdfast": {"max_ms": 3.0, "engine": {"table_rebuild_longest_usec": "1500"}}}
@@ -102,6 +127,70 @@ class Gates(unittest.TestCase):
             made.write_between_markers(path)
             with open(path) as page:
                 self.assertEqual(page.read(), f"above\n{report.BEGIN}\nnew \\1\n{report.END}\nbelow\n")
+
+
+class Server:
+    """As much of a server as the preparation of a cell uses; `done` is what it was told."""
+
+    def __init__(self):
+        self.states, self.done, self.name = {}, [], "holdfast"
+
+    def ask(self, *words):
+        self.done.append(words)
+
+    def fill(self, keys, size, command, elements):
+        self.done.append((command, keys))
+
+    def cpu_seconds(self):
+        return 0.0
+
+    def load(self, *options):
+        return {
+            "errors": 0, "misses": self.misses, "total": 10_000, "requests_per_second": 1.0, "p50_us": 1, "p99_us": 1, "client_cpu": 0.1,
+        }
+
+
+class Bench:
+    """As much of a run as the preparation of a cell uses."""
+
+    keys, seconds = 1_000_000, 2.0
+
+
+class States(unittest.TestCase):
+    def prepare(self, server, command, pipeline=1):
+        return throughput.prepare(Bench(), throughput.Cell("types", command, pipeline, 32), server)
+
+    def test_a_state_is_made_once_for_all_that_read_it(self):
+        server = Server()
+        self.assertEqual([self.prepare(server, command) for command in ("hset", "hget", "hget")], [1_000_000] * 3)
+        self.assertEqual(server.done, [("DEL", "hsh:000000000000"), ("hset", 1_000_000)])
+
+    def test_a_list_that_is_popped_is_as_long_before_each_round(self):
+        server = Server()
+        first = self.prepare(server, "rpop", 16)
+        self.assertGreaterEqual(first, 2_500_000 * (2 + throughput.WARM_UP_SECONDS))
+        self.prepare(server, "rpop", 16)
+        self.assertEqual(server.done, [("DEL", "lst:000000000000"), ("rpush", first)] * 2)
+
+    def test_a_list_that_another_cell_has_changed_is_made_again(self):
+        server = Server()
+        for command in ("lrange", "lrange", "lpush", "lrange"):
+            self.prepare(server, command)
+        drop, fill = ("DEL", "lst:000000000000"), ("rpush", 10_000)
+        self.assertEqual(server.done, [drop, fill, drop, drop, fill])
+
+    def test_strings_are_those_of_the_group(self):
+        server = Server()
+        self.assertEqual(self.prepare(server, "mixed"), 1_000_000)
+        self.assertEqual(server.done, [])
+
+    def test_requests_that_find_nothing_measure_nothing(self):
+        server, cell = Server(), throughput.Cell("types", "rpop", 1, 32)
+        server.misses = 10
+        throughput.by_loadgen(Bench(), cell, server)
+        server.misses = 11
+        with self.assertRaises(Failed):
+            throughput.by_loadgen(Bench(), cell, server)
 
 
 class Conformance(unittest.TestCase):

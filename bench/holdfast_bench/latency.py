@@ -7,13 +7,22 @@ import os
 import statistics
 import time
 
+from . import throughput
 from .run import attempt
+from .server import Failed
 
 TIMES = 3
 KEYS_MILLIONS = 5
 GROWTH_MILLIONS = 16
 VALUE_BYTES = 512 << 20
-EVENTS = ("flushall", "del-large", "growth")
+# Members, and fields, of the large collections.
+MEMBERS_MILLIONS = 5
+# A hash of a gigabyte: so many fields for each of the run's keys, of this size.
+FIELD_BYTES = 1000
+EVENTS = ("flushall", "del-large", "growth", "flushall-mixed", "del-set", "growth-hash", "save-hash")
+# Those that go on for long meet many moments of the machine in one time.
+TIMES_OF = {"growth": 1, "growth-hash": 1, "save-hash": 1}
+SAVE_SECONDS_MAX = 300
 # How often the client asks while keys are added.
 RATE = "1000"
 
@@ -29,10 +38,12 @@ def worst(run, event):
 
 
 def worst_of(run, name, event):
-    actions = {"flushall": flush_all, "del-large": delete_large, "growth": grow}
-    times = 1 if event == "growth" else TIMES
+    actions = {
+        "flushall": flush_all, "del-large": delete_large, "growth": grow, "flushall-mixed": flush_mixed, "del-set": delete_set,
+        "growth-hash": grow_hash, "save-hash": save_hash,
+    }
     reports = []
-    for number in range(times):
+    for number in range(TIMES_OF.get(event, TIMES)):
         # The server may use both CPUs' caches, but not the client's CPU: what is pinned stays pinned.
         with run.servers([name]) as servers:
             report = actions[event](run, servers[name])
@@ -81,3 +92,46 @@ def grow(run, server):
     )
     engine = {name: value for name, value in server.info().items() if name.startswith("table_")}
     return {**report, "engine": engine}
+
+
+def flush_mixed(run, server):
+    """A million elements of each type: strings, collections of a hundred, and one of each type that is large."""
+    keys = run.keys
+    server.fill(keys, 32)
+    for command, elements in (("rpush", 100), ("hset", 10), ("sadd", 100), ("zadd", 10)):
+        server.fill(keys, 32, 0, command, elements, 100)
+        server.fill(2 * keys, 32, keys, command, elements, keys)
+    with server.connect() as client:
+        return watched(server, lambda: client.ask("FLUSHALL"), keys)
+
+
+def delete_set(run, server):
+    server.fill(1000, 32)
+    server.fill(MEMBERS_MILLIONS * run.keys, 32, command="sadd", elements=100)
+    with server.connect() as client:
+        return watched(server, lambda: client.ask("DEL", throughput.SET), 1000)
+
+
+def grow_hash(run, server):
+    """One hash from nothing to many fields, one at a time."""
+    server.fill(1000, 32)
+    fill = ["--command", "hset", "--fill", "--keys", str(MEMBERS_MILLIONS * run.keys), "--size", "8"]
+    return watched(server, lambda: server.load(*fill, "--pipeline", "8", "--connections", "4"), 1000)
+
+
+def save_hash(run, server):
+    server.fill(1000, 32)
+    server.fill(run.keys, FIELD_BYTES, command="hset", elements=10)
+
+    def save():
+        deadline = time.monotonic() + SAVE_SECONDS_MAX
+        client.ask("BGSAVE")
+        while "rdb_bgsave_in_progress:1" in client.ask("INFO", "persistence"):
+            if time.monotonic() > deadline:
+                raise Failed(f"{server.name} did not end its save")
+            time.sleep(0.1)
+        if "rdb_last_bgsave_status:ok" not in client.ask("INFO", "persistence"):
+            raise Failed(f"{server.name} failed to save")
+
+    with server.connect() as client:
+        return watched(server, save, 1000)

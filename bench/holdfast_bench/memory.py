@@ -1,11 +1,40 @@
-"""How many bytes does a key cost, a large value, and a save?"""
+"""How many bytes does a key cost, an element of a collection, a large value, and a save?"""
+import dataclasses
 import os
 import threading
 import time
 
 from .run import attempt
 
-SIZES = (3, 32, 100)
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What servers are filled with, and which share of Valkey's bytes it may take."""
+
+    name: str
+    limit: float
+    # Of the load generator; `elements` of one request, `members` of each collection.
+    command: str
+    size: int
+    elements: int | None = None
+    members: int | None = None
+
+    @property
+    def unit(self):
+        """What the bytes are counted for: a key of a string, a member, field or element of a collection."""
+        return "element" if self.members else "key"
+
+
+CONTENTS = (
+    *(Content(f"bytes-{size}", 0.92, "set", size) for size in (3, 32, 100)),
+    Content("bytes-hash-10", 0.95, "hset", 32, 10, 10),
+    Content("bytes-list-10000", 1.0, "rpush", 32, 100, 10_000),
+    Content("bytes-set-100", 1.0, "sadd", 32, 100, 100),
+    Content("bytes-set-100000", 1.0, "sadd", 32, 100, 100_000),
+    Content("bytes-zset-100", 1.0, "zadd", 32, 100, 100),
+    Content("bytes-zset-100000", 0.9, "zadd", 32, 100, 100_000),
+)
+# The peers that collections are compared with.
+COLLECTIONS_PEERS = ("valkey",)
 MILLIONS = (1, 3, 5)
 SETTLE_SECONDS = 2
 # The values of the second question: about a mebibyte each, so that a class of the allocator cannot fit all by luck.
@@ -15,7 +44,7 @@ SAVE_SECONDS_MAX = 300
 
 
 def all_names():
-    return [*(f"bytes-{size}" for size in SIZES), "bytes-large", "save-small", "save-large", "shrink"]
+    return [*(content.name for content in CONTENTS), "bytes-large", "save-small", "save-large", "shrink"]
 
 
 def state(server):
@@ -24,27 +53,27 @@ def state(server):
     return int(server.info()["used_memory"]), server.resident_bytes()
 
 
-def per_key(run, size):
-    """{server: {"1M": (used, rss), ...}} in bytes per key. One server at a time: they would share the cache of pages."""
+def per_key(run, content):
+    """{server: {"1M": (used, rss), ...}} in bytes per key or element. One server at a time: they would share the cache of pages."""
     found = {}
-    for name in ["holdfast", *run.peers()]:
-        rows = attempt(f"bytes-{size} of {name}", lambda name=name: per_key_of(run, name, size))
+    for name in ["holdfast", *(it for it in run.peers() if not content.members or it in COLLECTIONS_PEERS)]:
+        rows = attempt(f"{content.name} of {name}", lambda name=name: per_key_of(run, name, content))
         if rows:
             found[name] = rows
     return found
 
 
-def per_key_of(run, name, size):
+def per_key_of(run, name, content):
     rows = {}
     with run.servers([name]) as servers:
         server = servers[name]
         empty, first = state(server), 0
         for millions in MILLIONS:
             keys = millions * run.keys
-            server.fill(keys, size, first)
+            server.fill(keys, content.size, first, content.command, content.elements, content.members)
             first = keys
             used, rss = ((now - before) / keys for now, before in zip(state(server), empty))
-            run.record(f"bytes-{size}", server=name, keys=keys, used_per_key=used, rss_per_key=rss)
+            run.record(content.name, server=name, keys=keys, used_per_key=used, rss_per_key=rss)
             rows[f"{millions}M"] = {"used": used, "rss": rss}
     return rows
 

@@ -36,6 +36,8 @@ class Report:
     def throughput(self, cell, found, run):
         titles = {
             "throughput": "Throughput, log off",
+            "types": "Throughput of the other types, log off",
+            "rank": "Throughput by rank in a sorted set of 100,000, log off",
             "everysec": "Throughput, log synced every second",
             "always": "Throughput, log synced before every reply",
             "threads": "I/O threads, not pinned",
@@ -68,11 +70,11 @@ class Report:
             f"{client:.0%}" if client else "–", f"{max(it['foreign'] for it in all_runs):.0%}",
         )
 
-    def bytes_per_key(self, size, found):
+    def bytes_per_key(self, content, found):
         scales = list(next(iter(found.values()), {}))
-        self.table("Bytes per key", ["cell", "server", *[f"{scale} {what}" for scale in scales for what in ("used_memory", "RSS")]])
+        self.table(f"Bytes per {content.unit}", ["cell", "server", *[f"{scale} {what}" for scale in scales for what in ("used_memory", "RSS")]])
         for name, rows in found.items():
-            self.row(f"bytes-{size}", name, *[f"{rows[scale][field]:.1f}" for scale in scales for field in ("used", "rss")])
+            self.row(content.name, name, *[f"{rows[scale][field]:.1f}" for scale in scales for field in ("used", "rss")])
 
     def shares(self, section, what, name, found):
         self.table(section, ["cell", "server", what, "seconds"])

@@ -50,6 +50,8 @@ class Server:
     def __init__(self, binary, folder, placement, loadgen, log="never", directives=(), name=None):
         self.name, self.binary, self.placement, self.loadgen = name or binary.name, binary, placement, loadgen
         self.port = free_port()
+        # What measurements have left in it, by key; theirs alone.
+        self.states = {}
         self.log = os.path.join(folder, self.name + ".log")
         data = os.path.join(folder, self.name)
         os.makedirs(data)
@@ -135,9 +137,16 @@ class Server:
         """Measures what one more client waits beside what follows, until `end` of the result."""
         return Background(self, ["probe", *options])
 
-    def fill(self, keys, size, first=0):
-        """Sets keys `first` to `keys`, each once, in order."""
-        options = ["--command", "set", "--fill", "--keys", str(keys), "--first-key", str(first), "--size", str(size)]
+    def fill(self, keys, size, first=0, command="set", elements=None, members=None):
+        """Sets keys `first` to `keys`, each once, in order; with another command, adds elements of these numbers to collections.
+
+        `elements`: how many one request has. `members`: how many a collection has (default: one collection has all).
+        """
+        options = ["--command", command, "--fill", "--keys", str(keys), "--first-key", str(first), "--size", str(size)]
+        if elements:
+            options += ["--elements", str(elements)]
+        if members:
+            options += ["--members", str(members)]
         # Large values in small batches: both ends keep a batch in memory.
         big = int(str(size).split("-", maxsplit=1)[0]) > 4096
         return self.load(*options, "--pipeline", "1" if big else "64", "--connections", "4" if big else "50")

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! load    closed loop: N connections, each with P requests in flight; throughput and latency   requests.rs → drive.rs → replies.rs
+//!         hand-over: pairs of them, one blocking, one pushing; publish: with subscribers       subscribers.rs
 //! probe   one connection at a fixed rate: how long other clients wait at worst                 probe.rs
 //! ```
 //!
-//! Keys are 16 bytes, `key:` and 12 digits. Values are random bytes: no server can store them as a number or compress them.
+//! Keys and the members of collections are 16 bytes: four letters, such as `key:` and `mem:`, and 12 digits. Values are random bytes: no server can store them as a number or compress them.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod histogram;
 mod probe;
 mod replies;
 mod requests;
+mod subscribers;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -63,7 +65,16 @@ pub(crate) struct Load {
     /// Do not count the requests of this time before
     #[arg(long, default_value_t = 0.0, value_parser = parse_seconds)]
     warm_up: f64,
-    /// Use each key once, in order, and end after the last; no time limit
+    /// Elements of one request, where the command takes several (default 1, and 10 for mset)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    elements: Option<u32>,
+    /// Elements of each collection: element N is in the collection of number N / this (default: one collection has all)
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=requests::KEYS_MAX))]
+    members: Option<u64>,
+    /// Clients that subscribe to the channel of publish
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    subscribers: u32,
+    /// Use each key or element once, in order, and end after the last; no time limit
     #[arg(long)]
     fill: bool,
     /// The key that `--fill` begins with
@@ -90,7 +101,7 @@ pub(crate) struct Target {
     /// Address and port of the server
     #[arg(long)]
     server: SocketAddr,
-    /// Keys are numbered from 0 to one less than this
+    /// Keys, or the elements of collections, are numbered from 0 to one less than this
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=requests::KEYS_MAX))]
     keys: u64,
     /// Start of the random numbers
@@ -106,6 +117,28 @@ pub(crate) enum Command {
     Incr,
     /// MSET of ten keys; counts as one request
     Mset,
+    /// GET four times of five, else SET
+    Mixed,
+    Lpush,
+    Rpush,
+    Rpop,
+    /// LRANGE 0 99
+    Lrange,
+    Hset,
+    Hget,
+    Sadd,
+    Sismember,
+    /// Scores are random numbers below that of the keys
+    Zadd,
+    /// Ten members from a random score on
+    Zrangebyscore,
+    Zrank,
+    /// ZRANGE of ten members from a random rank on
+    Zrange,
+    /// Pairs of connections: one waits in BLPOP, the other pushes by RPUSH; an element handed over counts as one request
+    Handover,
+    /// PUBLISH to one channel; it ends when every subscriber has every message
+    Publish,
 }
 
 /// Longest value: the default limit of Redis.

@@ -123,10 +123,12 @@ impl SortedSet {
     /// The index of a member, from 0.
     #[must_use]
     pub fn rank(&self, member: &[u8]) -> Option<usize> {
-        let score = self.score(member)?;
-        let walk = self.ranked.walk(&mut Bound::Element { score, member, inclusive: true })?;
-        let (place, _) = walk.leaf().find(member, score)?;
-        Some(walk.before() + place)
+        // What confirms a candidate's score is the way to its place: to ask for the score first would be to go it twice.
+        self.find_by(self.part(member), |score| {
+            let way = &mut Bound::Element { score, member, inclusive: true };
+            let (leaf, before) = self.ranked.find_counted(way)?;
+            leaf.find(member, score).map(|(place, _)| before + place)
+        })
     }
 
     /// The element at an index from 0.
@@ -172,8 +174,8 @@ impl SortedSet {
     }
 
     fn count_before(&self, mut bound: Bound<'_>) -> usize {
-        let walk = self.ranked.walk(&mut bound);
-        walk.map_or(0, |walk| walk.before() + walk.leaf().count_below(&bound))
+        let found = self.ranked.find_counted(&mut bound);
+        found.map_or(0, |(leaf, before)| before + leaf.count_below(&bound))
     }
 
     /// Removes the elements at the indexes from `start` to before `end` and shows each to `visit`, in order; returns their
@@ -235,14 +237,20 @@ impl SortedSet {
 
     /// The score of a member with this hash part.
     fn find(&self, part: u32, member: &[u8]) -> Option<f64> {
+        self.find_by(part, |score| self.find_ranked(member, score))
+    }
+
+    /// What `look_up` finds by the first score, of those that members with this hash part have, by which it finds anything.
+    #[inline]
+    fn find_by<T>(&self, part: u32, look_up: impl Fn(f64) -> Option<T>) -> Option<T> {
         let leaf = self.scores.find(&mut BeforePart(part))?;
         let from = leaf.count_below(part);
         for (found, score) in leaf.entries(from) {
             if found != part {
                 return None;
             }
-            if let Some(score) = self.find_ranked(member, score) {
-                return Some(score);
+            if let Some(it) = look_up(score) {
+                return Some(it);
             }
         }
         // More entries with this part may be in the leaves behind.
@@ -252,8 +260,8 @@ impl SortedSet {
                 if found != part {
                     return None;
                 }
-                if let Some(score) = self.find_ranked(member, score) {
-                    return Some(score);
+                if let Some(it) = look_up(score) {
+                    return Some(it);
                 }
             }
         }

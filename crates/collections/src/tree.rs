@@ -251,6 +251,23 @@ impl<L: Leaf> Tree<L> {
         }
     }
 
+    /// The leaf that `descend` leads to, with the number of elements in the leaves before it.
+    #[inline]
+    pub fn find_counted(&self, descend: &mut impl Descend<L>) -> Option<(&L, usize)> {
+        let mut node = &*self.root.as_ref()?.node;
+        let mut before = 0;
+        loop {
+            match node {
+                Node::Leaf(leaf) => return Some((leaf, before)),
+                Node::Inner(children) => {
+                    let place = descend.choose(children);
+                    before += children[..place].iter().map(|child| child.count).sum::<usize>();
+                    node = &*children[place].node;
+                }
+            }
+        }
+    }
+
     /// The leaf that `descend` leads to, as a place from which one can go on to its neighbours.
     pub fn walk(&self, descend: &mut impl Descend<L>) -> Option<Walk<'_, L>> {
         let mut node = &*self.root.as_ref()?.node;

@@ -161,12 +161,25 @@ impl Ranked {
 
     /// The place of the element with this score and member, and the score as it is stored.
     pub(super) fn find(&self, member: &[u8], score: f64) -> Option<(usize, f64)> {
+        // Most scores are those of one member: then the scores alone lead to it, and one member is compared.
+        let first = self.count_below(&Bound::Score { score, inclusive: false });
+        if let Some(stored) = self.score_at(first, member, score) {
+            return Some((first, stored));
+        }
         let place = self.count_below(&Bound::Element { score, member, inclusive: false });
+        if place == first {
+            return None;
+        }
+        self.score_at(place, member, score).map(|stored| (place, stored))
+    }
+
+    /// The score, as it is stored, of the element at a place, if it has this score and member.
+    fn score_at(&self, place: usize, member: &[u8], score: f64) -> Option<f64> {
         if place >= self.len() {
             return None;
         }
         let (found, stored) = self.element(place);
-        (stored == score && found == member).then_some((place, stored))
+        (stored == score && found == member).then_some(stored)
     }
 
     /// Inserts an element that is not there.
