@@ -159,6 +159,8 @@ pub(crate) struct Executor {
     to_accept: Vec<usize>,
     /// That was reported already: it is tried again at every tick.
     accept_is_failing: bool,
+    /// Listeners with more connections than one turn accepts.
+    pending_accepts: Vec<usize>,
     events: Receiver<Event>,
     engine: Engine,
     effects: EffectBuffer,
@@ -335,6 +337,7 @@ impl Executor {
             listeners,
             to_accept: Vec::new(),
             accept_is_failing: false,
+            pending_accepts: Vec::new(),
             events,
             engine,
             effects: EffectBuffer::new(),

@@ -42,6 +42,7 @@ impl Executor {
     /// Serves everything that is ready; says so when that was the end.
     fn turn(&mut self) -> Result<Option<Ended>, ExecutorError> {
         let started = self.core.clock.now;
+        self.accept_pending();
         self.serve_ready()?;
         while let Some(event) = self.next_event() {
             if let Some(ended) = self.take_event(event)? {
@@ -70,7 +71,11 @@ impl Executor {
         for event in events {
             match event.token() {
                 WAKER => {}
-                Token(number) if number < CLIENT_TOKEN_MIN => self.accept(number),
+                Token(number) if number < CLIENT_TOKEN_MIN => {
+                    if !self.pending_accepts.contains(&number) {
+                        self.pending_accepts.push(number);
+                    }
+                }
                 Token(number) => {
                     let slot = number - CLIENT_TOKEN_MIN;
                     let Some(client) = self.core.clients.get_mut(slot) else { continue };
@@ -120,6 +125,7 @@ impl Executor {
         }
         if !self.ready.is_empty()
             || !self.postponed.is_empty()
+            || !self.pending_accepts.is_empty()
             || !self.core.outbox.is_idle()
             || self.freer.needs_turns()
         {
