@@ -11,6 +11,7 @@
 //! admit     connections come, go, are killed        timers   periodic work
 //! outbox    everything that any client is sent      jobs     snapshots, rewrites, saving, stopping
 //! publish   messages, events, monitored commands    host     the process as commands see it
+//! ledger    what clients hold, who goes first       limits   who is closed for what it holds or does not do
 //! ```
 //!
 //! Invariant: no byte leaves before its turn is committed (I/O threads may send it while the next turn runs). A commit that
@@ -33,6 +34,8 @@ pub mod inbox;
 mod info;
 mod jobs;
 pub mod journal;
+mod ledger;
+mod limits;
 mod loaded;
 mod outbox;
 mod points;
@@ -207,6 +210,8 @@ struct Core {
     /// Slots of clients that monitor.
     monitors: Vec<usize>,
     current: Option<Current>,
+    /// What all clients together may hold, in bytes (`maxmemory-clients`); 0: no limit.
+    client_memory_max: u64,
     /// Grows when something changes that [`Settings`] are made from.
     revision: u64,
     clock: TurnClock,
@@ -295,6 +300,7 @@ impl Executor {
         let points = Points::new(&config);
         let senders = Senders::start(io_threads(config.io_threads) - 1, wake);
         let huge_pages = Mover::start(config.huge_pages, now);
+        let client_memory_max = limits::client_memory_max(&config);
         let core = Core {
             config,
             phase: Phase::Loading,
@@ -305,6 +311,7 @@ impl Executor {
             pubsub: PubSub::default(),
             monitors: Vec::new(),
             current: None,
+            client_memory_max,
             revision: 0,
             clock: TurnClock::read(),
             stats: Stats::new(now),

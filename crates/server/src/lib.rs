@@ -30,6 +30,7 @@ pub mod gate;
 pub mod glob;
 pub mod limits;
 pub mod load;
+mod memory_limit;
 pub mod metrics;
 mod network;
 pub mod persistence;

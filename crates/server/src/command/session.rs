@@ -49,6 +49,8 @@ pub struct Session {
     pub(crate) reply_suppressed: bool,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: BTreeMap<(u32, Box<[u8]>), WatchToken>,
+    /// Bytes of all of `watches`.
+    pub(crate) watched_bytes: usize,
     pub(crate) last_command: Option<&'static Command>,
     /// What the connection has subscribed to; the names are in the process's registry.
     pub(crate) subscriptions: SubscriptionCounts,
@@ -73,6 +75,7 @@ impl Session {
             reply_suppressed: false,
             transaction: None,
             watches: BTreeMap::new(),
+            watched_bytes: 0,
             last_command: None,
             subscriptions: SubscriptionCounts::default(),
             monitors: false,
@@ -152,10 +155,19 @@ impl Session {
             .is_some_and(|transaction| transaction.flags & crate::command::flags::WRITE != 0)
     }
 
-    /// Bytes held by a queued transaction and watches, for memory accounting.
+    /// Whether the connection may be closed when all clients together hold too much (CLIENT NO-EVICT).
+    pub(crate) fn may_be_evicted(&self) -> bool {
+        !self.no_evict
+    }
+
+    /// Bytes held by a queued transaction and watches: `multi-mem` of CLIENT LIST.
+    pub(crate) fn transaction_bytes(&self) -> usize {
+        self.queued_bytes() + self.watched_bytes
+    }
+
+    /// Bytes held by a queued transaction, watches, subscriptions and the name, for memory accounting.
     pub fn memory_bytes(&self) -> usize {
-        self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
-            + self.watches.values().map(WatchToken::memory_bytes).sum::<usize>()
+        self.transaction_bytes() + self.subscriptions.bytes + self.name.capacity()
     }
 
     /// Gives back what the session holds in the engine. The session can be used on.
@@ -165,6 +177,7 @@ impl Session {
     }
 
     pub(crate) fn unwatch(&mut self, engine: &mut Engine) {
+        self.watched_bytes = 0;
         for token in std::mem::take(&mut self.watches).into_values() {
             engine.unwatch(token);
         }
@@ -211,14 +224,6 @@ impl Session {
         if kind.is_empty() {
             kind.push('N');
         }
-        let multi_memory = self.memory_bytes() as u64;
-        // What waits to be sent lies in the reply buffer and in the pieces.
-        let total = facts.query_bytes
-            + facts.query_free_bytes
-            + facts.argument_bytes
-            + facts.reply_buffer_bytes
-            + facts.output_pieces_bytes
-            + multi_memory;
         writeln!(
             out,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
@@ -240,12 +245,12 @@ impl Session {
             facts.query_bytes,
             facts.query_free_bytes,
             facts.argument_bytes,
-            multi_memory,
+            self.transaction_bytes(),
             facts.reply_buffer_bytes,
             facts.output_bytes,
             facts.output_pieces,
-            facts.output_pieces_bytes,
-            total,
+            facts.output_memory_bytes,
+            facts.total_bytes,
             self.last_command.map_or("NULL", |command| command.full_name),
             self.user(),
             match self.version {

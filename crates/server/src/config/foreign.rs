@@ -205,7 +205,6 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("lfu-log-factor", Some("10"), Note, EVICTION),
     ("lfu-decay-time", Some("1"), Note, EVICTION),
     ("active-expire-effort", Some("1"), Note, "has no effect, expired keys are collected by one rule"),
-    ("maxmemory-clients", Some("0"), Note, CLIENT),
     ("tracking-table-max-keys", Some("1000000"), Note, CLIENT),
     ("max-new-connections-per-cycle", Some("10"), Note, CLIENT),
     ("max-new-tls-connections-per-cycle", Some("1"), Note, CLIENT),
@@ -277,7 +276,6 @@ const REPORTED: &[&str] = &[
     "syslog-enabled",
     "enable-module-command",
     "enable-protected-configs",
-    "maxmemory-clients",
     "oom-score-adj",
     "list-compress-depth",
 ];

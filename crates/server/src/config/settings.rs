@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdfast_contract::ports;
 
-use super::clients::OutputLimits;
+use super::clients::{ClientMemory, OutputLimits};
 use super::notice::Notice;
 use super::secret::{ReadSecretError, Secret};
 use super::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions, Strategy};
@@ -46,6 +46,16 @@ pub struct Config {
     pub client_output_buffer_limit: OutputLimits,
     /// Most bytes of a request, and of a queued transaction, that are not executed yet.
     pub client_query_buffer_limit: u64,
+    /// What all clients together may hold before the largest are closed.
+    pub maxmemory_clients: ClientMemory,
+    /// What all clients that have not authenticated may hold, in bytes, before the oldest are closed; 0: no limit.
+    pub maxmemory_unauthenticated: u64,
+    /// How long a client may take to authenticate; zero: for ever.
+    pub authentication_timeout: Duration,
+    /// How long a client that has not authenticated may take for one request; zero: for ever.
+    pub partial_request_timeout: Duration,
+    /// How long output of a client that gets replies may wait of which it reads nothing; zero: for ever.
+    pub unread_output_timeout: Duration,
     /// When collections stop being packed.
     pub limits: crate::engine::Limits,
     /// Which keyspace events are published: bits of [`crate::engine::events::class`].
@@ -145,7 +155,7 @@ impl Default for Config {
             port: ports::REDIS,
             tcp_backlog: 511,
             timeout: Duration::ZERO,
-            tcp_keepalive: Duration::from_secs(300),
+            tcp_keepalive: Duration::from_secs(60),
             protected_mode: true,
             requirepass: Secret::new(""),
             requirepass_file: None,
@@ -154,6 +164,11 @@ impl Default for Config {
             huge_pages: true,
             client_output_buffer_limit: OutputLimits::default(),
             client_query_buffer_limit: 1024 * MIB,
+            maxmemory_clients: ClientMemory::DEFAULT,
+            maxmemory_unauthenticated: 64 * MIB,
+            authentication_timeout: Duration::from_secs(10),
+            partial_request_timeout: Duration::from_secs(30),
+            unread_output_timeout: Duration::from_secs(60),
             limits: crate::engine::Limits::default(),
             notify_keyspace_events: 0,
             databases: 16,

@@ -91,7 +91,9 @@ impl Executor {
         let id = core.clients.next_id();
         let session = Session::new(id, core.password().is_none());
         let registered = connection.register(self.poll.registry(), Token(slot + CLIENT_TOKEN_MIN));
-        core.clients.put_new(slot, Box::new(Client::new(connection, session, core.clock.now)));
+        let mut client = Client::new(connection, session, core.clock.now);
+        client.stranger_since = (!client.session.is_authenticated()).then_some(core.clock.now);
+        core.clients.put_new(slot, Box::new(client));
         if let Err(error) = registered {
             tracing::warn!(%error, "failed to register a connection");
             self.drop_client(slot);

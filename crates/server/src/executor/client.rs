@@ -8,7 +8,11 @@ use crate::network::connection::{Connection, address_name};
 use crate::protocol::{Decoder, ReplyWriter};
 
 use super::blocked::Blocked;
+use super::ledger::{Account, Ledger};
 use super::waiting::Waiting;
+
+/// From this length on output counts before it was tried to be sent: the turn ends when such output has no room.
+const COUNTED_AT_ONCE_LEN: usize = 64 << 10;
 
 /// A connection with everything that belongs to it.
 #[derive(Debug)]
@@ -38,6 +42,12 @@ pub(super) struct Client {
     pub(super) marked: bool,
     /// Since when the soft limit of output is exceeded.
     pub(super) soft_limit_since: Option<Instant>,
+    /// Since when output waits of which nothing was read.
+    pub(super) unread_since: Option<Instant>,
+    /// Since when it has to authenticate; none once it has.
+    pub(super) stranger_since: Option<Instant>,
+    /// Since when a request of a stranger is in progress.
+    pub(super) partial_since: Option<Instant>,
     pub(super) connected: Instant,
     /// When something was last received or sent.
     pub(super) last_active: Instant,
@@ -60,6 +70,9 @@ impl Client {
             queued: false,
             marked: false,
             soft_limit_since: None,
+            unread_since: None,
+            stranger_since: None,
+            partial_since: None,
             connected: now,
             last_active: now,
         }
@@ -84,27 +97,42 @@ impl Client {
 
     pub(super) fn facts(&self, now: Instant) -> ClientFacts {
         let (input, output) = (&self.connection.input, &self.connection.output);
+        // As in Redis, what is understood of a request counts as its arguments.
+        let understood = self.decoder.understood_len().min(input.len());
+        let (output_memory, unsent) = (self.connection.output_memory_bytes(), self.connection.unsent_len());
+        let waiting = if unsent == 0 { 0 } else { output_memory };
         ClientFacts {
             is_blocked: self.is_blocked(),
-            query_bytes: input.len() as u64,
+            query_bytes: (input.len() - understood) as u64,
             query_free_bytes: (input.capacity() - input.len()) as u64,
-            argument_bytes: self.decoder.memory_bytes() as u64,
-            reply_buffer_bytes: self.connection.output_memory_bytes() as u64,
-            output_bytes: self.connection.unsent_len() as u64,
+            argument_bytes: (understood + self.decoder.memory_bytes()) as u64,
+            reply_buffer_bytes: (output_memory - waiting) as u64,
+            output_bytes: unsent as u64,
             output_pieces: output.pieces() as u64,
-            output_pieces_bytes: 0,
+            output_memory_bytes: waiting as u64,
+            total_bytes: self.memory_bytes() as u64,
             idle_s: self.idle(now).as_secs(),
             ..Origin::of(self).facts(now)
         }
     }
 
-    /// Bytes that it makes the server hold.
+    /// Bytes that it makes the server hold. A long value counts for everybody who has not read it, also while they share it.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.connection.input.capacity()
+        size_of::<Self>()
+            + self.connection.input.capacity()
             + self.decoder.memory_bytes()
             + self.session.memory_bytes()
             + self.blocked.as_ref().map_or(0, |blocked| blocked.memory_bytes())
             + self.connection.output_memory_bytes()
+    }
+
+    fn account(&self) -> Account {
+        Account {
+            bytes: self.memory_bytes(),
+            is_subscriber: self.session.is_subscriber(),
+            may_be_evicted: self.session.may_be_evicted(),
+            stranger_since: self.stranger_since,
+        }
     }
 
     pub(super) fn idle(&self, now: Instant) -> Duration {
@@ -150,6 +178,7 @@ pub(super) struct Clients {
     free: Vec<usize>,
     len: usize,
     last_id: u64,
+    ledger: Ledger,
     /// Where the next periodic check goes on.
     check_next: usize,
 }
@@ -174,6 +203,19 @@ impl Clients {
     pub(super) fn put_new(&mut self, slot: usize, client: Box<Client>) {
         self.slots[slot] = Some(client);
         self.len += 1;
+        self.settle(slot);
+    }
+
+    /// What all clients hold.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Takes over what a client holds now.
+    pub(super) fn settle(&mut self, slot: usize) {
+        if let Some(client) = self.slots.get(slot).and_then(Option::as_deref) {
+            self.ledger.set(slot, client.account());
+        }
     }
 
     /// Takes a client out of its slot for the time in which it is served.
@@ -182,12 +224,18 @@ impl Clients {
     }
 
     pub(super) fn put_back(&mut self, slot: usize, client: Box<Client>) {
+        // Little that is about to be sent is counted when that was tried: most of it is gone by then.
+        let is_counted_later = client.marked && client.connection.unsent_len() < COUNTED_AT_ONCE_LEN;
         self.slots[slot] = Some(client);
+        if !is_counted_later {
+            self.settle(slot);
+        }
     }
 
     /// Frees the slot of a client that was taken.
     pub(super) fn forget(&mut self, slot: usize) {
         self.slots[slot] = None;
+        self.ledger.remove(slot);
         self.free.push(slot);
         self.len -= 1;
     }

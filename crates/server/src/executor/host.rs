@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::client::Client;
 use super::journal::{JobKind, JobRequest, Journal};
+use super::limits::client_memory_max;
 use super::stats::Stats;
 use super::{Core, Phase, TICK_MAX, info};
 use crate::clock::unix_ms;
@@ -150,9 +152,10 @@ impl Core {
     }
 
     /// Facts about the connection that is served.
-    fn current_facts(&self) -> ClientFacts {
+    fn current_facts(&self, session: &Session) -> ClientFacts {
         self.current.as_ref().map_or_else(ClientFacts::default, |current| ClientFacts {
             query_bytes: current.query_bytes as u64,
+            total_bytes: (size_of::<Client>() + current.query_bytes + session.memory_bytes()) as u64,
             ..current.origin.facts(self.clock.now)
         })
     }
@@ -205,6 +208,7 @@ impl Host for Core {
             journal.set_mode(self.config.sync_mode);
             journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
         }
+        self.client_memory_max = client_memory_max(&self.config);
         self.points.reconfigure(&self.config);
         crate::telemetry::set_level(self.config.loglevel);
         tracing::info!(directives = ?changed, "configuration changed");
@@ -308,7 +312,7 @@ impl Host for Core {
         for (_, client) in self.clients.iter() {
             add(&client.session, &client.facts(self.clock.now));
         }
-        add(me, &self.current_facts());
+        add(me, &self.current_facts(me));
         lines.sort_by_key(|(id, _)| *id);
         lines.into_iter().map(|(_, line)| line).collect()
     }
@@ -324,7 +328,7 @@ impl Host for Core {
             self.clients.iter().filter(|(_, client)| is_named(&client.session, &|| client.facts(now)));
         let before = self.killed.len();
         self.killed.extend(named.map(|(slot, _)| slot));
-        let is_me = is_named(me, &|| self.current_facts());
+        let is_me = is_named(me, &|| self.current_facts(me));
         Killed { count: self.killed.len() - before + usize::from(is_me), me: is_me }
     }
 

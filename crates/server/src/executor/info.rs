@@ -98,7 +98,6 @@ fn resident() -> u64 {
 
 fn memory(core: &Core, engine: &Engine, out: &mut String) {
     let used = engine.used_memory();
-    let clients: usize = core.clients.iter().map(|(_, client)| client.memory_bytes()).sum();
     let resident = resident();
     line(out, "used_memory", used);
     line(out, "used_memory_human", human(used));
@@ -113,7 +112,10 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
     let ratio = if used == 0 { 0.0 } else { resident as f64 / used as f64 };
     line(out, "mem_fragmentation_ratio", format_args!("{ratio:.2}"));
-    line(out, "mem_clients_normal", clients);
+    line(out, "mem_clients_slaves", 0);
+    line(out, "mem_clients_normal", core.clients.ledger().total_bytes());
+    line(out, "mem_clients_unauthenticated", core.clients.ledger().stranger_bytes());
+    line(out, "mem_clients_limit", core.client_memory_max);
     let figures = core.compaction.figures();
     line(out, "allocator_allocated", figures.allocated);
     line(out, "allocator_active", figures.active);
@@ -226,6 +228,8 @@ fn stats(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "sync_partial_err", 0);
     line(out, "expired_keys", engine.stats.expired_keys);
     line(out, "evicted_keys", 0);
+    line(out, "evicted_clients", core.stats.evicted_clients);
+    line(out, "unauthenticated_clients_closed", core.stats.strangers_closed);
     line(out, "keyspace_hits", engine.stats.keyspace_hits);
     line(out, "keyspace_misses", engine.stats.keyspace_misses);
     line(out, "pubsub_channels", core.pubsub.len(Topic::Channel));

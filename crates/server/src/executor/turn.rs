@@ -43,6 +43,7 @@ impl Executor {
     fn turn(&mut self) -> Result<Option<Ended>, ExecutorError> {
         let started = self.core.clock.now;
         self.accept_pending();
+        self.close_overdue_strangers(started);
         self.serve_ready()?;
         while let Some(event) = self.next_event() {
             if let Some(ended) = self.take_event(event)? {
@@ -126,6 +127,7 @@ impl Executor {
         if !self.ready.is_empty()
             || !self.postponed.is_empty()
             || !self.pending_accepts.is_empty()
+            || self.has_overdue_strangers(self.turn_ended)
             || !self.core.outbox.is_idle()
             || self.freer.needs_turns()
         {
