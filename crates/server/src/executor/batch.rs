@@ -204,8 +204,14 @@ impl Executor {
             }
             let own = &client.connection.input;
             let bytes = if own.is_empty() { &batch.arena[start..filled] } else { &own[..] };
-            let db = client.session.db();
-            hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| engine.look_ahead(db, key));
+            // A stranger is given no key, and the front of a request in progress was looked at when it came: whoever sends byte
+            // by byte would have all of it looked at each time.
+            if client.session.is_authenticated() && client.decoder.understood_len() == 0 {
+                let db = client.session.db();
+                hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| {
+                    engine.look_ahead(db, key)
+                });
+            }
             batch.received.push(Received { slot, bytes: start..filled });
         }
         engine.look_at_entries();
