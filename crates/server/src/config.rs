@@ -50,7 +50,7 @@ mod words;
 pub use arguments::{Arguments, HELP, Invocation, parse_arguments};
 pub(crate) use check::check_text;
 pub use check::{check, load};
-pub use clients::{OutputLimit, OutputLimits};
+pub use clients::{ClientMemory, OutputLimit, OutputLimits};
 pub(crate) use file::{RewriteError, rewrite_file};
 pub use live::{changed_from_default, config_get, config_set};
 pub use notice::{Notice, notice_lines};

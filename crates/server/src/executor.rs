@@ -14,6 +14,7 @@
 //! eviction  room below maxmemory, whoever took it
 //! publish   messages, events, monitored commands    host     the process as commands see it
 //! tracking  invalidations
+//! ledger    what clients hold, which goes first     limits   closes clients for what they hold or do not do
 //! ```
 //!
 //! Invariant: no byte leaves before its turn is committed (I/O threads may send it while the next turn runs). A commit that
@@ -37,6 +38,8 @@ pub mod inbox;
 mod info;
 mod jobs;
 pub mod journal;
+mod ledger;
+mod limits;
 mod loaded;
 mod outbox;
 mod points;
@@ -166,6 +169,8 @@ pub(crate) struct Executor {
     to_accept: Vec<usize>,
     /// That was reported already: it is tried again at every tick.
     accept_is_failing: bool,
+    /// Listeners with more connections than one turn accepts.
+    pending_accepts: Vec<usize>,
     events: Receiver<Event>,
     engine: Engine,
     effects: EffectBuffer,
@@ -220,6 +225,8 @@ struct Core {
     /// What clients must forget that were being served while another was served that had waited, or whose receivers were.
     late_stale: Vec<(ClientId, Stale)>,
     current: Option<Current>,
+    /// What all clients together may hold, in bytes (`maxmemory-clients`); 0: no limit.
+    client_memory_max: u64,
     /// Grows when something changes that [`Settings`] are made from.
     revision: u64,
     clock: TurnClock,
@@ -269,7 +276,7 @@ impl Core {
         let config = &self.config;
         Settings {
             maxmemory: config.maxmemory,
-            clients_memory: self.clients.memory_bytes(),
+            clients_memory: self.clients.ledger().held_bytes(),
             may_evict: self.pause.is_none(),
             eviction_time_max: config.eviction_time_max(),
             proto_max_bulk_len: config.proto_max_bulk_len,
@@ -331,6 +338,7 @@ impl Executor {
         let meter = Meter::new(crate::clock::monotonic(), config.measure.clone());
         let freed_objects = Arc::<FreedObjects>::default();
         let freer = Freer::start(Arc::clone(&freed_objects));
+        let client_memory_max = limits::client_memory_max(&config);
         let core = Core {
             config,
             phase: Phase::Loading,
@@ -344,6 +352,7 @@ impl Executor {
             own_stale: Vec::new(),
             late_stale: Vec::new(),
             current: None,
+            client_memory_max,
             revision: 0,
             clock: TurnClock::read(),
             meter,
@@ -380,6 +389,7 @@ impl Executor {
             listeners,
             to_accept: Vec::new(),
             accept_is_failing: false,
+            pending_accepts: Vec::new(),
             events,
             engine,
             effects: EffectBuffer::new(),

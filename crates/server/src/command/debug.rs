@@ -22,6 +22,10 @@ const HELP: &[(&str, &str)] = &[
         "QUICKLIST-PACKED-THRESHOLD <size>",
         "Has no effect: list-max-listpack-size says which elements stand alone.",
     ),
+    (
+        "REPLYBUFFER <RESIZING|PEAK-RESET-TIME> <value>",
+        "Has no effect: no reply buffer is kept for an idle client.",
+    ),
     ("RELOAD", "Saves, empties the data set and loads what was saved."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Switches the removal of expired keys that nobody meets."),
     ("SLEEP <seconds>", "Stops the server for a time."),
@@ -50,7 +54,9 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             let pauses = integer(call.arg(2))? != 0;
             defer(call, DebugRequest::PauseCron(pauses))
         }
-        _ if (is(name, "log") || is(name, "quicklist-packed-threshold")) && len == 3 => {
+        _ if (is(name, "log") || is(name, "quicklist-packed-threshold")) && len == 3
+            || is(name, "replybuffer") && len == 4 =>
+        {
             call.reply.ok();
             Ok(Outcome::Done)
         }

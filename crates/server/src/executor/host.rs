@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::client::Client;
 use super::journal::{JobKind, JobRequest, Journal};
+use super::limits::client_memory_max;
 use super::stats::Stats;
 use super::{Core, Phase, TICK_MAX, info};
 use crate::clock::{TurnClock, unix_ms};
@@ -134,7 +136,7 @@ impl Core {
         stats.commands_rate.sample(engine.stats.commands, now);
         stats.input_rate.sample(stats.input_bytes, now);
         stats.output_rate.sample(stats.output_bytes, now);
-        let clients = self.clients.memory_bytes();
+        let clients = self.clients.ledger().held_bytes();
         stats.memory_peak = stats.memory_peak.max(engine.used_memory() + clients);
         self.watch_memory(engine.counted_memory() + clients);
         let failed = self.journal.as_ref().is_some_and(|journal| !journal.facts().last_save_ok);
@@ -187,9 +189,10 @@ impl Core {
     }
 
     /// Facts about the connection that is served.
-    fn current_facts(&self) -> ClientFacts {
+    fn current_facts(&self, session: &Session) -> ClientFacts {
         self.current.as_ref().map_or_else(ClientFacts::default, |current| ClientFacts {
             query_bytes: current.query_bytes as u64,
+            total_bytes: (size_of::<Client>() + current.query_bytes + session.memory_bytes()) as u64,
             ..current.origin.facts(self.clock.now)
         })
     }
@@ -252,6 +255,7 @@ impl Host for Core {
             journal.set_mode(self.config.sync_mode);
             journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
         }
+        self.client_memory_max = client_memory_max(&self.config);
         self.points.reconfigure(&self.config);
         self.meter.configure(self.config.measure.clone());
         crate::telemetry::set_level(self.config.loglevel);
@@ -390,7 +394,7 @@ impl Host for Core {
         for (_, client) in self.clients.iter() {
             add(&client.session, &client.facts(self.clock.now));
         }
-        add(me, &self.current_facts());
+        add(me, &self.current_facts(me));
         lines.sort_by_key(|(id, _)| *id);
         lines.into_iter().map(|(_, line)| line).collect()
     }
@@ -406,7 +410,7 @@ impl Host for Core {
             self.clients.iter().filter(|(_, client)| is_named(&client.session, &|| client.facts(now)));
         let before = self.killed.len();
         self.killed.extend(named.map(|(slot, _)| slot));
-        let is_me = is_named(me, &|| self.current_facts());
+        let is_me = is_named(me, &|| self.current_facts(me));
         Killed { count: self.killed.len() - before + usize::from(is_me), me: is_me }
     }
 

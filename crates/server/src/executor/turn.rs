@@ -42,6 +42,8 @@ impl Executor {
     /// Serves everything that is ready; says so when that was the end.
     fn turn(&mut self) -> Result<Option<Ended>, ExecutorError> {
         let started = self.core.clock.now;
+        self.accept_pending();
+        self.close_overdue_strangers(started);
         self.serve_ready()?;
         while let Some(event) = self.next_event() {
             if let Some(ended) = self.take_event(event)? {
@@ -71,7 +73,11 @@ impl Executor {
         for event in events {
             match event.token() {
                 WAKER => {}
-                Token(number) if number < CLIENT_TOKEN_MIN => self.accept(number),
+                Token(number) if number < CLIENT_TOKEN_MIN => {
+                    if !self.pending_accepts.contains(&number) {
+                        self.pending_accepts.push(number);
+                    }
+                }
                 Token(number) => {
                     let slot = number - CLIENT_TOKEN_MIN;
                     let Some(client) = self.core.clients.get_mut(slot) else { continue };
@@ -121,6 +127,8 @@ impl Executor {
         }
         if !self.ready.is_empty()
             || !self.postponed.is_empty()
+            || !self.pending_accepts.is_empty()
+            || self.has_overdue_strangers(self.turn_ended)
             || !self.core.outbox.is_idle()
             || self.is_evicting
             || self.freer.needs_turns()

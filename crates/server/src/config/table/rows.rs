@@ -331,6 +331,22 @@ pub(super) fn build() -> Vec<Directive> {
             },
         ),
         live(
+            "maxmemory-clients",
+            Kind::Text {
+                allowed: "a number of bytes, also with a unit (k, kb, m, mb, g, gb), or a percentage of maxmemory such as 10%; \
+                          0 for no limit",
+                get: |config| config.maxmemory_clients.to_string(),
+                set: |config, text| {
+                    config.maxmemory_clients = clients::ClientMemory::parse(text)?;
+                    Ok(())
+                },
+            },
+        ),
+        live("maxmemory-unauthenticated", memory!(maxmemory_unauthenticated, 0)),
+        live("authentication-timeout", seconds!(authentication_timeout, I32_MAX)),
+        live("partial-request-timeout", seconds!(partial_request_timeout, I32_MAX)),
+        live("unread-output-timeout", seconds!(unread_output_timeout, I32_MAX)),
+        live(
             "notify-keyspace-events",
             Kind::Text {
                 allowed: "letters of Ag$lshzxeKEtmdn, or \"\" for none",
