@@ -9,12 +9,12 @@
 //!
 //! turn      sources, timeouts, the turn itself      commit   commit, points, sending
 //! batch     reading, decoding, executing            block    clients that wait (waiting: which, until when)
-//! admit     connections come, go, are killed        timers   periodic work
-//! outbox    everything that any client is sent      jobs     snapshots, rewrites, saving, stopping
-//! eviction  room below maxmemory, whoever took it
-//! publish   messages, events, monitored commands    host     the process as commands see it
-//! tracking  invalidations
+//! listeners where connections come from             timers   periodic work
+//! admit     connections come, go, are killed        jobs     snapshots, rewrites, saving, stopping
+//! outbox    everything that any client is sent      host     the process as commands see it
+//! publish   messages, events, monitored commands    tracking invalidations
 //! ledger    what clients hold, which goes first     limits   closes clients for what they hold or do not do
+//! eviction  room below maxmemory, whoever took it
 //! ```
 //!
 //! Invariant: no byte leaves before its turn is committed (I/O threads may send it while the next turn runs). A commit that
@@ -40,6 +40,7 @@ mod jobs;
 pub mod journal;
 mod ledger;
 mod limits;
+mod listeners;
 mod loaded;
 mod outbox;
 mod points;
@@ -60,8 +61,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::DecisionReport;
-use mio::net::TcpListener;
-use mio::{Interest, Poll, Token};
+use mio::{Poll, Token};
 
 pub use events::{Event, StopCause};
 pub(crate) use loaded::engine_options;
@@ -76,6 +76,7 @@ use freer::{FreedObjects, Freer};
 use huge_pages::Mover;
 use inbox::InboxSender;
 use journal::{JobRequest, Journal, JournalError};
+use listeners::Listeners;
 use outbox::Outbox;
 use points::Points;
 use stats::Stats;
@@ -164,13 +165,6 @@ enum Phase {
 /// See the module.
 pub(crate) struct Executor {
     poll: Poll,
-    listeners: Vec<TcpListener>,
-    /// Listeners with a pending connection that `accept` refused.
-    to_accept: Vec<usize>,
-    /// That was reported already: it is tried again at every tick.
-    accept_is_failing: bool,
-    /// Listeners with more connections than one turn accepts.
-    pending_accepts: Vec<usize>,
     events: Receiver<Event>,
     engine: Engine,
     effects: EffectBuffer,
@@ -211,6 +205,7 @@ struct Current {
 struct Core {
     config: Config,
     phase: Phase,
+    listeners: Listeners,
     progress: Arc<LoadProgress>,
     journal: Option<Journal>,
     clients: Clients,
@@ -342,6 +337,7 @@ impl Executor {
         let core = Core {
             config,
             phase: Phase::Loading,
+            listeners,
             progress,
             journal: None,
             clients: Clients::default(),
@@ -386,10 +382,6 @@ impl Executor {
         };
         let executor = Self {
             poll,
-            listeners,
-            to_accept: Vec::new(),
-            accept_is_failing: false,
-            pending_accepts: Vec::new(),
             events,
             engine,
             effects: EffectBuffer::new(),
@@ -435,17 +427,13 @@ impl Executor {
     }
 }
 
-type Opened = (Poll, InboxSender<Event>, Receiver<Event>, Vec<TcpListener>);
+type Opened = (Poll, InboxSender<Event>, Receiver<Event>, Listeners);
 
 fn open_poll(listeners: Vec<StdListener>) -> Result<Opened, ExecutorError> {
     let poll = Poll::new().map_err(ExecutorError::Poll)?;
     let (sender, events) = inbox::inbox(poll.registry(), WAKER).map_err(ExecutorError::Poll)?;
-    let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
-    for (number, listener) in listeners.iter_mut().enumerate() {
-        poll.registry()
-            .register(listener, Token(number), Interest::READABLE)
-            .map_err(ExecutorError::Listen)?;
-    }
+    let registry = poll.registry().try_clone().map_err(ExecutorError::Poll)?;
+    let listeners = Listeners::new(registry, listeners).map_err(ExecutorError::Listen)?;
     Ok((poll, sender, events, listeners))
 }
 

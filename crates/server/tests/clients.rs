@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -400,6 +400,37 @@ fn memory_of_a_request_in_progress_is_told() {
     sender.command(&[&b"SET"[..], b"key", &[b'v'; 100_000]]);
     let held: usize = admin.info("mem_clients_normal").parse().unwrap();
     assert!(held > 100_000, "{held} bytes are held");
+}
+
+/// CONFIG SET port and bind: whoever is connected stays, and where nothing can be bound nothing changes.
+#[test]
+fn the_server_listens_elsewhere_when_it_is_told_to() {
+    let (_folder, server) = cache(&[]);
+    let mut client = server.client();
+    let connects = |address: &str, port: u16| TcpStream::connect((address, port)).is_ok();
+    let failed = |name: &str, reason: &str| {
+        Reply::Error(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let reply = client.run(&format!("CONFIG SET hz 20 port {}", taken.local_addr().unwrap().port()));
+    assert_eq!(reply, failed("port", "Unable to listen on this port. Check server logs."));
+    assert_eq!(client.run("CONFIG GET hz").items()[1], Reply::bulk("10"));
+    assert_eq!(client.info("tcp_port"), server.port.to_string());
+    assert_eq!(server.client().run("PING"), Reply::Simple("PONG".into()));
+
+    let port = free_port();
+    assert_eq!(client.run(&format!("CONFIG SET port {port}")), Reply::ok());
+    assert_eq!(Client::connect(port).unwrap().run("PING"), Reply::Simple("PONG".into()));
+    assert!(!connects("127.0.0.1", server.port), "it listens at the old port");
+    assert_eq!(client.info("tcp_port"), port.to_string());
+
+    assert_eq!(client.run("CONFIG SET bind 127.0.0.2"), Reply::ok());
+    assert!(connects("127.0.0.2", port) && !connects("127.0.0.1", port));
+    let reply = client.run("CONFIG SET bind 203.0.113.7");
+    assert_eq!(reply, failed("bind", "Failed to bind to specified addresses."));
+    assert!(connects("127.0.0.2", port), "it listens nowhere");
+    assert_eq!(client.command(&["CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2"]), Reply::ok());
+    assert!(connects("127.0.0.2", port) && connects("127.0.0.1", port));
 }
 
 /// Whoever waits and leaves is noticed: by then nobody reads from its socket.

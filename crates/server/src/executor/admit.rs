@@ -18,44 +18,37 @@ const ACCEPTS_MAX: usize = 64;
 impl Executor {
     /// Accepts connections that are pending, some in each turn.
     pub(super) fn accept_pending(&mut self) {
-        for number in std::mem::take(&mut self.pending_accepts) {
+        for number in self.core.listeners.take_pending() {
             self.accept(number);
         }
     }
 
     pub(super) fn accept(&mut self, number: usize) {
         for _ in 0..ACCEPTS_MAX {
-            match self.listeners[number].accept() {
-                Ok((stream, _)) => {
+            match self.core.listeners.accept(number) {
+                Ok(stream) => {
                     self.core.stats.connections_received += 1;
                     self.admit(Connection::new(stream));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accept_is_failing = false;
-                    return;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error)
                     if matches!(
                         error.kind(),
                         io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
                     ) => {}
                 Err(error) => {
-                    // The machine is out of descriptors, most likely: those who are connected are still served. The poll does
-                    // not tell again of those who wait.
-                    if !std::mem::replace(&mut self.accept_is_failing, true) {
+                    // The machine is out of descriptors, most likely: those who are connected are still served.
+                    if self.core.listeners.note_failure(number) {
                         tracing::warn!(
                             %error,
                             "failed to accept a connection; raise the limit of open files if that is the reason. Trying again"
                         );
                     }
-                    self.to_accept.push(number);
                     return;
                 }
             }
         }
-        if !self.pending_accepts.contains(&number) {
-            self.pending_accepts.push(number);
-        }
+        self.core.listeners.note_pending(number);
     }
 
     fn admit(&mut self, mut connection: Connection) {

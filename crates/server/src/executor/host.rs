@@ -246,6 +246,18 @@ impl Host for Core {
                  handle the specified number of clients, try with {room}"
             ));
         }
+        // Order matters: nothing behind this may fail.
+        let moved = ["port", "bind"].into_iter().find(|name| changed.iter().any(|changed| changed == name));
+        if let Some(name) = moved
+            && let Err(error) = self.listeners.relocate(&self.config, &config)
+        {
+            tracing::warn!(error = error_chain(&error), "CONFIG SET failed: the server listens where it did");
+            let reason = match name {
+                "port" => "Unable to listen on this port. Check server logs.",
+                _ => "Failed to bind to specified addresses.",
+            };
+            return Err(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"));
+        }
         self.config = config;
         self.revision += 1;
         if changed.iter().any(|name| name == "requirepass") {

@@ -17,7 +17,7 @@ impl Executor {
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), ExecutorError> {
         self.core.watch_clock(now.duration_since(self.last_tick), CLOCK_JUMP);
         self.last_tick = now;
-        for number in std::mem::take(&mut self.to_accept) {
+        for number in self.core.listeners.take_failed() {
             self.accept(number);
         }
         if self.core.cron_is_paused {

@@ -73,11 +73,7 @@ impl Executor {
         for event in events {
             match event.token() {
                 WAKER => {}
-                Token(number) if number < CLIENT_TOKEN_MIN => {
-                    if !self.pending_accepts.contains(&number) {
-                        self.pending_accepts.push(number);
-                    }
-                }
+                Token(number) if number < CLIENT_TOKEN_MIN => self.core.listeners.note_pending(number),
                 Token(number) => {
                     let slot = number - CLIENT_TOKEN_MIN;
                     let Some(client) = self.core.clients.get_mut(slot) else { continue };
@@ -127,7 +123,7 @@ impl Executor {
         }
         if !self.ready.is_empty()
             || !self.postponed.is_empty()
-            || !self.pending_accepts.is_empty()
+            || self.core.listeners.has_pending()
             || self.has_overdue_strangers(self.turn_ended)
             || !self.core.outbox.is_idle()
             || self.is_evicting

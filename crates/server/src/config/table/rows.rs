@@ -277,7 +277,7 @@ pub(super) fn build() -> Vec<Directive> {
     const U32_MAX: u64 = u32::MAX as u64;
     const PORT_MAX: u64 = u16::MAX as u64;
     let mut table = vec![
-        fixed(
+        live(
             "bind",
             Kind::Words {
                 allowed: "addresses such as 127.0.0.1 or ::1, * for every IPv4 and ::* for every IPv6 address, each with - \
@@ -288,7 +288,7 @@ pub(super) fn build() -> Vec<Directive> {
                 set: set_bind,
             },
         ),
-        fixed("port", number!(port, 1, PORT_MAX)),
+        live("port", number!(port, 1, PORT_MAX)),
         fixed("tcp-backlog", number!(tcp_backlog, 0, I32_MAX)),
         live("timeout", seconds!(timeout, I32_MAX)),
         live("tcp-keepalive", seconds!(tcp_keepalive, I32_MAX)),
