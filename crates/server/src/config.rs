@@ -55,7 +55,7 @@ pub(crate) use file::{RewriteError, rewrite_file};
 pub use live::{changed_from_default, config_get, config_set};
 pub use notice::{Notice, notice_lines};
 pub use problem::{ConfigError, Place, Problem, QuotedLine, SourceName};
-pub use rewrite::rewrite;
+pub use rewrite::{RewriteExtent, rewrite};
 pub use secret::{ReadSecretError, Secret};
 pub use settings::Config;
 pub use types::{BindAddress, ShutdownOptions, Strategy};

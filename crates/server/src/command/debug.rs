@@ -1,13 +1,14 @@
 //! DEBUG: what Redis's own test suite needs, for those who may use it.
 
 use super::args::{integer, is};
-use super::{Call, DebugRequest, Deferred, Outcome, Run, error};
+use super::{Call, DebugRequest, Deferred, Outcome, ReplyError, Run, error};
 use crate::engine::Expiry;
 use crate::engine::events::Change;
 use crate::engine::object::NewValue;
 use crate::protocol::{RespVersion, parse_i64};
 
 const HELP: &[(&str, &str)] = &[
+    ("CONFIG-REWRITE-FORCE-ALL", "As CONFIG REWRITE, with every directive."),
     ("DIGEST", "Gives a digest of all data, equal for equal data."),
     ("DIGEST-VALUE <key> [<key> ...]", "Gives a digest of each value, equal for equal values."),
     ("LOADAOF", "Writes out the log, empties the data set and loads the log."),
@@ -39,6 +40,11 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             let seconds = std::str::from_utf8(call.arg(2)).ok().and_then(|text| text.parse::<f64>().ok());
             let time = std::time::Duration::try_from_secs_f64(seconds.unwrap_or(0.0)).unwrap_or_default();
             call.ctx.host.sleep(time);
+            call.reply.ok();
+            Ok(Outcome::Done)
+        }
+        _ if is(name, "config-rewrite-force-all") && len == 2 => {
+            call.ctx.host.rewrite_config(true).map_err(ReplyError::from)?;
             call.reply.ok();
             Ok(Outcome::Done)
         }

@@ -12,7 +12,7 @@ use crate::command::{
     ClientFacts, ClientFilter, Command, Host, InfoSection, JobStart, Killed, MemoryFacts, PauseMode, Session,
     flags, table,
 };
-use crate::config::{self, RewriteError, Secret};
+use crate::config::{self, RewriteError, RewriteExtent, Secret};
 use crate::engine::Engine;
 use crate::engine::events::KeyEvent;
 use crate::engine::tracking::Invalidation;
@@ -275,8 +275,9 @@ impl Host for Core {
         Ok(())
     }
 
-    fn rewrite_config(&mut self) -> Result<(), String> {
-        let path = match config::rewrite_file(&self.config) {
+    fn rewrite_config(&mut self, all: bool) -> Result<(), String> {
+        let extent = if all { RewriteExtent::All } else { RewriteExtent::Changed };
+        let path = match config::rewrite_file(&self.config, extent) {
             Ok(path) => path,
             Err(error @ RewriteError::NoFile) => return Err(format!("ERR {error}")),
             Err(error) => {

@@ -114,6 +114,8 @@ fn config_set_changes_all_or_nothing() {
     check(&[("port", "7000"), ("bind", "127.0.0.1")], Ok(&["bind", "port"]));
     check(&[("bind", "999.0.0.1")], Err(&failed("bind", "Failed to bind to specified addresses.")));
     check(&[("tcp-backlog", "7000")], Err(&failed("tcp-backlog", "can't set immutable config")));
+    check(&[("dir", "/tmp")], Err(&failed("dir", "can't set protected config")));
+    check(&[("dbfilename", "other.rdb")], Err(&failed("dbfilename", "can't set protected config")));
     check(
         &[("requirepass-file", "/etc/shadow")],
         Err(&failed("requirepass-file", "can't set immutable config")),
