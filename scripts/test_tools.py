@@ -13,7 +13,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "bench"))
 
-from holdfast_bench import gates, latency, memory, report, throughput  # noqa: E402
+from holdfast_bench import gates, hostile, latency, memory, report, throughput  # noqa: E402
 from holdfast_bench.run import quartiles  # noqa: E402
 from holdfast_bench.server import Failed  # noqa: E402
 
@@ -105,6 +105,16 @@ class Gates(unittest.TestCase):
     def test_the_longest_split_is_what_the_engine_says(self):
         found = {"holdfast": {"max_ms": 3.0, "engine": {"table_rebuild_longest_usec": "1500"}}}
         self.assertEqual([gate.verdict for gate in gates.latency("growth", found)], ["pass", "FAIL"])
+
+    def test_good_clients_beside_hostile_ones_are_judged_by_what_they_get_beside_harmless_ones(self):
+        def row(p99, rps, held):
+            kinds = {"hostile": {"p99_us": p99, "requests_per_second": rps}, "harmless": {"p99_us": 100, "requests_per_second": 1000}}
+            return {**kinds, "connection_bytes": held}
+
+        for given, expected in (((200, 800, 32768), ["pass"] * 3), ((300, 500, 50000), ["FAIL"] * 3)):
+            found = {"holdfast": hostile.summary([row(*given)])}
+            self.assertEqual([gate.verdict for gate in gates.hostile(found)], expected)
+        self.assertEqual({gate.verdict for gate in gates.hostile({})}, {"not measured"})
 
     def test_quartiles(self):
         self.assertEqual(quartiles([7]), (7, 7, 7))

@@ -107,6 +107,16 @@ def saving(kind, found):
     return single(f"save-{kind}", f"{text}, {'32 B' if kind == 'small' else '1 MiB'} values", found, "share", 0.10)
 
 
+def hostile(found):
+    row = found.get("holdfast")
+    p99, rps, held = (row["p99"][1], row["rps"][1], row["connection_bytes"]) if row else (None, None, None)
+    return [
+        Gate("hostile p99", "p99 of 100 good clients beside 9,900 hostile / beside harmless of the same CPU time", p99, 2.0, False),
+        Gate("hostile rps", "throughput of the same / of the same", rps, 0.8, True),
+        Gate("hostile memory", "RSS per connection that has not authenticated, bytes", held, 32 * 1024, False),
+    ]
+
+
 def summary(gates):
     counts = {verdict: sum(gate.verdict == verdict for gate in gates) for verdict in ("pass", "close", "FAIL", "not measured")}
     return f"gates: {counts['pass']} pass, {counts['close']} close, {counts['FAIL']} fail, {counts['not measured']} not measured"

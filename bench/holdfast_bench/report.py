@@ -95,6 +95,23 @@ class Report:
             self.say()
             self.say(f"The engine's own clock: {text}.")
 
+    def hostile(self, found):
+        self.table(
+            "100 good clients beside 9,900 others",
+            ["server", "p99 hostile / harmless", "throughput hostile / harmless", "bytes per stranger", "p99 ms", "k/s",
+             "crowd's CPU of the server"],
+        )
+        for server, row in found.items():
+
+            def both(field, scale, row=row):
+                return " / ".join(f"{quartiles([it[kind][field] for it in row['rounds']])[1] / scale:.2f}" for kind in ("hostile", "harmless"))
+
+            shares = " / ".join(f"{quartiles([it[f'{kind}_cpu'] for it in row['rounds']])[1]:.0%}" for kind in ("hostile", "harmless"))
+            self.row(
+                server, f"**{gate.spread(row['p99'])}**", f"**{gate.spread(row['rps'])}**", f"{row['connection_bytes']:.0f}",
+                both("p99_us", 1000), both("requests_per_second", 1000), shares,
+            )
+
     def gates(self, found):
         self.table("Gates", ["gate", "value", "limit", "verdict", "what"])
         for it in found:

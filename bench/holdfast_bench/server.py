@@ -83,7 +83,11 @@ class Server:
             try:
                 if self.ask("PING") == "PONG":
                     return
-            except (OSError, Failed):
+            except Failed as error:
+                # A server with a password is there as well.
+                if "NOAUTH" in str(error):
+                    return
+            except OSError:
                 pass
             time.sleep(0.05)
         raise Failed(f"{self.name} did not start within {START_SECONDS_MAX} s; the end of its log:\n{self.log_end()}")
@@ -136,6 +140,10 @@ class Server:
     def probe(self, *options):
         """Measures what one more client waits beside what follows, until `end` of the result."""
         return Background(self, ["probe", *options])
+
+    def crowd(self, *options):
+        """Runs clients that are not measured beside what follows, until `end` of the result."""
+        return Background(self, ["crowd", *options])
 
     def fill(self, keys, size, first=0, command="set", elements=None, members=None):
         """Sets keys `first` to `keys`, each once, in order; with another command, adds elements of these numbers to collections.

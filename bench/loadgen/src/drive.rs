@@ -187,11 +187,8 @@ fn ignore_interrupt(error: std::io::Error) -> std::io::Result<()> {
 }
 
 fn connect(options: &Load, poll: &Poll, token: Token, counts: bool) -> anyhow::Result<Connection> {
-    let stream = std::net::TcpStream::connect(options.target.server).context("failed to connect")?;
-    stream
-        .set_nodelay(true)
-        .and_then(|()| stream.set_nonblocking(true))
-        .context("failed to prepare a connection")?;
+    let stream = crate::target::connect(&options.target)?;
+    stream.set_nonblocking(true).context("failed to prepare a connection")?;
     let mut stream = TcpStream::from_std(stream);
     poll.registry()
         .register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)

@@ -7,22 +7,27 @@
 //! load    closed loop: N connections, each with P requests in flight; throughput and latency   requests.rs → drive.rs → replies.rs
 //!         hand-over: pairs of them, one blocking, one pushing; publish: with subscribers       subscribers.rs
 //! probe   one connection at a fixed rate: how long other clients wait at worst                 probe.rs
+//! crowd   thousands of connections beside those that are measured, hostile or harmless         crowd.rs
 //! ```
 //!
 //! Keys and the members of collections are 16 bytes: four letters, such as `key:` and `mem:`, and 12 digits. Values are random bytes: no server can store them as a number or compress them.
 
 #![forbid(unsafe_code)]
 
+mod crowd;
 mod drive;
 mod histogram;
 mod probe;
 mod replies;
 mod requests;
 mod subscribers;
+mod target;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -40,6 +45,8 @@ enum Mode {
     Load(Load),
     /// Open loop on one connection: GETs at a fixed rate, latency from the time each was due
     Probe(Probe),
+    /// Many connections that do some things a second, and are not measured
+    Crowd(Crowd),
 }
 
 /// Options of `load`.
@@ -95,7 +102,34 @@ pub(crate) struct Probe {
     seconds: f64,
 }
 
-/// What both modes share.
+/// Options of `crowd`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Crowd {
+    #[command(flatten)]
+    target: Target,
+    /// What they do
+    #[arg(long, value_enum)]
+    kind: CrowdKind,
+    /// Connections
+    #[arg(long, default_value_t = 9900, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    connections: u32,
+    /// Things that all of them together do in a second
+    #[arg(long, default_value_t = 2000.0, value_parser = parse_rate)]
+    rate: f64,
+    /// End after this time, or earlier at the end of standard input
+    #[arg(long, default_value_t = 2.0, value_parser = parse_seconds)]
+    seconds: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CrowdKind {
+    /// A quarter each is idle, sends byte by byte, reads nothing, resets its connections; nobody gives the password
+    Hostile,
+    /// All of them send PING and read the reply
+    Harmless,
+}
+
+/// What all modes share.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Target {
     /// Address and port of the server
@@ -104,6 +138,9 @@ pub(crate) struct Target {
     /// Keys, or the elements of collections, are numbered from 0 to one less than this
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=requests::KEYS_MAX))]
     keys: u64,
+    /// Password of the server
+    #[arg(long)]
+    password: Option<String>,
     /// Start of the random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -176,6 +213,20 @@ pub(crate) fn cpu_seconds() -> f64 {
     text.split(' ').next().and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }
 
+/// Becomes true at the end of standard input: the caller closes it when what it watches is over.
+pub(crate) fn end_of_input() -> Arc<AtomicBool> {
+    let over = Arc::new(AtomicBool::new(false));
+    std::thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let mut byte = [0];
+            while matches!(std::io::Read::read(&mut std::io::stdin(), &mut byte), Ok(1..)) {}
+            over.store(true, Ordering::Relaxed);
+        }
+    });
+    over
+}
+
 fn run() -> anyhow::Result<bool> {
     let (line, errors) = match Arguments::parse().mode {
         Mode::Load(options) => {
@@ -187,6 +238,11 @@ fn run() -> anyhow::Result<bool> {
             let report =
                 probe::run(&options).with_context(|| format!("probe of {} failed", options.target.server))?;
             (serde_json::to_string(&report)?, report.errors)
+        }
+        Mode::Crowd(options) => {
+            let report =
+                crowd::run(&options).with_context(|| format!("crowd at {} failed", options.target.server))?;
+            (serde_json::to_string(&report)?, 0)
         }
     };
     println!("{line}");

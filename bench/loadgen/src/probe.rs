@@ -1,9 +1,7 @@
 //! How long one more client waits while something else happens in the server.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -32,19 +30,9 @@ pub(crate) struct Report {
 }
 
 pub(crate) fn run(options: &Probe) -> anyhow::Result<Report> {
-    let mut stream = TcpStream::connect(options.target.server).context("failed to connect")?;
-    stream.set_nodelay(true).context("failed to prepare the connection")?;
+    let mut stream = crate::target::connect(&options.target)?;
     stream.set_read_timeout(Some(Duration::from_secs(120))).context("failed to prepare the connection")?;
-    // The caller closes our input when what it watches is over.
-    let over = Arc::new(AtomicBool::new(false));
-    std::thread::spawn({
-        let over = Arc::clone(&over);
-        move || {
-            let mut byte = [0];
-            while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
-            over.store(true, Ordering::Relaxed);
-        }
-    });
+    let over = crate::end_of_input();
     let mut random = Random::new(options.target.seed);
     let (mut replies, mut histogram, mut buffer) = (Replies::default(), Histogram::new(), vec![0; 1 << 16]);
     let (mut total, mut errors, mut first_error, mut late) = (0u32, 0, None, Duration::ZERO);

@@ -90,8 +90,7 @@ impl Subscribers {
 
 /// Returns when the server has confirmed the subscription, so that no message can be missed.
 fn subscribe(options: &Load, poll: &Poll, token: Token) -> anyhow::Result<Subscriber> {
-    let mut stream =
-        std::net::TcpStream::connect(options.target.server).context("failed to connect a subscriber")?;
+    let mut stream = crate::target::connect(&options.target).context("failed to connect a subscriber")?;
     stream
         .write_all(format!("*2\r\n$9\r\nSUBSCRIBE\r\n${}\r\n{CHANNEL}\r\n", CHANNEL.len()).as_bytes())
         .context("failed to send")?;

@@ -9,11 +9,12 @@
 //!
 //! turn      sources, timeouts, the turn itself      commit   commit, points, sending
 //! batch     reading, decoding, executing            block    clients that wait (waiting: which, until when)
-//! admit     connections come, go, are killed        timers   periodic work
-//! outbox    everything that any client is sent      jobs     snapshots, rewrites, saving, stopping
+//! listeners where connections come from             timers   periodic work
+//! admit     connections come, go, are killed        jobs     snapshots, rewrites, saving, stopping
+//! outbox    everything that any client is sent      host     the process as commands see it
+//! publish   messages, events, monitored commands    tracking invalidations
+//! ledger    what clients hold, which goes first     limits   closes clients for what they hold or do not do
 //! eviction  room below maxmemory, whoever took it
-//! publish   messages, events, monitored commands    host     the process as commands see it
-//! tracking  invalidations
 //! ```
 //!
 //! Invariant: no byte leaves before its turn is committed (I/O threads may send it while the next turn runs). A commit that
@@ -37,6 +38,9 @@ pub mod inbox;
 mod info;
 mod jobs;
 pub mod journal;
+mod ledger;
+mod limits;
+mod listeners;
 mod loaded;
 mod outbox;
 mod points;
@@ -57,8 +61,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::DecisionReport;
-use mio::net::TcpListener;
-use mio::{Interest, Poll, Token};
+use mio::{Poll, Token};
 
 pub use events::{Event, StopCause};
 pub(crate) use loaded::engine_options;
@@ -74,6 +77,7 @@ use freer::{FreedObjects, Freer};
 use huge_pages::Mover;
 use inbox::InboxSender;
 use journal::{JobRequest, Journal, JournalError};
+use listeners::Listeners;
 use outbox::Outbox;
 use points::Points;
 use stats::Stats;
@@ -162,13 +166,6 @@ enum Phase {
 /// See the module.
 pub(crate) struct Executor {
     poll: Poll,
-    listeners: Vec<TcpListener>,
-    /// Listeners with a pending connection that `accept` refused.
-    to_accept: Vec<usize>,
-    /// Listeners with more pending connections than one turn accepts.
-    accepting: Vec<usize>,
-    /// That `accept` fails was reported already: it is tried again at every tick.
-    accept_is_failing: bool,
     events: Receiver<Event>,
     engine: Engine,
     effects: EffectBuffer,
@@ -209,6 +206,7 @@ struct Current {
 struct Core {
     config: Config,
     phase: Phase,
+    listeners: Listeners,
     progress: Arc<LoadProgress>,
     journal: Option<Journal>,
     clients: Clients,
@@ -223,6 +221,8 @@ struct Core {
     /// Invalidations for clients that were out of their slot; `tell_late` delivers them.
     late_stale: Vec<(ClientId, Stale)>,
     current: Option<Current>,
+    /// What all clients together may hold, in bytes (`maxmemory-clients`); 0: no limit.
+    client_memory_max: u64,
     /// Grows when something changes that [`Settings`] are made from.
     revision: u64,
     clock: TurnClock,
@@ -274,7 +274,7 @@ impl Core {
         let config = &self.config;
         Settings {
             maxmemory: config.maxmemory,
-            clients_memory: self.clients.memory_bytes(),
+            clients_memory: self.clients.ledger().held_bytes(),
             may_evict: self.pause.is_none(),
             eviction_time_max: config.eviction_time_max(),
             proto_max_bulk_len: config.proto_max_bulk_len,
@@ -336,9 +336,11 @@ impl Executor {
         let meter = Meter::new(crate::clock::monotonic(), config.measure.clone());
         let freed_objects = Arc::<FreedObjects>::default();
         let freer = Freer::start(Arc::clone(&freed_objects));
+        let client_memory_max = limits::client_memory_max(&config);
         let core = Core {
             config,
             phase: Phase::Loading,
+            listeners,
             progress,
             journal: None,
             clients: Clients::default(),
@@ -349,6 +351,7 @@ impl Executor {
             own_stale: Vec::new(),
             late_stale: Vec::new(),
             current: None,
+            client_memory_max,
             revision: 0,
             clock: TurnClock::read(),
             meter,
@@ -383,10 +386,6 @@ impl Executor {
         };
         let executor = Self {
             poll,
-            listeners,
-            to_accept: Vec::new(),
-            accepting: Vec::new(),
-            accept_is_failing: false,
             events,
             engine,
             effects: EffectBuffer::new(),
@@ -432,17 +431,13 @@ impl Executor {
     }
 }
 
-type Opened = (Poll, InboxSender<Event>, Receiver<Event>, Vec<TcpListener>);
+type Opened = (Poll, InboxSender<Event>, Receiver<Event>, Listeners);
 
 fn open_poll(listeners: Vec<StdListener>) -> Result<Opened, ExecutorError> {
     let poll = Poll::new().map_err(ExecutorError::Poll)?;
     let (sender, events) = inbox::inbox(poll.registry(), WAKER).map_err(ExecutorError::Poll)?;
-    let mut listeners: Vec<_> = listeners.into_iter().map(TcpListener::from_std).collect();
-    for (number, listener) in listeners.iter_mut().enumerate() {
-        poll.registry()
-            .register(listener, Token(number), Interest::READABLE)
-            .map_err(ExecutorError::Listen)?;
-    }
+    let registry = poll.registry().try_clone().map_err(ExecutorError::Poll)?;
+    let listeners = Listeners::new(registry, listeners).map_err(ExecutorError::Listen)?;
     Ok((poll, sender, events, listeners))
 }
 

@@ -31,6 +31,7 @@ pub mod glob;
 pub mod limits;
 pub mod load;
 pub mod measure;
+mod memory_limit;
 pub mod metrics;
 mod network;
 pub mod persistence;

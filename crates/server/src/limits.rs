@@ -21,7 +21,18 @@ pub const UNAUTHENTICATED_BULK_LEN_MAX: usize = 16 * 1024;
 ///
 /// Our own bound: ten arguments of 16 KiB would be 160 KiB. What has a meaning before authentication (`AUTH`, `HELLO` with
 /// `AUTH` and `SETNAME`) fits with a password of the longest length that Redis accepts there.
-pub const UNAUTHENTICATED_REQUEST_LEN_MAX: usize = 2 * UNAUTHENTICATED_BULK_LEN_MAX;
+pub const UNAUTHENTICATED_REQUEST_LEN_MAX: usize = 24 * 1024;
+
+/// Nothing more is executed for an unauthenticated connection while more output than this waits, in bytes; one that does not
+/// read it is closed. Errors of about 40 bytes are all that it gets.
+pub(crate) const UNAUTHENTICATED_OUTPUT_LEN_MAX: usize = 4 * 1024;
+
+/// Most memory of the process that one unauthenticated connection may hold, in bytes. Source: `reliability` target H1; Redis
+/// was measured at about 250 KiB.
+pub(crate) const UNAUTHENTICATED_MEMORY_MAX: usize = 32 * 1024;
+
+/// What a connection holds besides its buffers, at most: its entries in our tables, and what the decoder keeps.
+pub(crate) const CONNECTION_OVERHEAD_MAX: usize = 4 * 1024;
 
 /// Longest key, in bytes, whatever `proto-max-bulk-len` says: an entry, and a snapshot in memory, have four bytes for its
 /// length.
@@ -45,6 +56,11 @@ const _: () = assert!(
 const _: () = assert!(
     UNAUTHENTICATED_REQUEST_LEN_MAX <= LINE_LEN_MAX,
     "the bound before authentication is the narrower one for lines, too"
+);
+const _: () = assert!(
+    UNAUTHENTICATED_REQUEST_LEN_MAX + UNAUTHENTICATED_OUTPUT_LEN_MAX + CONNECTION_OVERHEAD_MAX
+        <= UNAUTHENTICATED_MEMORY_MAX,
+    "a request, its replies and the connection fit in what a stranger may hold"
 );
 const _: () = assert!(
     UNAUTHENTICATED_BULK_LEN_MAX + 1024 <= UNAUTHENTICATED_REQUEST_LEN_MAX,

@@ -42,6 +42,8 @@ pub(crate) struct SubscriptionCounts {
     pub(crate) patterns: usize,
     /// Shard channels.
     pub(crate) shards: usize,
+    /// Bytes that all of them take, for memory accounting.
+    pub(crate) bytes: usize,
 }
 
 impl SubscriptionCounts {
@@ -65,6 +67,15 @@ struct Names {
 struct Membership {
     by_name: [HashMap<Name, u64>; 3],
     in_order: [BTreeMap<u64, Name>; 3],
+    /// Bytes that the subscriptions take.
+    bytes: usize,
+}
+
+/// Bytes of one subscription: the name, which several may share, its places in both maps of its client, and the client's
+/// in the list of the name.
+fn subscription_bytes(name: &[u8]) -> usize {
+    const PLACES_LEN: usize = 3 * (size_of::<Name>() + 2 * size_of::<u64>());
+    PLACES_LEN + name.len()
 }
 
 /// All subscriptions.
@@ -95,6 +106,7 @@ impl PubSub {
         self.next_number += 1;
         member.by_name[index].insert(Arc::clone(&shared), self.next_number);
         member.in_order[index].insert(self.next_number, shared);
+        member.bytes += subscription_bytes(name);
         true
     }
 
@@ -104,6 +116,7 @@ impl PubSub {
         let Some(member) = self.members.get_mut(&subscriber) else { return false };
         let Some(number) = member.by_name[index].remove(name) else { return false };
         member.in_order[index].remove(&number);
+        member.bytes -= subscription_bytes(name);
         if member.by_name.iter().all(HashMap::is_empty) {
             self.members.remove(&subscriber);
         }
@@ -148,7 +161,12 @@ impl PubSub {
     pub(crate) fn counts(&self, subscriber: Subscriber) -> SubscriptionCounts {
         let Some(member) = self.members.get(&subscriber) else { return SubscriptionCounts::default() };
         let [channels, patterns, shards] = &member.by_name;
-        SubscriptionCounts { channels: channels.len(), patterns: patterns.len(), shards: shards.len() }
+        SubscriptionCounts {
+            channels: channels.len(),
+            patterns: patterns.len(),
+            shards: shards.len(),
+            bytes: member.bytes,
+        }
     }
 
     /// Names of a topic that somebody has subscribed to and that match `pattern`, in no particular order.
@@ -273,7 +291,8 @@ mod tests {
                 pubsub.subscribe(subscriber, Topic::Shard, name.as_bytes());
             }
         }
-        let counts = SubscriptionCounts { channels: 3, patterns: 3, shards: 3 };
+        let bytes = 9 * subscription_bytes(b"a");
+        let counts = SubscriptionCounts { channels: 3, patterns: 3, shards: 3, bytes };
         assert_eq!(pubsub.counts(7), counts);
         assert_eq!(
             pubsub.subscriptions(7, Topic::Pattern).iter().map(|it| it.to_vec()).collect::<Vec<_>>(),
@@ -282,6 +301,7 @@ mod tests {
         for subscriber in 0..10 {
             assert!(pubsub.unsubscribe(subscriber, Topic::Channel, b"b"));
             assert!(!pubsub.unsubscribe(subscriber, Topic::Channel, b"b"));
+            assert_eq!(pubsub.counts(subscriber).bytes, bytes - subscription_bytes(b"b"));
             pubsub.forget(subscriber);
         }
         assert!(pubsub.is_empty() && pubsub.patterns.is_empty());

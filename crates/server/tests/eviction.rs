@@ -74,6 +74,22 @@ fn a_lower_limit_evicts_and_a_restart_knows_what_went() {
     assert_eq!(server.client().run("DBSIZE").int(), left);
 }
 
+/// A reply that leaves with its turn takes no room: no key goes for it.
+#[test]
+fn replies_that_are_read_evict_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let server = Server::spawn(&dir, &["--appendonly", "no", "--maxmemory-policy", "allkeys-random"]);
+    let mut client = server.client();
+    fill(&mut client, 20, &"v".repeat(100_000));
+    let limit = number(&mut client, "used_memory") + 50_000;
+    assert_eq!(client.run(&format!("CONFIG SET maxmemory {limit}")), Reply::ok());
+    for key in 0..20 {
+        assert_eq!(client.run(&format!("GET key:{key}")).text().len(), 100_000);
+    }
+    assert_eq!(number(&mut client, "evicted_keys"), 0);
+}
+
 #[test]
 fn what_clients_hold_counts() {
     let root = tempfile::tempdir().unwrap();

@@ -1,12 +1,12 @@
 //! Configuration files.
 //!
 //! Checked: what is accepted reads back from `CONFIG GET`, may be set again without a change, and comes out the same from
-//! what `CONFIG REWRITE` writes, into the file it came from and into an empty one; what is refused has a report.
+//! what `CONFIG REWRITE` writes, into the file it came from, also with every directive, and into an empty one; what is refused has a report.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use holdfast_server::config::{self, Config, Problem, SourceName};
+use holdfast_server::config::{self, Config, Problem, RewriteExtent, SourceName};
 
 use crate::Target;
 
@@ -88,9 +88,11 @@ fn run(data: &[u8]) {
     };
     drop((config::notice_lines(&config.notices), config::changed_from_default(&config)));
     let shown = show(&config);
-    for original in [data, b""] {
-        let written =
-            config::rewrite(&config, original, &mut nothing).expect("what was accepted can be rewritten");
+    for (original, extent) in
+        [(data, RewriteExtent::Changed), (data, RewriteExtent::All), (&b""[..], RewriteExtent::Changed)]
+    {
+        let written = config::rewrite(&config, original, extent, &mut nothing)
+            .expect("what was accepted can be rewritten");
         let (original, text) = (original.escape_ascii(), written.escape_ascii());
         match check(&written) {
             Ok(again) => assert_eq!(show(&again), shown, "{original} was rewritten as {text}"),

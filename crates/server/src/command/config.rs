@@ -27,7 +27,7 @@ pub(crate) fn set(call: &mut Call<'_, '_>) -> Run {
 }
 
 pub(crate) fn rewrite(call: &mut Call<'_, '_>) -> Run {
-    call.ctx.host.rewrite_config().map_err(ReplyError::from)?;
+    call.ctx.host.rewrite_config(false).map_err(ReplyError::from)?;
     call.reply.ok();
     Ok(Outcome::Done)
 }

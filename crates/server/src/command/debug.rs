@@ -1,13 +1,14 @@
 //! DEBUG: what Redis's own test suite needs, for those who may use it.
 
 use super::args::{integer, is};
-use super::{Call, DebugRequest, Deferred, Outcome, Run, error};
+use super::{Call, DebugRequest, Deferred, Outcome, ReplyError, Run, error};
 use crate::engine::Expiry;
 use crate::engine::events::Change;
 use crate::engine::object::NewValue;
 use crate::protocol::{RespVersion, parse_i64};
 
 const HELP: &[(&str, &str)] = &[
+    ("CONFIG-REWRITE-FORCE-ALL", "As CONFIG REWRITE, with every directive."),
     ("DIGEST", "Gives a digest of all data, equal for equal data."),
     ("DIGEST-VALUE <key> [<key> ...]", "Gives a digest of each value, equal for equal values."),
     ("LOADAOF", "Writes out the log, empties the data set and loads the log."),
@@ -21,6 +22,10 @@ const HELP: &[(&str, &str)] = &[
     (
         "QUICKLIST-PACKED-THRESHOLD <size>",
         "Has no effect: list-max-listpack-size says which elements stand alone.",
+    ),
+    (
+        "REPLYBUFFER <RESIZING|PEAK-RESET-TIME> <value>",
+        "Has no effect: no reply buffer is kept for an idle client.",
     ),
     ("RELOAD", "Saves, empties the data set and loads what was saved."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Switches the removal of expired keys that nobody meets."),
@@ -38,6 +43,11 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             call.reply.ok();
             Ok(Outcome::Done)
         }
+        _ if is(name, "config-rewrite-force-all") && len == 2 => {
+            call.ctx.host.rewrite_config(true).map_err(ReplyError::from)?;
+            call.reply.ok();
+            Ok(Outcome::Done)
+        }
         _ if is(name, "reload") && len == 2 => defer(call, DebugRequest::Reload),
         _ if is(name, "loadaof") && len == 2 => defer(call, DebugRequest::LoadLog),
         _ if is(name, "set-active-expire") && len == 3 => {
@@ -50,7 +60,9 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
             let pauses = integer(call.arg(2))? != 0;
             defer(call, DebugRequest::PauseCron(pauses))
         }
-        _ if (is(name, "log") || is(name, "quicklist-packed-threshold")) && len == 3 => {
+        _ if (is(name, "log") || is(name, "quicklist-packed-threshold")) && len == 3
+            || is(name, "replybuffer") && len == 4 =>
+        {
             call.reply.ok();
             Ok(Outcome::Done)
         }

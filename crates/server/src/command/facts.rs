@@ -26,20 +26,22 @@ pub struct ClientFacts {
     pub age_s: u64,
     /// Seconds since the last command.
     pub idle_s: u64,
-    /// Bytes received and not yet executed.
+    /// Bytes received and not yet understood.
     pub query_bytes: u64,
     /// Bytes free in the receive buffer.
     pub query_free_bytes: u64,
-    /// Bytes that the decoder holds for the arguments of a request in progress.
+    /// Bytes that the arguments of a request in progress take.
     pub argument_bytes: u64,
-    /// Size of the reply buffer in bytes.
+    /// Size of a reply buffer that holds nothing, in bytes.
     pub reply_buffer_bytes: u64,
     /// Bytes waiting to be sent, as far as Redis would have them in its reply buffer.
     pub output_bytes: u64,
     /// Pieces of the others.
     pub output_pieces: u64,
-    /// Their bytes.
+    /// Bytes of the others.
     pub output_pieces_bytes: u64,
+    /// All that the connection makes the server hold, in bytes.
+    pub total_bytes: u64,
     /// Whether the connection ends once everything was sent.
     pub is_closing: bool,
     /// Whether the connection waits, for other replies or for the end of a pause.

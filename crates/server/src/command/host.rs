@@ -140,10 +140,10 @@ pub trait Host {
     /// The whole text of the error reply, such as `ERR CONFIG SET failed (possibly related to argument 'x') - …`.
     fn set_config(&mut self, settings: &[(&[u8], &[u8])]) -> Result<(), String>;
 
-    /// CONFIG REWRITE.
+    /// CONFIG REWRITE. `all`: the file names every directive afterwards.
     /// # Errors
     /// The whole text of the error reply.
-    fn rewrite_config(&mut self) -> Result<(), String>;
+    fn rewrite_config(&mut self, all: bool) -> Result<(), String>;
 
     /// What commands are timed and counted by; none where nobody asks for it.
     #[inline]

@@ -7,7 +7,7 @@ use crate::engine::object::EntryView;
 /// Memory in use, in bytes, as INFO and MEMORY STATS show it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MemoryFacts {
-    /// Keys, values and tables: what `maxmemory` is compared with.
+    /// Keys, values, tables and what clients hold.
     pub(crate) used: u64,
     /// The most that was ever used.
     pub(crate) peak: u64,
@@ -17,7 +17,7 @@ pub struct MemoryFacts {
     pub(crate) tables: Vec<TableMemory>,
     /// Keys of all databases.
     pub(crate) keys: u64,
-    /// Buffers and queues of clients.
+    /// What clients hold: buffers and queues.
     pub(crate) clients: u64,
     /// Number of clients.
     pub(crate) client_count: u64,
@@ -49,7 +49,7 @@ pub struct TableMemory {
 impl MemoryFacts {
     /// What is used and is no data.
     pub(crate) fn overhead(&self) -> u64 {
-        self.tables.iter().map(|table| table.main + table.expires).sum()
+        self.clients + self.tables.iter().map(|table| table.main + table.expires).sum::<u64>()
     }
 
     /// What keys and values take.
@@ -268,9 +268,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_is_data() {
-        let facts = sound();
-        assert_eq!((facts.overhead(), facts.dataset()), (10 * MIB, 90 * MIB));
+    fn what_is_neither_table_nor_of_clients_is_data() {
+        let facts = MemoryFacts { used: 102 * MIB, clients: 2 * MIB, ..sound() };
+        assert_eq!((facts.overhead(), facts.dataset()), (12 * MIB, 90 * MIB));
+        let facts = MemoryFacts { clients: 0, ..sound() };
         assert_eq!((facts.dataset_percentage(), facts.bytes_per_key()), (90.0, 100 * MIB / 1000));
         assert_eq!(MemoryFacts::default().bytes_per_key(), 0);
     }

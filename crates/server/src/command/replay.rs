@@ -135,7 +135,7 @@ impl Host for Nobody {
     fn set_config(&mut self, _: &[(&[u8], &[u8])]) -> Result<(), String> {
         Err(NOBODY.to_owned())
     }
-    fn rewrite_config(&mut self) -> Result<(), String> {
+    fn rewrite_config(&mut self, _: bool) -> Result<(), String> {
         Err(NOBODY.to_owned())
     }
     fn reset_statistics(&mut self) {}

@@ -95,6 +95,8 @@ pub struct Session {
     pub(crate) tracked: Option<Box<Tracked>>,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: BTreeMap<(u32, Box<[u8]>), WatchToken>,
+    /// Bytes of all of `watches`.
+    pub(crate) watched_bytes: usize,
     pub(crate) last_command: Option<&'static Command>,
     /// Times the command that the executor has still to finish.
     pub(crate) deferred: Option<Watch>,
@@ -126,6 +128,7 @@ impl Session {
             tracked: None,
             transaction: None,
             watches: BTreeMap::new(),
+            watched_bytes: 0,
             last_command: None,
             deferred: None,
             subscriptions: SubscriptionCounts::default(),
@@ -228,11 +231,25 @@ impl Session {
         self.transaction.as_ref().is_some_and(|transaction| transaction.flags & flags != 0)
     }
 
-    /// Bytes held by a queued transaction, watches and tracking, for memory accounting.
+    /// Whether the connection may be closed when all clients together hold too much (CLIENT NO-EVICT).
+    pub(crate) fn may_be_evicted(&self) -> bool {
+        !self.no_evict
+    }
+
+    /// Bytes held by a queued transaction and watches: `multi-mem` of CLIENT LIST.
+    pub(crate) fn transaction_bytes(&self) -> usize {
+        self.queued_bytes() + self.watched_bytes
+    }
+
+    /// Bytes held by a queued transaction, watches, subscriptions, tracking and the names, for memory accounting.
     pub fn memory_bytes(&self) -> usize {
-        self.transaction.as_ref().map_or(0, |transaction| transaction.bytes)
-            + self.watches.values().map(WatchToken::memory_bytes).sum::<usize>()
+        self.transaction_bytes()
+            + self.subscriptions.bytes
             + self.tracked.as_ref().map_or(0, |tracked| tracked.memory_bytes())
+            + self.pushed.capacity()
+            + self.name.capacity()
+            + self.library_name.capacity()
+            + self.library_version.capacity()
     }
 
     /// Gives back what the session holds in the engine. The session can be used on.
@@ -242,6 +259,7 @@ impl Session {
     }
 
     pub(crate) fn unwatch(&mut self, engine: &mut Engine) {
+        self.watched_bytes = 0;
         for token in std::mem::take(&mut self.watches).into_values() {
             engine.unwatch(token);
         }
@@ -303,13 +321,6 @@ impl Session {
         if kind.is_empty() {
             kind.push('N');
         }
-        let multi_memory = self.memory_bytes() as u64;
-        // What waits to be sent is a part of the reply buffer.
-        let total = facts.query_bytes
-            + facts.query_free_bytes
-            + facts.argument_bytes
-            + facts.reply_buffer_bytes
-            + multi_memory;
         writeln!(
             out,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} \
@@ -331,12 +342,12 @@ impl Session {
             facts.query_bytes,
             facts.query_free_bytes,
             facts.argument_bytes,
-            multi_memory,
+            self.transaction_bytes(),
             facts.reply_buffer_bytes,
             facts.output_bytes,
             facts.output_pieces,
             facts.output_pieces_bytes,
-            total,
+            facts.total_bytes,
             self.last_command.map_or("NULL", |command| command.full_name),
             self.user(),
             redirection(self),

@@ -30,7 +30,8 @@ pub(crate) fn watch(call: &mut Call<'_, '_>) -> Run {
     let db = call.session.db;
     for key in call.request.args_from(1) {
         if let Entry::Vacant(unwatched) = call.session.watches.entry((db, Box::from(key))) {
-            unwatched.insert(call.ctx.engine.watch(db, key, call.ctx.now_ms));
+            let token = unwatched.insert(call.ctx.engine.watch(db, key, call.ctx.now_ms));
+            call.session.watched_bytes += token.memory_bytes();
         }
     }
     call.reply.ok();

@@ -13,8 +13,14 @@ const STRATEGY_GROUP: [&str; 3] = ["persist-strategy", "appendonly", "appendfsyn
 const PASSWORD_GROUP: [&str; 2] = ["requirepass", "requirepass-file"];
 
 /// Applies the lines of a source. What is wrong goes to `problems`, and the other lines count: one run names everything.
-pub(super) fn apply(config: &mut Config, lines: &[Parsed], problems: &mut Vec<Problem>) {
-    let mut save_seen = false;
+///
+/// `has_rules` says whether a `save` in a source before this one has replaced the default rules: those that follow add to it.
+pub(super) fn apply(
+    config: &mut Config,
+    lines: &[Parsed],
+    has_rules: &mut bool,
+    problems: &mut Vec<Problem>,
+) {
     let mut good: Vec<&Line> = Vec::new();
     for line in lines {
         let line = match line {
@@ -32,7 +38,7 @@ pub(super) fn apply(config: &mut Config, lines: &[Parsed], problems: &mut Vec<Pr
             // Checked here, so that problems come in the order of the lines; applied below, when it is known which counts.
             Some(directive) if is_grouped(directive) => set(directive, &mut config.clone(), line),
             Some(directive) => {
-                if directive.name == "save" && !std::mem::replace(&mut save_seen, true) {
+                if directive.name == "save" && !std::mem::replace(has_rules, true) {
                     config.save.clear();
                 }
                 set(directive, config, line)

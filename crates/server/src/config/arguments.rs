@@ -35,7 +35,7 @@ Usage: holdfast-server [FILE] [--DIRECTIVE VALUE...]... [-]
 
 FILE         a configuration file in the form of redis.conf
 -            read (further) configuration from standard input
---DIRECTIVE  any directive of the file; overrides FILE
+--DIRECTIVE  any directive of the file; overrides FILE, but for --save, which adds to it unless it is empty
 -v, --version
 -h, --help
 

@@ -25,7 +25,7 @@ pub fn check(
 ) -> Result<Config, Vec<Problem>> {
     let mut config = base.clone();
     let mut problems = Vec::new();
-    apply_text(&mut config, source, text, read, &mut problems);
+    apply_text(&mut config, source, text, read, &mut false, &mut problems);
     finish(config, problems)
 }
 
@@ -41,10 +41,11 @@ fn apply_text(
     source: &SourceName,
     text: &[u8],
     read: &mut include::Read<'_>,
+    has_rules: &mut bool,
     problems: &mut Vec<Problem>,
 ) {
     let lines = expand(source, parse_text(source, text), read);
-    apply(config, &lines, problems);
+    apply(config, &lines, has_rules, problems);
 }
 
 fn finish(mut config: Config, mut problems: Vec<Problem>) -> Result<Config, Vec<Problem>> {
@@ -86,11 +87,13 @@ pub(super) fn load_with(
     let Arguments { file, stdin, lines } = arguments;
     let mut config = Config::default();
     let mut problems = Vec::new();
+    let mut has_rules = false;
     if let Some(path) = file {
         let from = format!("{path:?}");
         match read(Some(path)).and_then(|text| Ok((text, std::path::absolute(path)?))) {
             Ok((text, absolute)) => {
-                apply_text(&mut config, &SourceName::File(path.clone()), &text, include, &mut problems);
+                let source = SourceName::File(path.clone());
+                apply_text(&mut config, &source, &text, include, &mut has_rules, &mut problems);
                 config.file_sha256 = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
                 config.file = Some(absolute);
             }
@@ -99,14 +102,16 @@ pub(super) fn load_with(
     }
     if *stdin {
         match read(None) {
-            Ok(text) => apply_text(&mut config, &SourceName::Stdin, &text, include, &mut problems),
+            Ok(text) => {
+                apply_text(&mut config, &SourceName::Stdin, &text, include, &mut has_rules, &mut problems)
+            }
             Err(error) => {
                 problems.push(Problem::Read { from: "standard input".to_owned(), reason: error.to_string() })
             }
         }
     }
     let lines = expand(&SourceName::Arguments, lines.clone(), include);
-    apply(&mut config, &lines, &mut problems);
+    apply(&mut config, &lines, &mut has_rules, &mut problems);
     finish(config, problems).map_err(|problems| ConfigError { problems })
 }
 

@@ -1,11 +1,60 @@
 //! Directives about what clients may hold and get: limits of their output, and which keyspace events are published.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::units::parse_memory;
 use crate::engine::events::class;
 use crate::protocol::parse_i64;
+
+/// `maxmemory-clients`: how much memory all clients together may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientMemory {
+    /// So many bytes; 0: no limit.
+    Bytes(u64),
+    /// A share of `maxmemory`, or of the memory that the process may use where there is no `maxmemory`.
+    Percent(u64),
+}
+
+impl ClientMemory {
+    /// A tenth. Redis has no limit; its documentation recommends 5 %.
+    pub(crate) const DEFAULT: ClientMemory = ClientMemory::Percent(10);
+    /// Least memory that the default allows, in bytes: where `maxmemory` is small, a few ordinary clients still fit.
+    const DEFAULT_MIN: u64 = 16 << 20;
+
+    /// Reads a number of bytes or a percentage. Errors in Redis 7.0's words.
+    pub(super) fn parse(text: &str) -> Result<ClientMemory, String> {
+        let invalid = || "argument must be a memory or percent value".to_owned();
+        let Some(digits) = text.strip_suffix('%') else {
+            return parse_memory(text).map(ClientMemory::Bytes).ok_or_else(invalid);
+        };
+        let percent = parse_i64(digits.as_bytes()).and_then(|percent| u64::try_from(percent).ok());
+        match percent.ok_or_else(invalid)? {
+            percent @ 0..=100 => Ok(ClientMemory::Percent(percent)),
+            _ => Err("percentage argument must be less or equal to 100".to_owned()),
+        }
+    }
+
+    /// The limit in bytes; 0: none. `available` is asked only where there is no `maxmemory`.
+    pub(crate) fn bytes(self, maxmemory: u64, available: impl FnOnce() -> u64) -> u64 {
+        let percent = match self {
+            ClientMemory::Bytes(bytes) => return bytes,
+            ClientMemory::Percent(percent) => percent,
+        };
+        let whole = if maxmemory > 0 { maxmemory } else { available() };
+        let share = whole / 100 * percent + whole % 100 * percent / 100;
+        if whole > 0 && self == Self::DEFAULT { share.max(Self::DEFAULT_MIN) } else { share }
+    }
+}
+
+impl fmt::Display for ClientMemory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientMemory::Bytes(bytes) => write!(formatter, "{bytes}"),
+            ClientMemory::Percent(percent) => write!(formatter, "{percent}%"),
+        }
+    }
+}
 
 /// How much output of a client may wait before the client is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +65,13 @@ pub struct OutputLimit {
     pub soft: u64,
     /// How long the soft limit may be exceeded.
     pub(crate) soft_period: Duration,
+}
+
+impl OutputLimit {
+    /// Whether it limits nothing.
+    pub(crate) fn is_none(self) -> bool {
+        self.hard == 0 && self.soft == 0
+    }
 }
 
 /// `client-output-buffer-limit`: a limit for each class of clients. Defaults are Redis 7.0's.
@@ -154,6 +210,32 @@ mod tests {
             let printed = parse_notified(letters).map(render_notified);
             assert_eq!(printed.as_deref(), expected, "{letters:?}");
         }
+    }
+
+    #[test]
+    fn memory_of_clients_is_a_number_or_a_share() {
+        fn check(text: &str, maxmemory: u64, expected: Result<u64, &str>) {
+            let limit = ClientMemory::parse(text);
+            let bytes =
+                limit.as_ref().map(|limit| limit.bytes(maxmemory, || 1 << 30)).map_err(String::as_str);
+            assert_eq!(bytes, expected, "{text} of {maxmemory}");
+            if let Ok(limit) = limit {
+                assert_eq!(ClientMemory::parse(&limit.to_string()), Ok(limit));
+            }
+        }
+        check("0", 1 << 30, Ok(0));
+        check("3mb", 0, Ok(3 << 20));
+        check("7%", 6 << 20, Ok((6 << 20) * 7 / 100));
+        check("0%", 1 << 30, Ok(0));
+        check("100%", u64::MAX, Ok(u64::MAX));
+        check("5%", 0, Ok((1 << 30) * 5 / 100));
+        check("10%", 1 << 40, Ok((1 << 40) / 10));
+        check("10%", 1 << 20, Ok(16 << 20));
+        assert_eq!(ClientMemory::DEFAULT.bytes(0, || 0), 0, "nobody knows");
+        for text in ["", "%", "x%", "5 %", "-1%", "1tb", "-1"] {
+            check(text, 0, Err("argument must be a memory or percent value"));
+        }
+        check("101%", 0, Err("percentage argument must be less or equal to 100"));
     }
 
     #[test]

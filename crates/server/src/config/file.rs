@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::include::read_files;
 use super::problem::ConfigError;
-use super::rewrite::rewrite;
+use super::rewrite::{RewriteExtent, rewrite};
 use super::settings::Config;
 
 /// Mode of a file that was not there: it may hold the password.
@@ -58,7 +58,7 @@ pub(crate) enum RewriteError {
 /// file, whole, and when this returns the new one is on stable storage.
 /// # Errors
 /// [`RewriteError`].
-pub(crate) fn rewrite_file(config: &Config) -> Result<PathBuf, RewriteError> {
+pub(crate) fn rewrite_file(config: &Config, extent: RewriteExtent) -> Result<PathBuf, RewriteError> {
     let path = config.file.as_deref().ok_or(RewriteError::NoFile)?;
     let read_error = |source| RewriteError::Read { path: path.to_owned(), source };
     let target = follow(path).map_err(read_error)?;
@@ -67,7 +67,7 @@ pub(crate) fn rewrite_file(config: &Config) -> Result<PathBuf, RewriteError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
         Err(error) => return Err(read_error(error)),
     };
-    let text = rewrite(config, &original, &mut read_files)?;
+    let text = rewrite(config, &original, extent, &mut read_files)?;
     let temp = temp_path(&target);
     let result = write(&temp, &text, before.as_ref()).and_then(|()| {
         let placed = fs::rename(&temp, &target).and_then(|()| File::open(directory_of(&target))?.sync_all());
@@ -152,7 +152,10 @@ mod tests {
         symlink("store.conf", real.join("inner.conf")).unwrap();
         let link = dir.path().join("link.conf");
         symlink("real/inner.conf", &link).unwrap();
-        assert_eq!(rewrite_file(&config(&link, 20)).unwrap(), real.join("store.conf"));
+        assert_eq!(
+            rewrite_file(&config(&link, 20), RewriteExtent::Changed).unwrap(),
+            real.join("store.conf")
+        );
         for link in [&link, &real.join("inner.conf")] {
             assert!(fs::symlink_metadata(link).unwrap().is_symlink(), "{link:?}");
         }
@@ -167,7 +170,10 @@ mod tests {
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
         symlink(&b, &a).unwrap();
         symlink(&a, &b).unwrap();
-        assert!(matches!(rewrite_file(&config(&a, 20)), Err(RewriteError::Read { .. })));
+        assert!(matches!(
+            rewrite_file(&config(&a, 20), RewriteExtent::Changed),
+            Err(RewriteError::Read { .. })
+        ));
     }
 
     #[test]
@@ -179,12 +185,12 @@ mod tests {
             fs::write(&path, "requirepass secret\n").unwrap();
             fs::set_permissions(&path, Permissions::from_mode(expected)).unwrap();
             let requirepass = crate::config::secret::Secret::new("secret");
-            rewrite_file(&Config { requirepass, ..config(&path, 20) }).unwrap();
+            rewrite_file(&Config { requirepass, ..config(&path, 20) }, RewriteExtent::Changed).unwrap();
             assert_eq!(mode(&path), expected, "{expected:o}");
             assert!(fs::read_to_string(&path).unwrap().ends_with("hz 20\n"));
         }
         fs::remove_file(&path).unwrap();
-        rewrite_file(&config(&path, 20)).unwrap();
+        rewrite_file(&config(&path, 20), RewriteExtent::Changed).unwrap();
         assert_eq!(mode(&path), MODE_NEW, "a file that was not there");
     }
 
@@ -197,7 +203,7 @@ mod tests {
         let own = fs::metadata(&path).unwrap().uid();
         let (uid, gid) = if own == 0 { (4321, 8765) } else { (own, fs::metadata(&path).unwrap().gid()) };
         fchown(File::open(&path).unwrap(), Some(uid), Some(gid)).unwrap();
-        rewrite_file(&config(&path, 20)).unwrap();
+        rewrite_file(&config(&path, 20), RewriteExtent::Changed).unwrap();
         let after = fs::metadata(&path).unwrap();
         assert_eq!((after.uid(), after.gid()), (uid, gid));
     }
@@ -207,7 +213,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.conf");
         fs::write(&path, b"# M\xfcller\r\nhz 5\r\nsyslog-ident caf\xe9").unwrap();
-        rewrite_file(&config(&path, 20)).unwrap();
+        rewrite_file(&config(&path, 20), RewriteExtent::Changed).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"# M\xfcller\r\nhz 20\r\nsyslog-ident caf\xe9\n");
     }
 
@@ -216,12 +222,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.conf");
         fs::write(&path, "hz abc\n").unwrap();
-        assert!(matches!(rewrite_file(&config(&path, 20)), Err(RewriteError::Load(_))));
+        assert!(matches!(
+            rewrite_file(&config(&path, 20), RewriteExtent::Changed),
+            Err(RewriteError::Load(_))
+        ));
         fs::write(&path, "hz 5\n").unwrap();
         // In the way of the temporary file.
         fs::create_dir(temp_path(&path)).unwrap();
-        assert!(matches!(rewrite_file(&config(&path, 20)), Err(RewriteError::Write { .. })));
+        assert!(matches!(
+            rewrite_file(&config(&path, 20), RewriteExtent::Changed),
+            Err(RewriteError::Write { .. })
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "hz 5\n");
-        assert!(matches!(rewrite_file(&Config::default()), Err(RewriteError::NoFile)));
+        assert!(matches!(
+            rewrite_file(&Config::default(), RewriteExtent::Changed),
+            Err(RewriteError::NoFile)
+        ));
     }
 }

@@ -199,7 +199,6 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("active-defrag-max-scan-fields", Some("1000"), Note, DEFRAG),
     ("jemalloc-bg-thread", Some("yes"), Note, "has no effect, the allocator is left as it is"),
     ("active-expire-effort", Some("1"), Note, "has no effect, expired keys are collected by one rule"),
-    ("maxmemory-clients", Some("0"), Note, CLIENT),
     ("max-new-connections-per-cycle", Some("10"), Note, CLIENT),
     ("max-new-tls-connections-per-cycle", Some("1"), Note, CLIENT),
     ("io-threads-do-reads", Some("no"), Note, "has no effect, I/O threads write only: see io-threads"),
@@ -264,7 +263,6 @@ const REPORTED: &[&str] = &[
     "syslog-enabled",
     "enable-module-command",
     "enable-protected-configs",
-    "maxmemory-clients",
     "oom-score-adj",
     "list-compress-depth",
 ];

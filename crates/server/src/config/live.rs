@@ -8,6 +8,9 @@ use super::table::directive::Directive;
 use super::{foreign, names, table, words};
 use crate::glob;
 
+/// What Redis changes only where `enable-protected-configs` allows it, which it does not by default. Here nobody may.
+const PROTECTED: [&str; 2] = ["dir", "dbfilename"];
+
 /// Names and values of the directives whose names match one of the patterns (any case), in the form of Redis. Each
 /// directive comes once, in the order of the documentation, and called as the pattern does if that has no wildcards; one
 /// with an old name comes by both.
@@ -55,7 +58,8 @@ pub fn config_set(config: &mut Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<S
             continue;
         }
         if !directive.live {
-            return Err(failed(&text, "can't set immutable config"));
+            let kind = if PROTECTED.contains(&&*directive.name) { "protected" } else { "immutable" };
+            return Err(failed(&text, &format!("can't set {kind} config")));
         }
         if name == "requirepass" && value.is_empty() && config.requirepass_file.is_some() {
             return Err(failed(
@@ -74,7 +78,8 @@ pub fn config_set(config: &mut Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<S
     }
     let mut changed = config.clone();
     let mut problems = Vec::new();
-    apply(&mut changed, &lines.iter().cloned().map(Ok).collect::<Vec<_>>(), &mut problems);
+    let parsed: Vec<_> = lines.iter().cloned().map(Ok).collect();
+    apply(&mut changed, &parsed, &mut false, &mut problems);
     if let Some(problem) = problems.into_iter().next() {
         return Err(match problem {
             Problem::Directive { place, reason, .. } => failed(&lines_name(&lines, &place), &reason),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdfast_contract::ports;
 
-use super::clients::OutputLimits;
+use super::clients::{ClientMemory, OutputLimits};
 use super::notice::Notice;
 use super::secret::{ReadSecretError, Secret};
 use super::types::{BindAddress, DebugCommand, LogLevel, MemoryPolicy, OnRefusal, ShutdownOptions, Strategy};
@@ -49,6 +49,16 @@ pub struct Config {
     pub client_query_buffer_limit: u64,
     /// Most keys that are remembered for clients that track; 0 = any number.
     pub tracking_table_max_keys: u64,
+    /// What all clients together may hold before the largest are closed.
+    pub maxmemory_clients: ClientMemory,
+    /// What all clients that have not authenticated may hold, in bytes, before the oldest are closed; 0: no limit.
+    pub maxmemory_unauthenticated: u64,
+    /// How long a client may take to authenticate; zero: for ever.
+    pub authentication_timeout: Duration,
+    /// How long a client that has not authenticated may take for one request; zero: for ever.
+    pub partial_request_timeout: Duration,
+    /// How long output of a client that gets replies may wait of which it reads nothing; zero: for ever.
+    pub unread_output_timeout: Duration,
     /// When collections stop being packed.
     pub limits: crate::engine::Limits,
     /// Which keyspace events are published: bits of [`crate::engine::events::class`].
@@ -158,7 +168,7 @@ impl Default for Config {
             port: ports::REDIS,
             tcp_backlog: 511,
             timeout: Duration::ZERO,
-            tcp_keepalive: Duration::from_secs(300),
+            tcp_keepalive: Duration::from_secs(60),
             protected_mode: true,
             requirepass: Secret::new(""),
             requirepass_file: None,
@@ -168,6 +178,11 @@ impl Default for Config {
             client_output_buffer_limit: OutputLimits::default(),
             client_query_buffer_limit: 1024 * MIB,
             tracking_table_max_keys: 1_000_000,
+            maxmemory_clients: ClientMemory::DEFAULT,
+            maxmemory_unauthenticated: 64 * MIB,
+            authentication_timeout: Duration::from_secs(10),
+            partial_request_timeout: Duration::from_secs(30),
+            unread_output_timeout: Duration::from_secs(60),
             limits: crate::engine::Limits::default(),
             notify_keyspace_events: 0,
             measure: crate::measure::MeasureSettings::default(),

@@ -185,13 +185,14 @@ fn contradictions_are_reported_with_both_lines() {
 }
 
 #[test]
-fn snapshot_rules_accumulate_in_a_source_and_are_replaced_by_the_next() {
+fn snapshot_rules_replace_the_defaults_and_accumulate_over_all_sources() {
     fn check(file: &str, arguments: &[&str], expected: &str) {
         assert_eq!(value(&load_text(file, arguments).unwrap(), "save"), expected, "{file:?} {arguments:?}");
     }
     check("save 10 1\nsave 20 2 30 3", &[], "10 1 20 2 30 3");
     check("save 10 1\nsave \"\"\nsave 5 5", &[], "5 5");
-    check("save 10 1", &["--save", "7", "7"], "7 7");
+    check("", &["--save", "7", "7"], "7 7");
+    check("save 10 1", &["--save", "7", "7"], "10 1 7 7");
     check("save 10 1", &["--save", "", "--save", "7", "7"], "7 7");
     check("save 10 1", &["--save", ""], "");
     check("save 10 1", &["--save", "--port", "1"], "");

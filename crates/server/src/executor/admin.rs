@@ -241,7 +241,7 @@ impl Executor {
             input_bytes: stats.input_bytes,
             output_bytes: stats.output_bytes,
             keys: status.keys,
-            used_memory_bytes: self.engine.counted_memory() + self.core.clients.memory_bytes(),
+            used_memory_bytes: self.engine.counted_memory() + self.core.clients.ledger().held_bytes(),
             last_offset: status.last_offset,
             durable_offset: status.durable_offset,
             unsynced_age: journal.map_or(Duration::ZERO, Journal::unsynced_age),

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use super::blocked::Blocked;
 use super::client::Client;
 use super::host::replicates;
-use super::outbox::replies_len_max;
+use super::limits::note_stranger;
+use super::outbox::{exceeds_hard_limit, replies_len_max};
 use super::waiting::WaitKind;
 use super::{Executor, ExecutorError};
 use crate::clock::TurnClock;
 use crate::command::{Context, DebugRequest, Deferred, Outcome, Session, flags, table, timing};
+use crate::limits::{UNAUTHENTICATED_OUTPUT_LEN_MAX, UNAUTHENTICATED_REQUEST_LEN_MAX};
 use crate::network::connection::{READ_LEN_MAX, ReadOutcome, address_name};
 use crate::network::hints;
 use crate::persistence::directives::Event as PointEvent;
@@ -72,6 +74,8 @@ enum Stop {
     Late,
     /// The connection ends.
     Closing,
+    /// It gets no answer any more: its replies exceed what it may be sent.
+    Overrun,
 }
 
 /// Tells which command was at work when a panic unwinds.
@@ -135,6 +139,7 @@ impl Executor {
             self.core.journal.as_ref().is_some_and(|journal| journal.save_is_behind(&self.engine));
         while !self.ready.is_empty() && !self.core.stopping && !self.is_late {
             self.receive();
+            self.close_those_without_room();
             self.execute_batch(deadline)?;
         }
         while let Some(slot) = self.batch.unserved.pop() {
@@ -155,6 +160,8 @@ impl Executor {
         batch.received.clear();
         engine.look_ahead_in(&batch.arena);
         let mut filled = 0;
+        // Those with a buffer of their own, which may have grown.
+        let mut grown = Vec::new();
         while ARENA_LEN - filled >= READ_LEN_MAX {
             let Some(slot) = ready.pop_front() else { break };
             let Some(client) = core.clients.get_mut(slot) else { continue };
@@ -166,13 +173,22 @@ impl Executor {
             // What came before is executed before more is read: what a client makes the server hold is bounded.
             if client.readable && !client.has_work {
                 let connection = &mut client.connection;
-                let result = if connection.input.is_empty() {
-                    connection
-                        .read(&mut batch.arena[filled..filled + READ_LEN_MAX])
-                        .inspect(|(len, _)| filled += len)
+                let space = &mut batch.arena[filled..filled + READ_LEN_MAX];
+                let result = if !client.session.is_authenticated() {
+                    // A byte more than it may send is read, so that the decoder sees that it is too much.
+                    let room = (UNAUTHENTICATED_REQUEST_LEN_MAX + 1).saturating_sub(connection.input.len());
+                    connection.read_exactly(&mut space[..room.max(1)])
+                } else if connection.input.is_empty() {
+                    connection.read(space)
                 } else {
-                    connection.read_more(client.decoder.needed_len())
+                    connection.read_more(client.decoder.needed_len(), client.decoder.is_long_argument())
                 };
+                if connection.input.is_empty()
+                    && let Ok((len, _)) = &result
+                {
+                    filled += len;
+                }
+                grown.extend((!connection.input.is_empty()).then_some(slot));
                 match result {
                     Ok((len, outcome)) => {
                         core.stats.input_bytes += len as u64;
@@ -190,11 +206,20 @@ impl Executor {
             }
             let own = &client.connection.input;
             let bytes = if own.is_empty() { &batch.arena[start..filled] } else { &own[..] };
-            let db = client.session.db();
-            hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| engine.look_ahead(db, key));
+            // A stranger is given no key, and the front of a request in progress was looked at when it came: whoever sends byte
+            // by byte would have all of it looked at each time.
+            if client.session.is_authenticated() && client.decoder.understood_len() == 0 {
+                let db = client.session.db();
+                hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| {
+                    engine.look_ahead(db, key)
+                });
+            }
             batch.received.push(Received { slot, bytes: start..filled });
         }
         engine.look_at_entries();
+        for slot in grown {
+            core.clients.settle(slot);
+        }
     }
 
     /// Second phase: executes what was received, in order.
@@ -209,6 +234,8 @@ impl Executor {
             }
             // A client may be gone: another has killed it.
             let Some(client) = self.core.clients.take(*slot) else { continue };
+            // What others have been answered leaves before more is executed: what is left then has no room.
+            self.is_late |= self.core.clients.ledger().client_to_evict(self.core.client_memory_max).is_some();
             result = self.serve(*slot, client, &arena[bytes.clone()], deadline);
             if result.is_err() {
                 break;
@@ -244,13 +271,19 @@ impl Executor {
             }
         };
         if !has_own {
-            client.connection.input = bytes[consumed..].to_vec();
+            let needed_len = client.decoder.needed_len().filter(|_| client.decoder.is_long_argument());
+            client.connection.keep(&bytes[consumed..], needed_len);
         } else if consumed < input.len() {
             input.drain(..consumed);
             client.connection.input = input;
         }
         client.has_work = !matches!(stop, Stop::Starved | Stop::Closing);
+        note_stranger(&mut client, consumed, self.core.clock.now);
         match stop {
+            Stop::Overrun => {
+                self.forget_client(slot, client);
+                return Ok(());
+            }
             Stop::Starved if self.holds_too_much(&client) => {
                 self.forget_client(slot, client);
                 return Ok(());
@@ -274,7 +307,6 @@ impl Executor {
             self.core.outbox.mark(slot, &mut client);
         } else {
             self.core.outbox.take_back(&mut client);
-            self.core.clients.count(&mut client);
         }
         self.core.clients.put_back(slot, client);
         Ok(())
@@ -284,7 +316,11 @@ impl Executor {
     /// decoder refuses much less: see [`crate::limits::UNAUTHENTICATED_REQUEST_LEN_MAX`].
     fn holds_too_much(&self, client: &Client) -> bool {
         let held = client.connection.input.len() + client.session.queued_bytes();
-        let limit = self.core.config.client_query_buffer_limit;
+        let limit = if client.session.is_authenticated() {
+            self.core.config.client_query_buffer_limit
+        } else {
+            UNAUTHENTICATED_REQUEST_LEN_MAX as u64
+        };
         let holds_too_much = held as u64 > limit;
         if holds_too_much {
             tracing::warn!(
@@ -424,13 +460,20 @@ impl Executor {
                 settings = self.core.settings(client);
                 self.core.configure(&mut self.engine);
             }
+            if exceeds_hard_limit(client, &self.core.config.client_output_buffer_limit) {
+                return Ok((consumed, Stop::Overrun));
+            }
             if client.closing {
                 return Ok((consumed, Stop::Closing));
             }
             if client.waiting.is_some() {
                 return Ok((consumed, Stop::Held));
             }
-            if client.connection.unsent_len() > replies_len_max(&client.session) {
+            let unsent = client.connection.unsent_len();
+            if unsent > UNAUTHENTICATED_OUTPUT_LEN_MAX
+                && unsent as u64
+                    > replies_len_max(&client.session, &self.core.config, self.core.client_memory_max)
+            {
                 return Ok((consumed, Stop::Stalled));
             }
             if self.core.has_promised(slot) {

@@ -9,11 +9,15 @@ use crate::network::connection::{Connection, address_name};
 use crate::protocol::{Decoder, ReplyWriter};
 
 use super::blocked::Blocked;
+use super::ledger::{Account, Ledger};
 use super::waiting::Waiting;
 
 /// What CLIENT LIST counts as waiting in the reply buffer (`obl`), in bytes; more counts as `omem`. Source: Redis 7.0,
 /// `PROTO_REPLY_CHUNK_BYTES`.
 const REPLY_BUFFER_LEN: usize = 16 << 10;
+/// From this length on output is entered in the ledger before it was tried to be sent: the turn ends when such output has no
+/// room. Less is gone by then in most cases.
+const ENTERED_AT_ONCE_LEN: usize = 64 << 10;
 
 /// A connection with everything that belongs to it.
 #[derive(Debug)]
@@ -45,11 +49,15 @@ pub(super) struct Client {
     pub(super) message_bytes: u64,
     /// Since when the soft limit of output is exceeded.
     pub(super) soft_limit_since: Option<Instant>,
+    /// Since when output waits of which nothing was read.
+    pub(super) unread_since: Option<Instant>,
+    /// Since when it has to authenticate; none once it has.
+    pub(super) stranger_since: Option<Instant>,
+    /// Since when a request of a stranger is in progress.
+    pub(super) partial_since: Option<Instant>,
     pub(super) connected: Instant,
     /// When something was last received or sent.
     pub(super) last_active: Instant,
-    /// What was last counted for it: see [`Clients::count`].
-    counted_bytes: usize,
 }
 
 impl Client {
@@ -70,9 +78,11 @@ impl Client {
             marked: false,
             message_bytes: 0,
             soft_limit_since: None,
+            unread_since: None,
+            stranger_since: None,
+            partial_since: None,
             connected: now,
             last_active: now,
-            counted_bytes: 0,
         }
     }
 
@@ -95,30 +105,43 @@ impl Client {
 
     pub(super) fn facts(&self, now: Instant) -> ClientFacts {
         let (input, output) = (&self.connection.input, &self.connection.output);
+        // As in Redis, what is understood of a request counts as its arguments.
+        let understood = self.decoder.understood_len().min(input.len());
         let unsent = self.connection.unsent_len();
         let in_buffer = unsent.min(REPLY_BUFFER_LEN);
+        let in_pieces = unsent - in_buffer;
         ClientFacts {
             is_blocked: self.is_blocked(),
             is_closing: self.closing,
-            query_bytes: input.len() as u64,
+            query_bytes: (input.len() - understood) as u64,
             query_free_bytes: (input.capacity() - input.len()) as u64,
-            argument_bytes: self.decoder.memory_bytes() as u64,
-            reply_buffer_bytes: self.connection.output_memory_bytes() as u64,
+            argument_bytes: (understood + self.decoder.memory_bytes()) as u64,
+            reply_buffer_bytes: self.connection.output_memory_bytes().saturating_sub(in_pieces) as u64,
             output_bytes: in_buffer as u64,
-            output_pieces: (output.pieces() + usize::from(unsent > in_buffer)) as u64,
-            output_pieces_bytes: (unsent - in_buffer) as u64,
+            output_pieces: (output.pieces() + usize::from(in_pieces > 0)) as u64,
+            output_pieces_bytes: in_pieces as u64,
+            total_bytes: self.memory_bytes() as u64,
             idle_s: self.idle(now).as_secs(),
             ..Origin::of(self).facts(now)
         }
     }
 
-    /// Bytes that it makes the server hold.
+    /// Bytes that it makes the server hold. A long value counts for everybody who has not read it, also while they share it.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.connection.input.capacity()
+        size_of::<Self>()
+            + self.connection.input.capacity()
             + self.decoder.memory_bytes()
             + self.session.memory_bytes()
             + self.blocked.as_ref().map_or(0, |blocked| blocked.memory_bytes())
             + self.connection.output_memory_bytes()
+    }
+
+    fn account(&self) -> Account {
+        Account {
+            bytes: self.memory_bytes() as u64,
+            may_be_evicted: self.session.may_be_evicted(),
+            stranger_since: self.stranger_since,
+        }
     }
 
     pub(super) fn idle(&self, now: Instant) -> Duration {
@@ -165,9 +188,8 @@ pub(super) struct Clients {
     by_id: HashMap<u64, usize>,
     free: Vec<usize>,
     len: usize,
-    /// What was counted for all clients, in bytes.
-    bytes: usize,
     last_id: u64,
+    ledger: Ledger,
     /// Where the next periodic check goes on.
     check_next: usize,
 }
@@ -193,6 +215,19 @@ impl Clients {
         self.by_id.insert(client.session.id(), slot);
         self.slots[slot] = Some(client);
         self.len += 1;
+        self.settle(slot);
+    }
+
+    /// What all clients hold.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Records what a client holds now.
+    pub(super) fn settle(&mut self, slot: usize) {
+        if let Some(client) = self.slots.get(slot).and_then(Option::as_deref) {
+            self.ledger.set(slot, client.account());
+        }
     }
 
     /// Takes a client out of its slot for the time in which it is served.
@@ -201,36 +236,21 @@ impl Clients {
     }
 
     pub(super) fn put_back(&mut self, slot: usize, client: Box<Client>) {
+        if !client.marked {
+            self.ledger.set(slot, client.account());
+        } else if client.connection.unsent_len() >= ENTERED_AT_ONCE_LEN {
+            self.ledger.set_before_sending(slot, client.account());
+        }
         self.slots[slot] = Some(client);
     }
 
     /// Frees the slot of a client that was taken.
     pub(super) fn forget(&mut self, slot: usize, client: &Client) {
-        self.bytes -= client.counted_bytes;
         self.by_id.remove(&client.session.id());
         self.slots[slot] = None;
+        self.ledger.remove(slot);
         self.free.push(slot);
         self.len -= 1;
-    }
-
-    /// Counts what a client holds now that it was served, or sent what its socket took. What is on its way out within a turn
-    /// is not counted: it would make room for itself.
-    pub(super) fn count(&mut self, client: &mut Client) {
-        let bytes = client.memory_bytes();
-        self.bytes = self.bytes - std::mem::replace(&mut client.counted_bytes, bytes) + bytes;
-    }
-
-    /// As [`Clients::count`], of the client in a slot.
-    pub(super) fn count_in(&mut self, slot: usize) {
-        if let Some(mut client) = self.take(slot) {
-            self.count(&mut client);
-            self.put_back(slot, client);
-        }
-    }
-
-    /// What all clients hold, in bytes.
-    pub(super) fn memory_bytes(&self) -> u64 {
-        self.bytes as u64
     }
 
     /// The slot of a client, also while it is served.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::host::WrittenBeside;
 use super::journal::{Journal, JournalEvent};
-use super::outbox::{exceeds_limit, replies_len_max, report_deaf};
+use super::outbox::{exceeds_limit, goes_on_below, note_sent, replies_len_max, report_deaf};
 use super::stats::Stats;
 use super::{Core, Event, Executor, ExecutorError};
 use crate::clock::unix_ms;
@@ -70,6 +70,7 @@ impl Executor {
         self.start_jobs()?;
         self.answer_waits()?;
         self.send_replies();
+        self.close_those_without_room();
         self.release_paused();
         if let Some(journal) = &mut self.core.journal {
             journal.drive_job(&mut self.engine);
@@ -247,6 +248,7 @@ impl Executor {
                 // Written since, or left over: whether the client reads is judged when that was tried.
                 if sent > 0 {
                     client.last_active = core.clock.now;
+                    client.unread_since = None;
                 }
                 core.outbox.mark(slot, client);
             } else {
@@ -278,6 +280,7 @@ impl Executor {
             // A client that reads is not idle, however long its reply is.
             client.last_active = core.clock.now;
         }
+        note_sent(client, sent, core.clock.now);
         // A stranger that is not executed for any more and does not read either would stay so for ever.
         let is_deaf = client.stalled
             && !client.session.is_authenticated()
@@ -291,23 +294,31 @@ impl Executor {
                 client.message_bytes = 0;
                 client.closing
             }
-            Ok(SendOutcome::Blocked | SendOutcome::More) => false,
+            Ok(SendOutcome::Blocked | SendOutcome::More) => {
+                if !client.session.is_authenticated() {
+                    client.connection.output.shrink_to_fit();
+                }
+                false
+            }
             Err(_) => true,
         };
-        if has_ended
-            || is_deaf
-            || exceeds_limit(client, &core.config.client_output_buffer_limit, core.clock.now)
-        {
+        if has_ended || is_deaf || exceeds_limit(client, &core.config, core.clock.now) {
             self.drop_client(slot);
             return;
         }
         if matches!(result, Ok(SendOutcome::More)) {
             core.outbox.mark(slot, client);
         }
-        if client.stalled && client.connection.unsent_len() <= replies_len_max(&client.session) / 2 {
+        let (config, memory_max) = (&core.config, core.client_memory_max);
+        let goes_on = client.stalled
+            && client.connection.unsent_len() as u64
+                <= goes_on_below(replies_len_max(&client.session, config, memory_max));
+        if goes_on {
             client.stalled = false;
+        }
+        core.clients.settle(slot);
+        if goes_on {
             self.enqueue(slot);
         }
-        self.core.clients.count_in(slot);
     }
 }

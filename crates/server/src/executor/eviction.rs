@@ -25,7 +25,7 @@ impl Executor {
         let Self { core, engine, effects, .. } = self;
         let limit = match core.config.maxmemory {
             0 => return Some(Room::Enough),
-            limit => limit.saturating_sub(core.clients.memory_bytes()),
+            limit => limit.saturating_sub(core.clients.ledger().held_bytes()),
         };
         if engine.counted_memory() <= limit {
             return Some(Room::Enough);

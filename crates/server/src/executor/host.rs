@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::client::Client;
 use super::journal::{JobKind, JobRequest, Journal};
+use super::limits::client_memory_max;
 use super::stats::Stats;
 use super::{Core, Phase, TICK_MAX, info};
 use crate::clock::{TurnClock, unix_ms};
@@ -10,7 +12,7 @@ use crate::command::{
     ClientFacts, ClientFilter, Command, Host, InfoSection, JobStart, Killed, MemoryFacts, PauseMode, Session,
     flags, table,
 };
-use crate::config::{self, RewriteError, Secret};
+use crate::config::{self, RewriteError, RewriteExtent, Secret};
 use crate::engine::Engine;
 use crate::engine::events::KeyEvent;
 use crate::engine::tracking::Invalidation;
@@ -134,7 +136,7 @@ impl Core {
         stats.commands_rate.sample(engine.stats.commands, now);
         stats.input_rate.sample(stats.input_bytes, now);
         stats.output_rate.sample(stats.output_bytes, now);
-        let clients = self.clients.memory_bytes();
+        let clients = self.clients.ledger().held_bytes();
         stats.memory_peak = stats.memory_peak.max(engine.used_memory() + clients);
         self.watch_memory(engine.counted_memory() + clients);
         let failed = self.journal.as_ref().is_some_and(|journal| !journal.facts().last_save_ok);
@@ -187,9 +189,10 @@ impl Core {
     }
 
     /// Facts about the connection that is served.
-    fn current_facts(&self) -> ClientFacts {
+    fn current_facts(&self, session: &Session) -> ClientFacts {
         self.current.as_ref().map_or_else(ClientFacts::default, |current| ClientFacts {
             query_bytes: current.query_bytes as u64,
+            total_bytes: (size_of::<Client>() + current.query_bytes + session.memory_bytes()) as u64,
             ..current.origin.facts(self.clock.now)
         })
     }
@@ -243,6 +246,18 @@ impl Host for Core {
                  handle the specified number of clients, try with {room}"
             ));
         }
+        // Order matters: nothing behind this may fail.
+        let moved = ["port", "bind"].into_iter().find(|name| changed.iter().any(|changed| changed == name));
+        if let Some(name) = moved
+            && let Err(error) = self.listeners.relocate(&self.config, &config)
+        {
+            tracing::warn!(error = error_chain(&error), "CONFIG SET failed: the server listens where it did");
+            let reason = match name {
+                "port" => "Unable to listen on this port. Check server logs.",
+                _ => "Failed to bind to specified addresses.",
+            };
+            return Err(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"));
+        }
         self.config = config;
         self.revision += 1;
         if changed.iter().any(|name| name == "requirepass") {
@@ -252,6 +267,7 @@ impl Host for Core {
             journal.set_mode(self.config.sync_mode);
             journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
         }
+        self.client_memory_max = client_memory_max(&self.config);
         self.points.reconfigure(&self.config);
         self.meter.configure(self.config.measure.clone());
         crate::telemetry::set_level(self.config.loglevel);
@@ -259,8 +275,9 @@ impl Host for Core {
         Ok(())
     }
 
-    fn rewrite_config(&mut self) -> Result<(), String> {
-        let path = match config::rewrite_file(&self.config) {
+    fn rewrite_config(&mut self, all: bool) -> Result<(), String> {
+        let extent = if all { RewriteExtent::All } else { RewriteExtent::Changed };
+        let path = match config::rewrite_file(&self.config, extent) {
             Ok(path) => path,
             Err(error @ RewriteError::NoFile) => return Err(format!("ERR {error}")),
             Err(error) => {
@@ -390,7 +407,7 @@ impl Host for Core {
         for (_, client) in self.clients.iter() {
             add(&client.session, &client.facts(self.clock.now));
         }
-        add(me, &self.current_facts());
+        add(me, &self.current_facts(me));
         lines.sort_by_key(|(id, _)| *id);
         lines.into_iter().map(|(_, line)| line).collect()
     }
@@ -406,7 +423,7 @@ impl Host for Core {
             self.clients.iter().filter(|(_, client)| is_named(&client.session, &|| client.facts(now)));
         let before = self.killed.len();
         self.killed.extend(named.map(|(slot, _)| slot));
-        let is_me = is_named(me, &|| self.current_facts());
+        let is_me = is_named(me, &|| self.current_facts(me));
         Killed { count: self.killed.len() - before + usize::from(is_me), me: is_me }
     }
 

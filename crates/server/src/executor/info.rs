@@ -10,6 +10,7 @@ use crate::clock::unix_ms;
 use crate::command::memory::{TableMemory, excess, ratio};
 use crate::command::{InfoSection, MemoryFacts};
 use crate::engine::{Engine, TableSummary};
+use crate::memory_limit;
 use crate::pubsub::Topic;
 
 pub(super) fn write(core: &Core, section: InfoSection, engine: &Engine, out: &mut String) {
@@ -108,16 +109,8 @@ fn resident() -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
-/// Memory of the machine in bytes. Source: proc(5), `/proc/meminfo`, in KiB.
-fn system_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kilobytes = total.and_then(|it| it.trim().strip_suffix(" kB")).and_then(|it| it.parse::<u64>().ok());
-    kilobytes.unwrap_or(0) * 1024
-}
-
 pub(super) fn memory_facts(core: &Core, engine: &Engine) -> MemoryFacts {
-    let used = engine.used_memory() + core.clients.memory_bytes();
+    let used = engine.used_memory() + core.clients.ledger().held_bytes();
     let figures = holdfast_allocator::figures();
     let table = |it: TableSummary| TableMemory {
         db: it.db,
@@ -131,7 +124,7 @@ pub(super) fn memory_facts(core: &Core, engine: &Engine) -> MemoryFacts {
         startup: core.memory_at_start,
         tables: engine.tables().into_iter().map(table).collect(),
         keys: engine.len() as u64,
-        clients: core.clients.iter().map(|(_, client)| client.memory_bytes() as u64).sum(),
+        clients: core.clients.ledger().held_bytes(),
         client_count: core.clients.len() as u64,
         // Effects are appended before a turn ends.
         log_buffer: 0,
@@ -161,7 +154,7 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "allocator_allocated", allocated);
     line(out, "allocator_active", active);
     line(out, "allocator_resident", resident);
-    both(out, "total_system_memory", system_memory());
+    both(out, "total_system_memory", memory_limit::of_machine());
     // There are no scripts and no functions.
     line(out, "used_memory_lua", 0);
     line(out, "used_memory_vm_eval", 0);
@@ -189,6 +182,8 @@ fn memory(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "mem_total_replication_buffers", 0);
     line(out, "mem_clients_slaves", 0);
     line(out, "mem_clients_normal", facts.clients);
+    line(out, "mem_clients_unauthenticated", core.clients.ledger().stranger_bytes());
+    line(out, "mem_clients_limit", core.client_memory_max);
     line(out, "mem_cluster_links", 0);
     line(out, "mem_aof_buffer", facts.log_buffer);
     line(out, "mem_allocator", if holdfast_allocator::is_active() { "jemalloc-5.3.1" } else { "libc" });
@@ -322,7 +317,8 @@ fn stats(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "expire_cycle_cpu_milliseconds", stats.expiry_time.as_millis());
     let (no_room, no_room_total) = stats.no_room();
     line(out, "evicted_keys", engine.stats.evicted_keys);
-    line(out, "evicted_clients", 0);
+    line(out, "evicted_clients", stats.evicted_clients);
+    line(out, "unauthenticated_clients_closed", stats.strangers_closed);
     line(out, "total_eviction_exceeded_time", no_room_total.as_millis());
     line(out, "current_eviction_exceeded_time", no_room.as_millis());
     line(out, "keyspace_hits", engine.stats.keyspace_hits);

@@ -10,15 +10,15 @@ use bytes::Bytes;
 
 use super::client::{Client, Clients};
 use crate::command::{ClientKind, Session};
-use crate::config::{OutputLimit, OutputLimits};
+use crate::config::{ClientMemory, Config, OutputLimit, OutputLimits};
+use crate::limits::UNAUTHENTICATED_OUTPUT_LEN_MAX;
 use crate::network::connection::address_name;
 use crate::network::output::Output;
 
 /// Nothing more is executed for a client while more than this waits to be sent to it, in bytes.
-const REPLIES_LEN_MAX: usize = 256 << 10;
-/// The same before authentication: a stranger cannot make the server hold much. One who does not read is closed, as in
-/// Redis: whoever only writes would wait for us for ever.
-const REPLIES_LEN_MAX_UNAUTHENTICATED: usize = 16 << 10;
+const REPLIES_LEN_MAX: u64 = 256 << 10;
+/// The same for a client that no limit of all clients concerns: whoever exempts it has room for it.
+const REPLIES_LEN_MAX_EXEMPT: u64 = 16 << 20;
 /// Longest reply buffer that is kept for the next client, in bytes: the replies to a pipeline of 64 with 1 KiB each.
 const SPARE_LEN_MAX: usize = 128 << 10;
 /// Bytes of all reply buffers that are kept: so much is answered in one turn without an allocation.
@@ -99,21 +99,62 @@ impl Outbox {
 }
 
 /// Nothing more is executed for a client while more output than this waits, in bytes.
-pub(super) fn replies_len_max(session: &Session) -> usize {
-    if session.is_authenticated() { REPLIES_LEN_MAX } else { REPLIES_LEN_MAX_UNAUTHENTICATED }
+///
+/// A limit that was configured is reached before: whoever asks for clients to be closed beyond it would otherwise see them
+/// wait below it. The defaults ask for nothing of the kind: whoever reads nothing is closed in time
+/// (`unread-output-timeout`). `client_memory_max` is what `maxmemory-clients` comes to.
+pub(super) fn replies_len_max(session: &Session, config: &Config, client_memory_max: u64) -> u64 {
+    if !session.is_authenticated() {
+        // A stranger cannot make the server hold much. One who does not read is closed, as in Redis: whoever only writes
+        // would wait for us for ever.
+        return UNAUTHENTICATED_OUTPUT_LEN_MAX as u64;
+    }
+    let limit = limit_of(session, &config.client_output_buffer_limit);
+    let of_all = if !session.may_be_evicted() || client_memory_max == 0 {
+        REPLIES_LEN_MAX_EXEMPT
+    } else if config.maxmemory_clients == ClientMemory::DEFAULT {
+        0
+    } else {
+        client_memory_max
+    };
+    REPLIES_LEN_MAX.max(limit.hard).max(limit.soft).max(of_all)
 }
 
-/// The limit for this client's output, and how much of `unsent` counts.
-fn limit_of(client: &Client, limits: &OutputLimits, unsent: u64) -> (OutputLimit, u64) {
-    let is_unlimited = limits.normal.hard == 0 && limits.normal.soft == 0;
-    match client.session.kind() {
-        ClientKind::PubSub => (limits.pubsub, unsent),
-        // Redis counts them as normal; without a limit one that does not read would take all memory. A monitor is sent nothing
-        // but what others do; of a client that tracks, replies do not count.
-        _ if is_unlimited && client.session.is_monitor() => (limits.pubsub, unsent),
-        _ if is_unlimited => (limits.pubsub, unsent.min(client.message_bytes)),
-        ClientKind::Normal | ClientKind::Master | ClientKind::Replica => (limits.normal, unsent),
+/// A client that was not executed for goes on when no more output than this waits, where [`replies_len_max`] is `max`: half
+/// of it, or all of it where it is a limit that must be reached.
+pub(super) fn goes_on_below(max: u64) -> u64 {
+    if max > REPLIES_LEN_MAX { max } else { max / 2 }
+}
+
+/// Whether the replies to a client exceed a hard limit that was set for them: as in Redis it is then closed at once, and gets
+/// none of them.
+pub(super) fn exceeds_hard_limit(client: &Client, limits: &OutputLimits) -> bool {
+    let hard = limits.normal.hard;
+    let exceeds = hard > 0
+        && client.connection.unsent_len() as u64 > hard
+        && client.session.kind() == ClientKind::Normal;
+    if exceeds {
+        report_limit(client);
     }
+    exceeds
+}
+
+/// The limit for a client's output.
+fn limit_of(session: &Session, limits: &OutputLimits) -> OutputLimit {
+    match session.kind() {
+        ClientKind::PubSub => limits.pubsub,
+        // Redis counts them as normal; without a limit a monitor that does not read would take all memory. It is sent nothing
+        // but what others do.
+        _ if session.is_monitor() && limits.normal.is_none() => limits.pubsub,
+        ClientKind::Normal | ClientKind::Master | ClientKind::Replica => limits.normal,
+    }
+}
+
+/// The limit for a client's output of which `unsent` bytes wait, and how many of them count. Where there is no limit, messages
+/// have that of subscribers: nothing else bounds the invalidations for a client that tracks and does not read.
+fn limit_of_waiting(client: &Client, limits: &OutputLimits, unsent: u64) -> (OutputLimit, u64) {
+    let limit = limit_of(&client.session, limits);
+    if limit.is_none() { (limits.pubsub, unsent.min(client.message_bytes)) } else { (limit, unsent) }
 }
 
 /// Says that a stranger is closed because it does not read.
@@ -126,9 +167,29 @@ pub(super) fn report_deaf(client: &Client) {
     );
 }
 
+fn report_limit(client: &Client) {
+    tracing::warn!(
+        client = client.session.id(),
+        address = address_name(client.connection.peer()),
+        unsent = client.connection.unsent_len(),
+        "client closed: it exceeds client-output-buffer-limit"
+    );
+}
+
+/// Notes whether a client reads: `sent` bytes have left for it.
+pub(super) fn note_sent(client: &mut Client, sent: usize, now: Instant) {
+    if client.connection.unsent_len() == 0 {
+        client.unread_since = None;
+    } else if sent > 0 {
+        client.unread_since = Some(now);
+    } else {
+        client.unread_since.get_or_insert(now);
+    }
+}
+
 /// Whether a client has to be closed because it does not read what it is sent; says so in the log. Output that is about to be
 /// sent, or is being sent, says nothing of its reader.
-pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Instant) -> bool {
+pub(super) fn exceeds_limit(client: &mut Client, config: &Config, now: Instant) -> bool {
     if client.marked || client.connection.is_away() {
         return false;
     }
@@ -137,11 +198,25 @@ pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Ins
         client.soft_limit_since = None;
         return false;
     }
-    if !client.session.is_authenticated() && unsent > REPLIES_LEN_MAX_UNAUTHENTICATED as u64 {
+    if !client.session.is_authenticated() && unsent > UNAUTHENTICATED_OUTPUT_LEN_MAX as u64 {
         report_deaf(client);
         return true;
     }
-    let (limit, counted) = limit_of(client, limits, unsent);
+    let unread = client.unread_since.map(|since| now.saturating_duration_since(since));
+    let patience = config.unread_output_timeout;
+    if client.session.kind() == ClientKind::Normal
+        && !patience.is_zero()
+        && unread.is_some_and(|unread| unread >= patience)
+    {
+        tracing::warn!(
+            client = client.session.id(),
+            address = address_name(client.connection.peer()),
+            unsent,
+            "client closed: it has read nothing for the time of unread-output-timeout"
+        );
+        return true;
+    }
+    let (limit, counted) = limit_of_waiting(client, &config.client_output_buffer_limit, unsent);
     let exceeds = |limit: u64| limit > 0 && counted > limit;
     if exceeds(limit.soft) {
         let since = *client.soft_limit_since.get_or_insert(now);
@@ -154,11 +229,6 @@ pub(super) fn exceeds_limit(client: &mut Client, limits: &OutputLimits, now: Ins
             return false;
         }
     }
-    tracing::warn!(
-        client = client.session.id(),
-        address = address_name(client.connection.peer()),
-        unsent,
-        "client closed: it exceeds client-output-buffer-limit"
-    );
+    report_limit(client);
     true
 }

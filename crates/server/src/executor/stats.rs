@@ -48,6 +48,10 @@ pub(crate) struct Stats {
     pub(crate) connections_received: u64,
     /// Connections refused because of `maxclients`.
     pub(crate) connections_rejected: u64,
+    /// Clients closed because all of them held more than `maxmemory-clients`.
+    pub(crate) evicted_clients: u64,
+    /// Clients closed because they had not authenticated: in time, or while all such held too much.
+    pub(crate) strangers_closed: u64,
     /// Bytes received.
     pub(crate) input_bytes: u64,
     /// Bytes sent.
@@ -93,6 +97,8 @@ impl Stats {
         Self {
             connections_received: 0,
             connections_rejected: 0,
+            evicted_clients: 0,
+            strangers_closed: 0,
             input_bytes: 0,
             output_bytes: 0,
             threaded_writes: 0,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::limits::is_too_slow;
 use super::outbox::exceeds_limit;
 use super::{EXPIRE_BUDGET, Executor, ExecutorError, Phase};
 use crate::clock::unix_ms;
@@ -16,7 +17,7 @@ impl Executor {
     pub(super) fn tick(&mut self, now: Instant) -> Result<(), ExecutorError> {
         self.core.watch_clock(now.duration_since(self.last_tick), CLOCK_JUMP);
         self.last_tick = now;
-        for number in std::mem::take(&mut self.to_accept) {
+        for number in self.core.listeners.take_failed() {
             self.accept(number);
         }
         if self.core.cron_is_paused {
@@ -83,7 +84,8 @@ impl Executor {
             let lingers = client.closing && client.idle(now) > LINGER_MAX;
             if is_idle
                 || lingers
-                || exceeds_limit(client, &core.config.client_output_buffer_limit, core.clock.now)
+                || is_too_slow(client, core.config.partial_request_timeout, now)
+                || exceeds_limit(client, &core.config, core.clock.now)
             {
                 self.drop_client(slot);
             }

@@ -32,7 +32,6 @@ impl Executor {
             let executed = commands.saturating_sub(std::mem::replace(&mut commands_before, commands));
             self.senders.note_turn(slept, took, executed);
             self.take_deliveries();
-            self.accept_more();
             self.take_poll_events(&events);
             if let Some(ended) = self.turn()? {
                 return Ok(ended);
@@ -43,6 +42,8 @@ impl Executor {
     /// Serves everything that is ready; says so when that was the end.
     fn turn(&mut self) -> Result<Option<Ended>, ExecutorError> {
         let started = self.core.clock.now;
+        self.accept_pending();
+        self.close_overdue_strangers(started);
         self.serve_ready()?;
         while let Some(event) = self.next_event() {
             if let Some(ended) = self.take_event(event)? {
@@ -72,7 +73,7 @@ impl Executor {
         for event in events {
             match event.token() {
                 WAKER => {}
-                Token(number) if number < CLIENT_TOKEN_MIN => self.accept(number),
+                Token(number) if number < CLIENT_TOKEN_MIN => self.core.listeners.note_pending(number),
                 Token(number) => {
                     let slot = number - CLIENT_TOKEN_MIN;
                     let Some(client) = self.core.clients.get_mut(slot) else { continue };
@@ -122,8 +123,9 @@ impl Executor {
         }
         if !self.ready.is_empty()
             || !self.postponed.is_empty()
+            || self.core.listeners.has_pending()
+            || self.has_overdue_strangers(self.turn_ended)
             || !self.core.outbox.is_idle()
-            || !self.accepting.is_empty()
             || self.is_evicting
             || self.freer.needs_turns()
         {

@@ -162,16 +162,45 @@ impl Connection {
         Ok((len, ReadOutcome::More))
     }
 
-    /// Reads behind what [`Self::input`] holds; returns how much. `needed_len` is the length of the input with which the
-    /// request in progress is complete, if that is known: the buffer grows by doubling, and not beyond it.
+    /// Keeps what was read elsewhere and not executed. `needed_len` is the length of the input with which a long argument
+    /// is complete: the next read needs that room.
+    pub(crate) fn keep(&mut self, bytes: &[u8], needed_len: Option<usize>) {
+        let room = needed_len.map_or(0, |needed| needed.min(bytes.len() + LONG_READ_LEN_MAX));
+        let mut input = Vec::with_capacity(room.max(bytes.len()));
+        input.extend_from_slice(bytes);
+        self.input = input;
+    }
+
+    /// Reads at most as much as `space` has room for, into it, or behind what [`Self::input`] holds, which then has no room
+    /// beyond its content.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(crate) fn read_more(&mut self, needed_len: Option<usize>) -> io::Result<(usize, ReadOutcome)> {
+    pub(crate) fn read_exactly(&mut self, space: &mut [u8]) -> io::Result<(usize, ReadOutcome)> {
+        let (len, outcome) = self.read(space)?;
+        if !self.input.is_empty() {
+            self.input.reserve_exact(len);
+            self.input.extend_from_slice(&space[..len]);
+        }
+        Ok((len, outcome))
+    }
+
+    /// Reads behind what [`Self::input`] holds; returns how much. `needed_len` is the length of the input with which the
+    /// argument in progress is complete, if that is known: the buffer grows by doubling, and not beyond it. `is_long` says
+    /// that this argument alone is worth its reads: nothing behind it is read, so that the buffer has its length in the end.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_more(
+        &mut self,
+        needed_len: Option<usize>,
+        is_long: bool,
+    ) -> io::Result<(usize, ReadOutcome)> {
         let mut input = std::mem::take(&mut self.input);
         let before = input.len();
         let missing = needed_len.map_or(0, |needed| needed.saturating_sub(before));
-        let space = missing.clamp(READ_LEN_MAX, LONG_READ_LEN_MAX);
+        let space_min = if is_long && missing > 0 { missing.min(READ_LEN_MAX) } else { READ_LEN_MAX };
+        let space = missing.clamp(space_min, LONG_READ_LEN_MAX);
         let wanted = before + space;
         if input.capacity() < wanted {
             let doubled = wanted.max(before * 2);
@@ -241,6 +270,7 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::net::{TcpListener, TcpStream as StdStream};
 
     use super::*;
@@ -250,13 +280,47 @@ mod tests {
         connection.output.writer(RespVersion::Resp2).append(text.as_bytes());
     }
 
-    #[test]
-    fn what_is_written_while_output_is_away_follows_it() {
+    /// Both ends of a connection.
+    fn connect() -> (StdStream, Connection) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
-        let mut connection = Connection::new(TcpStream::from_std(stream));
+        (client, Connection::new(TcpStream::from_std(stream)))
+    }
+
+    /// What comes in pieces of any size is kept without room for more: of a long argument as far as it goes, of a stranger
+    /// always.
+    #[test]
+    fn kept_input_has_no_more_room_than_it_needs() {
+        const LEN: usize = 300_000;
+        for piece in [1000, 70_000, LEN] {
+            for is_stranger in [false, true] {
+                let (mut client, mut connection) = connect();
+                connection.input = b"front".to_vec();
+                let needed = connection.input.len() + LEN;
+                let mut space = vec![0; READ_LEN_MAX];
+                for piece in vec![b'v'; LEN].chunks(piece) {
+                    client.write_all(piece).unwrap();
+                    let until = connection.input.len() + piece.len();
+                    while connection.input.len() < until {
+                        if is_stranger {
+                            connection.read_exactly(&mut space).unwrap();
+                            assert_eq!(connection.input.capacity(), connection.input.len());
+                        } else {
+                            connection.read_more(Some(needed), true).unwrap();
+                        }
+                    }
+                }
+                assert_eq!(connection.input.len(), needed);
+                assert_eq!(connection.input.capacity(), needed, "in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_while_output_is_away_follows_it() {
+        let (mut client, mut connection) = connect();
         write(&mut connection, "first ");
         let (_, mut away) = connection.give_away();
         assert!(connection.is_away());

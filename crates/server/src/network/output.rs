@@ -196,6 +196,11 @@ impl Output {
         }
     }
 
+    /// Gives back what the buffer has reserved beyond its content.
+    pub(crate) fn shrink_to_fit(&mut self) {
+        self.tail.shrink_to_fit();
+    }
+
     fn shrink(&mut self) {
         if self.tail.capacity() / 4 > self.tail.len().max(SHARED_LEN_MIN) {
             self.tail.shrink_to(self.tail.len() * 2);

@@ -20,6 +20,8 @@ use crate::limits::{
 
 /// Capacity in bytes that the scratch for inline commands keeps between requests.
 const SCRATCH_INLINE_KEPT: usize = 1024;
+/// From this length on an argument is long. Source: Redis 7.0, `PROTO_MBULK_BIG_ARG`.
+const LONG_ARGUMENT_LEN: usize = 32 * 1024;
 /// Longest argument whose header [`short_header`] reads.
 const SHORT_LEN_MAX: u64 = 999;
 
@@ -135,6 +137,17 @@ impl Decoder {
     /// A reader may use it to size its reads; it must bound it by what it is willing to hold.
     pub fn needed_len(&self) -> Option<usize> {
         self.bulk_len.map(|len| self.understood.saturating_add(len).saturating_add(2))
+    }
+
+    /// Bytes of the request in progress that are understood.
+    pub(crate) fn understood_len(&self) -> usize {
+        self.understood
+    }
+
+    /// Whether the argument in progress is long: its buffer then ends where the argument does, as in Redis
+    /// (`PROTO_MBULK_BIG_ARG`).
+    pub(crate) fn is_long_argument(&self) -> bool {
+        self.bulk_len.is_some_and(|len| len >= LONG_ARGUMENT_LEN)
     }
 
     /// Bytes allocated, for memory accounting: at most about the length of the request in progress.

@@ -67,7 +67,7 @@ impl Host for FakeHost {
         self.config.extend(settings.iter().map(|(name, value)| (text(name), text(value))));
         Ok(())
     }
-    fn rewrite_config(&mut self) -> Result<(), String> {
+    fn rewrite_config(&mut self, _: bool) -> Result<(), String> {
         Err("ERR The server is running without a config file".to_owned())
     }
     fn meter(&mut self) -> Option<&mut Meter> {

@@ -112,6 +112,8 @@ fn defaults_are_those_of_redis() {
         ("port", "the peer is started without a port"),
         ("pidfile", "a process id file is written only where one was asked for"),
         ("unixsocket", "the peer is reached by it"),
+        ("tcp-keepalive", "a client that has gone is noticed within two minutes"),
+        ("maxmemory-clients", "all clients together have a limit"),
         ("io-threads", "half as many as there are processors, instead of none"),
     ];
     let dir = tempfile::tempdir().unwrap();

@@ -277,7 +277,7 @@ pub(super) fn build() -> Vec<Directive> {
     const U32_MAX: u64 = u32::MAX as u64;
     const PORT_MAX: u64 = u16::MAX as u64;
     let mut table = vec![
-        fixed(
+        live(
             "bind",
             Kind::Words {
                 allowed: "addresses such as 127.0.0.1 or ::1, * for every IPv4 and ::* for every IPv6 address, each with - \
@@ -288,7 +288,7 @@ pub(super) fn build() -> Vec<Directive> {
                 set: set_bind,
             },
         ),
-        fixed("port", number!(port, 1, PORT_MAX)),
+        live("port", number!(port, 1, PORT_MAX)),
         fixed("tcp-backlog", number!(tcp_backlog, 0, I32_MAX)),
         live("timeout", seconds!(timeout, I32_MAX)),
         live("tcp-keepalive", seconds!(tcp_keepalive, I32_MAX)),
@@ -330,6 +330,22 @@ pub(super) fn build() -> Vec<Directive> {
                 set: |config, value| config.client_query_buffer_limit = value,
             },
         ),
+        live(
+            "maxmemory-clients",
+            Kind::Text {
+                allowed: "a number of bytes, also with a unit (k, kb, m, mb, g, gb), or a percentage of maxmemory such as 10%; \
+                          0 for no limit",
+                get: |config| config.maxmemory_clients.to_string(),
+                set: |config, text| {
+                    config.maxmemory_clients = clients::ClientMemory::parse(text)?;
+                    Ok(())
+                },
+            },
+        ),
+        live("maxmemory-unauthenticated", memory!(maxmemory_unauthenticated, 0)),
+        live("authentication-timeout", seconds!(authentication_timeout, I32_MAX)),
+        live("partial-request-timeout", seconds!(partial_request_timeout, I32_MAX)),
+        live("unread-output-timeout", seconds!(unread_output_timeout, I32_MAX)),
         live(
             "notify-keyspace-events",
             Kind::Text {

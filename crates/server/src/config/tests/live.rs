@@ -111,7 +111,11 @@ fn config_set_changes_all_or_nothing() {
     let daemon = "can't set immutable config: daemonize has no effect, the server runs in the foreground: run it under a \
                   supervisor such as systemd (Type=exec)";
     check(&[("daemonize", "yes")], Err(&failed("daemonize", daemon)));
-    check(&[("port", "7000")], Err(&failed("port", "can't set immutable config")));
+    check(&[("port", "7000"), ("bind", "127.0.0.1")], Ok(&["bind", "port"]));
+    check(&[("bind", "999.0.0.1")], Err(&failed("bind", "Failed to bind to specified addresses.")));
+    check(&[("tcp-backlog", "7000")], Err(&failed("tcp-backlog", "can't set immutable config")));
+    check(&[("dir", "/tmp")], Err(&failed("dir", "can't set protected config")));
+    check(&[("dbfilename", "other.rdb")], Err(&failed("dbfilename", "can't set protected config")));
     check(
         &[("requirepass-file", "/etc/shadow")],
         Err(&failed("requirepass-file", "can't set immutable config")),

@@ -228,7 +228,7 @@ fn a_stranger_makes_us_hold_no_more_than_the_bound() {
             Err(ProtocolError::BulkUnauthenticated),
         ),
         ([b"*2\r\n".to_vec(), bulk(4), bulk(longest)].concat(), Ok(())),
-        ([b"*3\r\n".to_vec(), bulk(8000), bulk(8000), bulk(longest)].concat(), Ok(())),
+        ([b"*3\r\n".to_vec(), bulk(4000), bulk(4000), bulk(longest)].concat(), Ok(())),
         (
             [b"*3\r\n".to_vec(), bulk(longest), bulk(longest - 60), b"$000".repeat(10_000)].concat(),
             Err(ProtocolError::BulkUnauthenticated),

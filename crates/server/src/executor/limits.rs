@@ -1,0 +1,88 @@
+//! Closes clients for what they hold, or for what they do not do. The ledger knows what clients hold; what a client may leave
+//! unread is decided in the outbox.
+
+use std::time::{Duration, Instant};
+
+use super::Executor;
+use super::client::Client;
+use crate::config::Config;
+use crate::network::connection::address_name;
+
+/// Strangers closed in one turn because they did not authenticate. Those that connected together are late together, and closing
+/// one takes 10 µs: thousands at once would be a pause for all others.
+const OVERDUE_CLOSED_MAX: usize = 32;
+
+/// What all clients together may hold, in bytes; 0: no limit.
+pub(super) fn client_memory_max(config: &Config) -> u64 {
+    config.maxmemory_clients.bytes(config.maxmemory, crate::memory_limit::available)
+}
+
+/// Notes since when a client is a stranger, and since when its request is in progress, after `consumed` bytes of its input
+/// were executed.
+pub(super) fn note_stranger(client: &mut Client, consumed: usize, now: Instant) {
+    if client.session.is_authenticated() {
+        (client.stranger_since, client.partial_since) = (None, None);
+        return;
+    }
+    client.stranger_since.get_or_insert(now);
+    if client.connection.input.is_empty() {
+        client.partial_since = None;
+    } else if consumed > 0 || client.partial_since.is_none() {
+        client.partial_since = Some(now);
+    }
+}
+
+/// Whether a stranger has taken too long to finish its request.
+pub(super) fn is_too_slow(client: &Client, limit: Duration, now: Instant) -> bool {
+    let since = client.partial_since.filter(|_| !limit.is_zero());
+    since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+}
+
+impl Executor {
+    /// Closes clients until the others fit: of strangers the oldest, of all the largest.
+    ///
+    /// Order matters: it follows the sending of a turn, so that what a client holds is what it has not read; and the reading,
+    /// so that a request that has no room is not executed. No client is out of its slot then.
+    pub(super) fn close_those_without_room(&mut self) {
+        let strangers_max = self.core.config.maxmemory_unauthenticated;
+        while let Some(slot) = self.core.clients.ledger().stranger_to_close(strangers_max)
+            && let Some(client) = self.core.clients.take(slot)
+        {
+            self.core.stats.strangers_closed += 1;
+            tracing::debug!(client = client.session.id(), "client closed: too many have not authenticated");
+            self.forget_client(slot, client);
+        }
+        let limit = self.core.client_memory_max;
+        while let Some(slot) = self.core.clients.ledger().client_to_evict(limit)
+            && let Some(client) = self.core.clients.take(slot)
+        {
+            self.core.stats.evicted_clients += 1;
+            tracing::warn!(
+                client = client.session.id(),
+                address = address_name(client.connection.peer()),
+                held = client.memory_bytes(),
+                all = self.core.clients.ledger().total_bytes(),
+                limit,
+                "client closed: all clients exceed maxmemory-clients, and it is one of the largest"
+            );
+            self.forget_client(slot, client);
+        }
+    }
+
+    /// Whether there are strangers whose time to authenticate is over.
+    pub(super) fn has_overdue_strangers(&self, now: Instant) -> bool {
+        self.core.clients.ledger().overdue_stranger(self.core.config.authentication_timeout, now).is_some()
+    }
+
+    /// Closes strangers whose time to authenticate is over, some in each turn.
+    pub(super) fn close_overdue_strangers(&mut self, now: Instant) {
+        let limit = self.core.config.authentication_timeout;
+        for _ in 0..OVERDUE_CLOSED_MAX {
+            let Some(slot) = self.core.clients.ledger().overdue_stranger(limit, now) else { return };
+            let Some(client) = self.core.clients.take(slot) else { return };
+            self.core.stats.strangers_closed += 1;
+            tracing::debug!(client = client.session.id(), "client closed: it has not authenticated in time");
+            self.forget_client(slot, client);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The listening sockets, and which of them have connections that wait to be accepted.
+
+use std::io;
+use std::net::TcpListener as StdListener;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+
+use crate::config::Config;
+use crate::error_chain::error_chain;
+use crate::network::listener::{ListenError, listen};
+
+/// Why the server does not listen where it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MoveError {
+    /// The addresses cannot be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The poll does not take a socket.
+    #[error("failed to wait for connections")]
+    Register(#[source] io::Error),
+}
+
+/// See the module. A listener is known by its number, which is its token.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    registry: Registry,
+    sockets: Vec<TcpListener>,
+    /// Those that may have pending connections: each turn accepts some.
+    pending: Vec<usize>,
+    /// Those whose `accept` has failed: they are tried again at every tick, because the poll does not tell again.
+    failed: Vec<usize>,
+    /// A failure was reported already.
+    is_failing: bool,
+}
+
+impl Listeners {
+    /// Registers the sockets.
+    ///
+    /// # Errors
+    /// What the poll says.
+    pub(super) fn new(registry: Registry, sockets: Vec<StdListener>) -> io::Result<Self> {
+        let mut listeners = Self {
+            registry,
+            sockets: Vec::new(),
+            pending: Vec::new(),
+            failed: Vec::new(),
+            is_failing: false,
+        };
+        listeners.replace(sockets)?;
+        Ok(listeners)
+    }
+
+    fn replace(&mut self, sockets: Vec<StdListener>) -> io::Result<()> {
+        let mut sockets: Vec<_> = sockets.into_iter().map(TcpListener::from_std).collect();
+        for (number, socket) in sockets.iter_mut().enumerate() {
+            self.registry.register(socket, Token(number), Interest::READABLE)?;
+        }
+        self.sockets = sockets;
+        self.pending.clear();
+        self.failed.clear();
+        Ok(())
+    }
+
+    /// Listens where `to` says instead of where `from` says. On an error it listens as before.
+    ///
+    /// # Errors
+    /// [`MoveError`].
+    pub(super) fn relocate(&mut self, from: &Config, to: &Config) -> Result<(), MoveError> {
+        let keeps_port = from.port == to.port;
+        if keeps_port {
+            // Two sockets cannot listen on one port of addresses that overlap.
+            self.sockets.clear();
+        }
+        let result = self.listen(to);
+        if keeps_port
+            && result.is_err()
+            && let Err(error) = self.listen(from)
+        {
+            tracing::error!(
+                error = error_chain(&error),
+                "the server does not listen any more: the addresses it has listened on cannot be bound again"
+            );
+        }
+        result
+    }
+
+    fn listen(&mut self, config: &Config) -> Result<(), MoveError> {
+        let sockets = listen(&config.bind, config.port, config.tcp_backlog)?;
+        self.replace(sockets).map_err(MoveError::Register)
+    }
+
+    /// The next connection of a listener.
+    ///
+    /// # Errors
+    /// What the socket says; [`io::ErrorKind::WouldBlock`] when no connection is pending.
+    pub(super) fn accept(&mut self, number: usize) -> io::Result<TcpStream> {
+        let Some(socket) = self.sockets.get(number) else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let result = socket.accept();
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.is_failing = false;
+        }
+        result.map(|(stream, _)| stream)
+    }
+
+    /// A listener may have pending connections.
+    pub(super) fn note_pending(&mut self, number: usize) {
+        if !self.pending.contains(&number) {
+            self.pending.push(number);
+        }
+    }
+
+    /// The accept of a listener has failed; whether that is to be reported.
+    pub(super) fn note_failure(&mut self, number: usize) -> bool {
+        self.failed.push(number);
+        !std::mem::replace(&mut self.is_failing, true)
+    }
+
+    /// Whether there may be pending connections.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Those that may have pending connections, until they are noted again.
+    pub(super) fn take_pending(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Those whose accept has failed, until it fails again.
+    pub(super) fn take_failed(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.failed)
+    }
+}
