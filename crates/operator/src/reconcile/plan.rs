@@ -14,21 +14,22 @@
 pub mod identity;
 pub(super) mod update;
 
-use holdfast_contract::control::{CONFIG_CHECK_SINCE, ServerState, ServerStatus};
+use holdfast_contract::control::{CONFIG_CHECK_SINCE, EVICTION_SINCE, ServerState, ServerStatus};
 use holdfast_contract::record::{Origin, StoreRecord, reason as held};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use super::build::server_config::eviction_word;
 use super::build::stateful_set::locations_of;
 use super::build::{Desired, Inputs, MountedLocation, build, claim, secret};
 use super::facts::{Facts, ServerFact};
 use super::managed;
 use super::ownership::{is_pod_of, vanishing};
-use super::rendering::Rendering;
+use super::rendering::{self, Rendering};
 use super::update::GoodUpdate;
-use super::validate::{Refusal, ValidatedStore};
+use super::validate::{Refusal, ValidatedStore, evicts};
 use crate::api::conditions::reason;
 use crate::api::v1alpha1::{
     BackupMethod, ClaimStatus, DeletionPolicy, FailedUpdate, PodRestartStatus, RestartCause, RestoreStatus,
@@ -338,6 +339,9 @@ fn frozen(valid: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option
     if !valid.refused.is_empty() {
         return Some(refused(&valid.refused));
     }
+    if let Some(hold) = no_eviction(valid.in_force(), facts) {
+        return Some(hold);
+    }
     let problems = &facts.config_check.as_ref()?.problems;
     if problems.is_empty() {
         return None;
@@ -358,6 +362,22 @@ fn frozen(valid: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option
             lines.join("; ")
         ),
     ))
+}
+
+/// The hold for an eviction policy that the running server, too old to check a configuration, would not start with.
+fn no_eviction(valid: &ValidatedStore, facts: &Facts) -> Option<Hold> {
+    let server = facts.server.status().filter(|server| server.contract_version < EVICTION_SINCE)?;
+    let policy = valid.eviction_policy.filter(|policy| evicts(Some(*policy)))?;
+    (rendering::image(facts) == Some(&valid.image)).then(|| {
+        Hold::stalled(
+            reason::CONFIGURATION_REFUSED,
+            format!(
+                "the server, version {}, would not start with maxmemory-policy {} (spec.memory.evictionPolicy), and goes on with the configuration it has; name a later version in spec.image, or remove the field",
+                server.version,
+                eviction_word(policy)
+            ),
+        )
+    })
 }
 
 /// Where a line of the configuration file comes from.
