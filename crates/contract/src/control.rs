@@ -23,7 +23,7 @@
 //! | version | since | adds |
 //! |---|---|---|
 //! | 1 | v0.1.0, which does not say its version | |
-//! | 2 | the version after it | `contractVersion`; `POST /v1/config/check`; `formerOwnerUIDs` of a backup |
+//! | 2 | the version after it | `contractVersion`; `POST /v1/config/check`; `formerOwnerUIDs` of a backup; every `maxmemory-policy` in its configuration |
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,9 @@ const CONTRACT_VERSION_FIRST: u32 = 1;
 
 /// First version with `POST /v1/config/check`.
 pub const CONFIG_CHECK_SINCE: u32 = 2;
+
+/// First version whose server starts with a `maxmemory-policy` other than `noeviction`.
+pub const EVICTION_SINCE: u32 = 2;
 
 fn contract_version_first() -> u32 {
     CONTRACT_VERSION_FIRST

@@ -239,6 +239,22 @@ async fn new_stores(admission: &Admission) {
         ),
         ("{bootstrap: {restore: {backupRef: {name: friday}}}}", None),
         ("{config: [maxmemory-policy noeviction, saves-nothing 1]}", None),
+        ("{memory: {maxMemory: 64Mi, evictionPolicy: AllKeysLRU}}", None),
+        ("{memory: {evictionPolicy: VolatileTTL}, resources: {limits: {memory: 64Mi}}}", None),
+        ("{memory: {evictionPolicy: NoEviction}, config: [maxmemory-policies 1]}", None),
+        (
+            "{memory: {maxMemory: 64Mi, evictionPolicy: allkeys-lru}}",
+            Some("Unsupported value: \"allkeys-lru\""),
+        ),
+        ("{memory: {evictionPolicy: AllKeysLRU}}", Some("has no effect while nothing limits the data")),
+        (
+            "{memory: {evictionPolicy: AllKeysLRU}, resources: {requests: {memory: 64Mi}, limits: {cpu: 1}}}",
+            Some("has no effect while nothing limits the data"),
+        ),
+        (
+            "{memory: {maxMemory: 64Mi, evictionPolicy: AllKeysLRU}, config: [hz 10, MaxMemory-Policy allkeys-lru]}",
+            Some("both set the eviction policy: remove the line"),
+        ),
         ("{storage: none}", Some("spec.storage is required")),
         (
             "{persistence: {strategy: Disabled}}",

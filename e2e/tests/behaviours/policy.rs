@@ -15,7 +15,7 @@ persistence:
   snapshot: {rules: [{periodSeconds: 900, minChanges: 100}]}
   log: {rotation: {growthPercentage: 50, minSize: 8Mi, maxSize: 32Mi}}
   shutdown: {snapshot: Never, budgetSeconds: 45}
-memory: {maxMemory: 64Mi}
+memory: {maxMemory: 64Mi, evictionPolicy: AllKeysLRU}
 resources: {limits: {memory: 128Mi}}
 config: [hz 20]
 podTemplate: {metadata: {labels: {team: shop}}}
@@ -36,6 +36,7 @@ async fn a_policy_becomes_objects_and_the_server_runs_with_it() -> Result<()> {
             "auto-aof-rewrite-min-size 8388608",
             "auto-aof-rewrite-max-size 33554432",
             "maxmemory 67108864",
+            "maxmemory-policy allkeys-lru",
             "shutdown-on-sigterm nosave",
             "hz 20",
         ] {
@@ -64,8 +65,12 @@ async fn a_policy_becomes_objects_and_the_server_runs_with_it() -> Result<()> {
             .context("the pod's account")?;
 
         let mut redis = s.redis("orders").await?;
-        for (directive, expected) in [("persist-strategy", "always"), ("hz", "20"), ("maxmemory", "67108864")]
-        {
+        for (directive, expected) in [
+            ("persist-strategy", "always"),
+            ("hz", "20"),
+            ("maxmemory", "67108864"),
+            ("maxmemory-policy", "allkeys-lru"),
+        ] {
             let answer: Vec<String> = redis.call(&format!("CONFIG GET {directive}")).await?;
             ensure!(answer == [directive, expected], "the server answers {answer:?}");
         }

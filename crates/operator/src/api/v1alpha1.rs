@@ -10,10 +10,10 @@ pub use backup_location::{
 };
 pub use store::{
     AccessMode, Adopt, BackupSettings, Bootstrap, ClaimResources, ClaimSpec, ClaimTemplate, DeletionPolicy,
-    Empty, LogRotation, LogSettings, MaintenanceWindow, MemorySettings, ObjectRef, OnVolumeLoss, Persistence,
-    PodMetadata, PodTemplate, RecoverySettings, ResourceList, Resources, RestoreSource, ShutdownSettings,
-    ShutdownSnapshot, SnapshotRule, SnapshotSettings, StorageRequests, StorageSettings, Store, StoreSpec,
-    Strategy, UpdateStrategy, UpdateType,
+    Empty, EvictionPolicy, LogRotation, LogSettings, MaintenanceWindow, MemorySettings, ObjectRef,
+    OnVolumeLoss, Persistence, PodMetadata, PodTemplate, RecoverySettings, ResourceList, Resources,
+    RestoreSource, ShutdownSettings, ShutdownSnapshot, SnapshotRule, SnapshotSettings, StorageRequests,
+    StorageSettings, Store, StoreSpec, Strategy, UpdateStrategy, UpdateType,
 };
 pub use store_backup::{
     BackupMethod, BackupPlace, BarrierStatus, StoreBackup, StoreBackupSpec, StoreBackupStatus,

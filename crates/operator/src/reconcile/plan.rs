@@ -15,13 +15,16 @@
 pub mod identity;
 pub(super) mod update;
 
-use holdfast_contract::control::{CONFIG_CHECK_SINCE, ConfigProblem, ServerState, ServerStatus};
+use holdfast_contract::control::{
+    CONFIG_CHECK_SINCE, ConfigProblem, EVICTION_SINCE, ServerState, ServerStatus,
+};
 use holdfast_contract::record::{Origin, StoreRecord, reason as held};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use super::build::server_config::eviction_word;
 use super::build::stateful_set::locations_of;
 use super::build::{Desired, Inputs, MountedLocation, build, claim, secret};
 use super::facts::{Facts, ServerFact, Trial};
@@ -30,7 +33,7 @@ use super::ownership::{is_pod_of, vanishing};
 use super::rendering::{self, Rendering};
 use super::status::{pod_is_ready, time_of_ms};
 use super::update::{GoodUpdate, refused as refused_before, started};
-use super::validate::{Refusal, ValidatedStore};
+use super::validate::{Refusal, ValidatedStore, evicts};
 use crate::api::conditions::{MESSAGE_LEN_MAX, reason, truncate};
 use crate::api::v1alpha1::{
     BackupMethod, ClaimStatus, DeletionPolicy, FailedUpdate, PodRestartStatus, RefusedUpdate, RestartCause,
@@ -380,11 +383,20 @@ fn frozen(store: &Store, spec: &ValidatedStore, rendering: Rendering, facts: &Fa
 /// Why the server would not start with the configuration of `spec`: as it says now or, while there is none that answers, as it
 /// has said before.
 fn unfit(store: &Store, spec: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option<Hold> {
-    let message = match &facts.config_check {
-        Some(check) => refusal(spec, rendering, &check.problems)?,
+    let message = match objection(spec, rendering, facts) {
+        Some(message) => message?,
         None => refused_before(store, &spec.update)?.message.clone(),
     };
     Some(Hold::stalled(reason::CONFIGURATION_REFUSED, message))
+}
+
+/// What the running server says against the configuration of `spec`, if anything; absent when none answers that can say it.
+fn objection(spec: &ValidatedStore, rendering: Rendering, facts: &Facts) -> Option<Option<String>> {
+    if let Some(message) = no_eviction(spec, facts) {
+        return Some(Some(message));
+    }
+    let check = facts.config_check.as_ref()?;
+    Some(refusal(spec, rendering, &check.problems))
 }
 
 /// What the running server objects to, when that is not recorded yet. Its pod may be gone at the next look.
@@ -398,7 +410,7 @@ fn new_refusal(
         return None;
     }
     let rendering = if spec.waits_to_start() { rendering::for_update(spec, facts) } else { rendering };
-    let message = refusal(spec, rendering, &facts.config_check.as_ref()?.problems)?;
+    let message = objection(spec, rendering, facts)??;
     let refused = RefusedUpdate { update: spec.update.name(), message };
     let is_recorded = refused_before(store, &spec.update) == Some(&refused);
     (!is_recorded).then_some(Recording::RefusedUpdate(refused))
@@ -440,6 +452,19 @@ fn refusal(valid: &ValidatedStore, rendering: Rendering, problems: &[ConfigProbl
     );
     // It is recorded, and the API takes no longer text there.
     Some(truncate(message, MESSAGE_LEN_MAX))
+}
+
+/// What people are told of an eviction policy that the running server, too old to check a configuration, would not start with.
+fn no_eviction(valid: &ValidatedStore, facts: &Facts) -> Option<String> {
+    let server = facts.server.status().filter(|server| server.contract_version < EVICTION_SINCE)?;
+    let policy = valid.eviction_policy.filter(|policy| evicts(Some(*policy)))?;
+    (rendering::image(facts) == Some(&valid.image)).then(|| {
+        format!(
+            "the server, version {}, would not start with maxmemory-policy {} (spec.memory.evictionPolicy), and goes on with the configuration it has; name a later version in spec.image, or remove the field",
+            server.version,
+            eviction_word(policy)
+        )
+    })
 }
 
 /// Where a line of the configuration file comes from.

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! To change what is written: add a number to [`KNOWN`], write the difference only for it, and let `make gen` write its
-//! golden files. Those of the numbers before never change.
+//! golden files. Those of the numbers before never change. A line for a field that is new needs no number: it is written only
+//! where the spec has the field, which no operator before did write for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -202,7 +203,7 @@ pub(super) fn applied_annotations(facts: &Facts) -> Option<&BTreeMap<String, Str
 }
 
 /// The image that the server was made with, or is about to be.
-fn image(facts: &Facts) -> Option<&String> {
+pub(super) fn image(facts: &Facts) -> Option<&String> {
     let pod = facts.pod.as_ref().and_then(|pod| pod.spec.as_ref());
     let applied = facts.children.stateful_set.as_ref().and_then(|set| set.spec.template.spec.as_ref());
     let containers = &pod.or(applied)?.containers;

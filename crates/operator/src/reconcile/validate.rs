@@ -10,15 +10,16 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
 
+use super::build::server_config::EVICTION_DIRECTIVE;
 use super::update::{self, GoodUpdate, HeldBy, HeldUpdate, Update};
 use super::window::{Window, next_opening};
 use crate::api::quantity::Quantity;
 use crate::api::v1alpha1::{
     AccessMode, Adopt, BackupSettings, Bootstrap, ClaimResources, ClaimSpec, ClaimTemplate, DeletionPolicy,
-    Empty, LogRotation, LogSettings, MemorySettings, ObjectRef, OnVolumeLoss, Persistence, PodTemplate,
-    RecoverySettings, ResourceList, Resources, RestoreSource, ShutdownSettings, ShutdownSnapshot,
-    SnapshotRule, SnapshotSettings, StorageRequests, StorageSettings, Store, StoreSpec, Strategy,
-    UpdateStrategy,
+    Empty, EvictionPolicy, LogRotation, LogSettings, MemorySettings, ObjectRef, OnVolumeLoss, Persistence,
+    PodTemplate, RecoverySettings, ResourceList, Resources, RestoreSource, ShutdownSettings,
+    ShutdownSnapshot, SnapshotRule, SnapshotSettings, StorageRequests, StorageSettings, Store, StoreSpec,
+    Strategy, UpdateStrategy,
 };
 
 /// Share of a memory limit that becomes `maxmemory` when the spec names none, in percent. The rest is for the process
@@ -132,6 +133,8 @@ pub struct ValidatedStore {
     pub resources: ResourceRequirements,
     /// `maxmemory` in bytes.
     pub max_memory: Option<u64>,
+    /// Which keys are evicted at `maxmemory`; absent: the server's default, or a line of [`ValidatedStore::config`].
+    pub eviction_policy: Option<EvictionPolicy>,
     /// Log strategy.
     pub strategy: Strategy,
     /// Snapshot rules in the order of the spec.
@@ -297,7 +300,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
     let ShutdownSettings { snapshot: shutdown_snapshot, budget_seconds } =
         shutdown.clone().unwrap_or_default();
     let Resources { requests, limits } = resources.clone().unwrap_or_default();
-    let max_memory = memory.as_ref().map(|MemorySettings { max_memory }| max_memory);
+    let MemorySettings { max_memory, eviction_policy } = memory.clone().unwrap_or_default();
     let claim =
         storage.as_ref().map(|StorageSettings { volume_claim_template: ClaimTemplate { spec } }| spec);
     let named_location = backup.as_ref().map(|BackupSettings { location_ref: ObjectRef { name } }| name);
@@ -317,7 +320,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
 
     let memory_limit =
         bytes("spec.resources.limits.memory", limits.as_ref().and_then(|limits| limits.memory.as_ref()));
-    let max_memory = bytes("spec.memory.maxMemory", max_memory);
+    let max_memory = bytes("spec.memory.maxMemory", max_memory.as_ref());
     let min_size = bytes("spec.persistence.log.rotation.minSize", min_size.as_ref());
     let max_size = bytes("spec.persistence.log.rotation.maxSize", max_size.as_ref());
 
@@ -335,6 +338,12 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         concerns.push(Refusal::new(
             "spec.memory.maxMemory",
             "neither maxMemory nor resources.limits.memory is set: the data may grow until the node has no memory left and kills the process; set one of them",
+        ));
+    }
+    if memory_limit.is_none() && max_memory.is_none() && evicts(eviction_policy) {
+        concerns.push(Refusal::new(
+            "spec.memory.evictionPolicy",
+            "has no effect while nothing limits the data: set maxMemory or resources.limits.memory, or remove it",
         ));
     }
     if max_memory == Some(0) {
@@ -435,7 +444,11 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         ));
     }
     for (index, line) in config.iter().enumerate() {
-        if let Some(message) = refused_line(line) {
+        let message = refused_line(line).or_else(|| {
+            let doubles = eviction_policy.is_some() && sets(line, EVICTION_DIRECTIVE);
+            doubles.then(|| format!("directive {EVICTION_DIRECTIVE:?} is set by spec.memory.evictionPolicy as well; remove the line"))
+        });
+        if let Some(message) = message {
             refused.push(Refusal::new(&format!("spec.config[{index}]"), message));
         }
     }
@@ -469,6 +482,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
             claims: None,
         },
         max_memory: max_memory.or(memory_limit.map(|limit| limit / 100 * MAX_MEMORY_SHARE)),
+        eviction_policy,
         strategy: *strategy,
         snapshot_rules,
         rotation: Rotation {
@@ -493,6 +507,17 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         windows,
         held_update: None,
     })
+}
+
+/// Whether keys may be evicted under `policy`.
+pub(super) fn evicts(policy: Option<EvictionPolicy>) -> bool {
+    policy.is_some_and(|policy| policy != EvictionPolicy::NoEviction)
+}
+
+/// Whether the server would read `directive` in this line.
+fn sets(line: &str, directive: &str) -> bool {
+    config_line::directive(line.as_bytes())
+        .is_ok_and(|found| found.is_some_and(|found| found.name == directive))
 }
 
 /// The first item that comes again.
@@ -734,6 +759,36 @@ mod tests {
             )),
             ["spec.backup", "spec.deletionPolicy"]
         );
+    }
+
+    #[test]
+    fn an_eviction_policy_needs_a_limit() {
+        let fields = |memory: &str| {
+            let valid = valid(&format!("{{STORAGE, {memory}}}"));
+            valid.concerns.into_iter().map(|concern| concern.field).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            fields("memory: {evictionPolicy: VolatileTTL}"),
+            ["spec.memory.maxMemory", "spec.memory.evictionPolicy"]
+        );
+        assert_eq!(fields("memory: {evictionPolicy: NoEviction}"), ["spec.memory.maxMemory"]);
+        for limit in [
+            "memory: {maxMemory: 64Mi, evictionPolicy: AllKeysLRU}",
+            "memory: {evictionPolicy: AllKeysLRU}, resources: {limits: {memory: 64Mi}}",
+        ] {
+            assert_eq!(fields(limit), Vec::<String>::new(), "{limit}");
+        }
+    }
+
+    #[test]
+    fn the_eviction_policy_is_set_in_one_place() {
+        let policy = "memory: {maxMemory: 64Mi, evictionPolicy: NoEviction}";
+        check_refused(
+            &format!("{{STORAGE, {policy}, config: [hz 10, ' \"MaxMemory-Policy\" allkeys-lru']}}"),
+            &["spec.config[1]: directive \"maxmemory-policy\" is set by spec.memory.evictionPolicy as well"],
+        );
+        check_refused("{STORAGE, memory: {maxMemory: 64Mi}, config: [maxmemory-policy allkeys-lru]}", &[]);
+        check_refused(&format!("{{STORAGE, {policy}, config: [maxmemory-policies 1]}}"), &[]);
     }
 
     #[test]

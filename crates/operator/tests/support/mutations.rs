@@ -24,7 +24,7 @@ fn base() -> Value {
         "backup": {"locationRef": {"name": LOCATION}},
         "recovery": {"onVolumeLoss": "RestoreLatestBackup"},
         "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
-        "memory": {"maxMemory": "512Mi"},
+        "memory": {"maxMemory": "512Mi", "evictionPolicy": "VolatileLRU"},
         "persistence": {
             "strategy": "EverySecond",
             "snapshot": {"rules": [{"periodSeconds": 900, "minChanges": 1}, {"periodSeconds": 60, "minChanges": 10000}]},

@@ -23,6 +23,12 @@ pub(crate) const CONFIG_RULE: &str = "self.all(line, !line.matches('(?i)^\\\\s*\
 /// reads.
 const PLAIN_NAME_RULE: &str = r#"self.all(line, !line.matches('^\\s*[^\\s"\'\\\\#]*["\'\\\\]'))"#;
 
+/// CEL: an eviction policy has a limit at which it evicts.
+const EVICTION_LIMIT_RULE: &str = "!has(self.memory) || !has(self.memory.evictionPolicy) || self.memory.evictionPolicy == 'NoEviction' || has(self.memory.maxMemory) || (has(self.resources) && has(self.resources.limits) && has(self.resources.limits.memory))";
+
+/// CEL: the eviction policy is set in one place.
+const ONE_EVICTION_POLICY_RULE: &str = r"!has(self.memory) || !has(self.memory.evictionPolicy) || !has(self.config) || self.config.all(line, !line.matches('(?i)^\\s*maxmemory-policy(\\s|$)'))";
+
 /// A Store: one dataset in memory, kept on a volume as its persistence policy says.
 ///
 /// The operator runs one pod `<name>-0` with the volume claim `data-<name>-0`. Clients connect to the Service `<name>` on
@@ -60,6 +66,8 @@ const PLAIN_NAME_RULE: &str = r#"self.all(line, !line.matches('^\\s*[^\\s"\'\\\\
     validation = Rule::new("self.persistence.strategy != 'Disabled' || !has(self.backup) || oldSelf.optMap(o, o.persistence.strategy == 'Disabled' && has(o.backup)).orValue(false)").message("spec.backup has no effect with persistence.strategy Disabled: there is nothing to back up; remove it").optional_old_self(true),
     validation = Rule::new("self.persistence.strategy != 'Disabled' || self.deletionPolicy != 'DeleteVolumes' || oldSelf.optMap(o, o.persistence.strategy == 'Disabled' && o.deletionPolicy == 'DeleteVolumes').orValue(false)").message("spec.deletionPolicy DeleteVolumes has no effect with persistence.strategy Disabled: there is no volume; remove it").optional_old_self(true),
     validation = Rule::new("(self.persistence.strategy == 'Disabled') == (oldSelf.persistence.strategy == 'Disabled')").message("persistence.strategy cannot change from or to Disabled: a Store with a volume keeps it; create another Store"),
+    validation = Rule::new(EVICTION_LIMIT_RULE).message("spec.memory.evictionPolicy has no effect while nothing limits the data: set spec.memory.maxMemory or spec.resources.limits.memory, or remove it"),
+    validation = Rule::new(ONE_EVICTION_POLICY_RULE).message("spec.memory.evictionPolicy and a line maxmemory-policy of spec.config both set the eviction policy: remove the line"),
     validation = Rule::new("has(self.storage) == has(oldSelf.storage) && (!has(self.storage) || self.storage == oldSelf.storage)").message("spec.storage cannot change in this version; create another Store, from a backup or a volume snapshot of this one"),
 )]
 #[serde(rename_all = "camelCase")]
@@ -73,7 +81,7 @@ pub struct StoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 
-    /// How much memory the data may take.
+    /// How much memory the data may take, and what happens when it is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemorySettings>,
 
@@ -197,13 +205,50 @@ pub struct ResourceList {
     pub ephemeral_storage: Option<Quantity>,
 }
 
-/// How much memory the data may take.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
+/// How much memory the data may take, and what happens when it is full.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MemorySettings {
-    /// Writes that would take more are refused with Redis's `OOM` error (noeviction). Must be below the memory limit.
-    /// Default: 75 % of `resources.limits.memory`, without a limit unbounded.
-    pub max_memory: Quantity,
+    /// Writes that would take more evict keys as `evictionPolicy` says, or are refused with Redis's `OOM` error. Must be below
+    /// the memory limit. Default: 75 % of `resources.limits.memory`, without a limit unbounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<Quantity>,
+    /// Which keys are evicted when a write needs more than `maxMemory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eviction_policy: Option<EvictionPolicy>,
+}
+
+/// Which keys are evicted when a write needs more than `maxMemory` (Redis's `maxmemory-policy`). `NoEviction`: none, the
+/// write is refused. `AllKeysLRU`: those that were not used for the longest time. `AllKeysLFU`: those that are used least
+/// often. `AllKeysRandom`: any. `VolatileLRU`, `VolatileLFU`, `VolatileRandom`: the same, but only keys with an expiry.
+/// `VolatileTTL`: those that expire soonest. An evicted key is deleted on the volume and in later backups, too. Needs
+/// `maxMemory` or a memory limit. Default: `NoEviction`, unless a line `maxmemory-policy` of `config` says otherwise.
+//
+// The schema of an optional field has the description of its type.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EvictionPolicy {
+    /// None: the write is refused.
+    #[default]
+    NoEviction,
+    /// Keys that were not used for longest.
+    #[serde(rename = "AllKeysLRU")]
+    AllKeysLru,
+    /// Keys that are used least often.
+    #[serde(rename = "AllKeysLFU")]
+    AllKeysLfu,
+    /// Any keys.
+    AllKeysRandom,
+    /// Keys with an expiry that were not used for longest.
+    #[serde(rename = "VolatileLRU")]
+    VolatileLru,
+    /// Keys with an expiry that are used least often.
+    #[serde(rename = "VolatileLFU")]
+    VolatileLfu,
+    /// Any keys with an expiry.
+    VolatileRandom,
+    /// Keys that expire soonest.
+    #[serde(rename = "VolatileTTL")]
+    VolatileTtl,
 }
 
 /// What is kept on the volume, and when.

@@ -5,13 +5,16 @@ use std::fmt::Write as _;
 use holdfast_contract::ports;
 use holdfast_contract::record::RECORD_KEY;
 
-use crate::api::v1alpha1::{ShutdownSnapshot, SnapshotRule, Strategy};
+use crate::api::v1alpha1::{EvictionPolicy, ShutdownSnapshot, SnapshotRule, Strategy};
 use crate::names;
 use crate::reconcile::rendering::Rendering;
 use crate::reconcile::validate::ValidatedStore;
 
 /// Where the kubelet reads what a container has to say at its end: Kubernetes's default path.
 const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// The directive that `spec.memory.evictionPolicy` becomes.
+pub const EVICTION_DIRECTIVE: &str = "maxmemory-policy";
 
 /// The word of the configuration, and of the server's status, for `strategy`.
 #[must_use]
@@ -31,6 +34,21 @@ pub(crate) fn strategy_of_word(word: &str) -> Option<Strategy> {
     [Strategy::Always, Strategy::EverySecond, Strategy::NoSync, Strategy::Never, Strategy::Disabled]
         .into_iter()
         .find(|strategy| strategy_word(*strategy) == word)
+}
+
+/// The word of `maxmemory-policy` for `policy`.
+#[must_use]
+pub fn eviction_word(policy: EvictionPolicy) -> &'static str {
+    match policy {
+        EvictionPolicy::NoEviction => "noeviction",
+        EvictionPolicy::AllKeysLru => "allkeys-lru",
+        EvictionPolicy::AllKeysLfu => "allkeys-lfu",
+        EvictionPolicy::AllKeysRandom => "allkeys-random",
+        EvictionPolicy::VolatileLru => "volatile-lru",
+        EvictionPolicy::VolatileLfu => "volatile-lfu",
+        EvictionPolicy::VolatileRandom => "volatile-random",
+        EvictionPolicy::VolatileTtl => "volatile-ttl",
+    }
 }
 
 /// Renders the configuration file: what the operator manages first, then the lines of the spec.
@@ -61,6 +79,9 @@ pub fn render(store: &ValidatedStore, rendering: Rendering) -> String {
     line("dir", names::STORE_DIR);
     if let Some(bytes) = store.max_memory {
         line("maxmemory", &bytes.to_string());
+    }
+    if let Some(policy) = store.eviction_policy {
+        line(EVICTION_DIRECTIVE, eviction_word(policy));
     }
     if store.strategy == Strategy::Disabled {
         line("persistent", "no");
@@ -108,5 +129,23 @@ mod tests {
             assert_eq!(strategy_of_word(strategy_word(strategy)), Some(strategy));
         }
         assert_eq!(strategy_of_word("sometimes"), None);
+    }
+
+    /// Clippy's spelling of acronyms is not the API's.
+    #[test]
+    fn a_policy_of_the_api_becomes_the_word_of_redis() {
+        for (name, word) in [
+            ("NoEviction", "noeviction"),
+            ("AllKeysLRU", "allkeys-lru"),
+            ("AllKeysLFU", "allkeys-lfu"),
+            ("AllKeysRandom", "allkeys-random"),
+            ("VolatileLRU", "volatile-lru"),
+            ("VolatileLFU", "volatile-lfu"),
+            ("VolatileRandom", "volatile-random"),
+            ("VolatileTTL", "volatile-ttl"),
+        ] {
+            let policy = serde_json::from_value(name.into()).expect("a policy");
+            assert_eq!(eviction_word(policy), word);
+        }
     }
 }

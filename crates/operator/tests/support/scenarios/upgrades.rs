@@ -105,6 +105,17 @@ impl Scene {
         assert_eq!(sha256, Some(&sha256_hex(text.as_bytes())), "the configuration is that of the template");
     }
 
+    /// The configuration has this policy, and the server runs with that configuration.
+    #[track_caller]
+    fn expect_eviction_policy(&self, word: &str) {
+        let data = self.facts.children.config.as_ref().and_then(|config| config.data.as_ref());
+        let text = &data.expect("data")[names::CONFIG_KEY];
+        let line = format!("maxmemory-policy {word}");
+        assert!(text.lines().any(|found| found == line), "the configuration lacks {line:?}:\n{text}");
+        let server = self.facts.server.status().expect("a server");
+        assert_eq!(server.config_sha256, sha256_hex(text.as_bytes()), "the server runs with it");
+    }
+
     /// All steps are taken, the pod's restart too, and its server is ready with what it was made from.
     fn restarted(self) -> Self {
         let mut scene = self.settle();
@@ -116,6 +127,7 @@ impl Scene {
 
 pub(super) fn upgrades(text: &mut String) {
     from_first_version(text);
+    eviction(text);
     rollbacks(text);
     from_later_version(text);
 }
@@ -185,6 +197,34 @@ fn from_first_version(text: &mut String) {
     let waits = waits.restarted();
     waits.expect_renderings("2", "2");
     waits.describe("another password needs a restart of its own, and that brings the rendering", text);
+}
+
+/// A server that cannot evict is sent no policy, and is not restarted for one.
+fn eviction(text: &mut String) {
+    let policy = |word: &str| Some(from_json(json!({"maxMemory": "64Mi", "evictionPolicy": word})));
+    let mut old = Scene::of_first_version("").settle_objects();
+    old.store.spec.memory = policy("AllKeysLRU");
+    let mut old = old.settle_objects();
+    old.describe("a server of v0.1.0 is not restarted for an eviction policy that it does not know", text);
+    old.expect_renderings("1", "1");
+    old.store.spec.image = Some("server:2".into());
+    let old = old.restarted();
+    old.describe("the policy takes effect with a later image", text);
+    old.expect_eviction_policy("allkeys-lru");
+
+    let mut none = Scene::of_first_version("").settle_objects();
+    none.store.spec.memory = policy("NoEviction");
+    let none = none.restarted();
+    none.expect_eviction_policy("noeviction");
+
+    for rendering in Rendering::known() {
+        let mut scene = Scene::serving("", 4);
+        let former = scene.built(&scene.valid(), rendering);
+        scene.runs(&former);
+        scene.store.spec.memory = policy("VolatileTTL");
+        let scene = scene.restarted();
+        scene.expect_eviction_policy("volatile-ttl");
+    }
 }
 
 /// What came with a new rendering does not become ready.
