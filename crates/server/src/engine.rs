@@ -248,7 +248,7 @@ impl Engine {
         (self.used + detached) as u64
     }
 
-    /// The part of [`Engine::used_memory`] that a snapshot in progress holds and gives back by itself. `maxmemory` does not
+    /// The part of [`Engine::used_memory`] that a snapshot in progress holds and releases when it ends. `maxmemory` does not
     /// count it: to evict keys would make it grow.
     pub fn snapshot_memory(&self) -> u64 {
         let Some(snapshot) = &self.snapshot else { return 0 };
