@@ -256,7 +256,7 @@ impl<L: Leaf> Tree<L> {
 
     /// The leaf that `descend` leads to, with the number of elements in the leaves before it.
     #[inline]
-    pub fn find_counted(&self, descend: &mut impl Descend<L>) -> Option<(&L, usize)> {
+    pub(crate) fn find_counted(&self, descend: &mut impl Descend<L>) -> Option<(&L, usize)> {
         let mut subtree = self.root.as_ref()?;
         let mut before = 0;
         loop {

@@ -248,9 +248,9 @@ impl Engine {
         (self.used + detached) as u64
     }
 
-    /// The part of [`Engine::used_memory`] that a snapshot in progress holds and gives back by itself. `maxmemory` does not
+    /// The part of [`Engine::used_memory`] that a snapshot in progress holds and releases when it ends. `maxmemory` does not
     /// count it: to evict keys would make it grow.
-    pub fn snapshot_memory(&self) -> u64 {
+    pub(crate) fn snapshot_memory(&self) -> u64 {
         let Some(snapshot) = &self.snapshot else { return 0 };
         let detached: usize = snapshot.detached.iter().map(Table::memory_bytes).sum();
         let pending: usize = self.databases.iter().map(Table::pending_bytes).sum();
@@ -642,7 +642,7 @@ impl Engine {
 
     /// The number of the cut whose snapshot is in progress. No two cuts of an engine, and of those that it has taken over
     /// from, have the same.
-    pub fn cut(&self) -> Option<u32> {
+    pub(crate) fn cut(&self) -> Option<u32> {
         self.snapshot.is_some().then_some(self.epoch)
     }
 

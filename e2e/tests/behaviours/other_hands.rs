@@ -113,7 +113,7 @@ async fn a_pod_of_the_same_name_is_left_alone_and_named() -> Result<()> {
         let foreign = pod_uid(s).await?;
         s.apply_store("orders", "{}").await?;
         let message = s.store_condition("orders", kind::STALLED, "True", reason::OBJECT_CONFLICT).await?;
-        ensure!(message.contains("pod \"orders-0\"") && message.contains("nobody"), "{message}");
+        ensure!(message.contains("pod \"orders-0\"") && message.contains("has no owner"), "{message}");
         throughout("the pod of somebody else stays", QUIET, async || {
             let pod = s.pod("orders").await?;
             ensure!(pod.metadata.uid.as_deref() == Some(&foreign), "it was replaced");

@@ -189,7 +189,7 @@ fn report(facts: &MemoryFacts) -> String {
         (
             ratio(peak, used) > 1.5,
             "Peak: more than one and a half times as much was used before. The memory goes back to the system by and by; \
-             MEMORY PURGE gives back at once what is free.",
+             MEMORY PURGE releases free memory at once.",
         ),
         (
             wastes(process_resident, used, 1.4),
@@ -203,7 +203,7 @@ fn report(facts: &MemoryFacts) -> String {
         ),
         (
             wastes(resident, active, 1.1),
-            "Allocator: more than a tenth of its memory is free and not given back yet. MEMORY PURGE gives it back at once.",
+            "Allocator: more than a tenth of its memory is free and not released yet. MEMORY PURGE releases it at once.",
         ),
         (
             wastes(process_resident, resident, 1.1),

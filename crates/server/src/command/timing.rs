@@ -73,12 +73,7 @@ fn note(
     let event = if command.has(super::flags::FAST) { "fast-command" } else { "command" };
     let now_s = host.unix_time_us().div_euclid(1_000_000);
     let Some(meter) = host.meter() else { return };
-    if noted.late {
-        meter.sample(event, now_s, noted.microseconds / 1000);
-    }
-    if noted.slow {
-        log(meter, session, request, noted, address, now_s);
-    }
+    record(meter, session, request, noted, address, now_s, event);
 }
 
 /// As `note`, for a command that has waited and was run again.
@@ -90,22 +85,25 @@ pub(crate) fn note_resumed(
     address: String,
     now_s: i64,
 ) {
-    if noted.late {
-        meter.sample("command-unblocking", now_s, noted.microseconds / 1000);
-    }
-    if noted.slow {
-        log(meter, session, request, noted, address, now_s);
-    }
+    record(meter, session, request, noted, address, now_s, "command-unblocking");
 }
 
-fn log(
+/// `event` is the name by which the latency monitor knows the command.
+fn record(
     meter: &mut Meter,
     session: &Session,
     request: &Request<'_>,
     noted: Noted,
     address: String,
     now_s: i64,
+    event: &'static str,
 ) {
+    if noted.late {
+        meter.sample(event, now_s, noted.microseconds / 1000);
+    }
+    if !noted.slow {
+        return;
+    }
     let len_max = meter.settings().slow_log_len_max;
     let entry = SlowEntry {
         id: 0,

@@ -96,7 +96,7 @@ pub(super) fn judge(
         store.status.as_ref().and_then(|status| status.failed_update.as_ref()).is_some_and(|recorded| {
             recorded.update == failed.update && recorded.ready_timeout_seconds == failed.ready_timeout_seconds
         });
-    // Only its maker can write that rendering; to record the failure would bring nothing back, each time anew.
+    // Only the version that made that rendering can write it: recording the failure again and again would not bring it back.
     if is_recorded || (good.update == valid.update && !good.rendering.is_known()) {
         let why = format!(
             "it worked as another version of the operator has rendered it (rendering {}), which this version cannot write; correct what the pod fails for, or bring that version of the operator back",
