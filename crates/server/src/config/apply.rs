@@ -12,7 +12,8 @@ const STRATEGY_GROUP: [&str; 3] = ["persist-strategy", "appendonly", "appendfsyn
 /// The directives of the password, of which a later source replaces both.
 const PASSWORD_GROUP: [&str; 2] = ["requirepass", "requirepass-file"];
 
-/// Applies the lines of a source. What is wrong goes to `problems`, and the other lines count: one run names everything.
+/// Applies the lines of a source. What is wrong goes to `problems`, and the other lines count: one run names everything. Of
+/// lines that contradict each other all count, in the order of the groups below.
 pub(super) fn apply(config: &mut Config, lines: &[Parsed], problems: &mut Vec<Problem>) {
     let mut save_seen = false;
     let mut good: Vec<&Line> = Vec::new();
@@ -30,7 +31,7 @@ pub(super) fn apply(config: &mut Config, lines: &[Parsed], problems: &mut Vec<Pr
                 None => Err(unknown(line)),
             },
             // Checked here, so that problems come in the order of the lines; applied below, when it is known which counts.
-            Some(directive) if is_grouped(directive) => set(directive, &mut config.clone(), line),
+            Some(directive) if is_grouped(directive) => set(directive, &mut Config::default(), line),
             Some(directive) => {
                 if directive.name == "save" && !std::mem::replace(&mut save_seen, true) {
                     config.save.clear();
@@ -68,7 +69,8 @@ pub(super) fn check_relations(config: &Config) -> Vec<Problem> {
     problems
 }
 
-fn is_grouped(directive: &Directive) -> bool {
+/// True for a directive that is decided together with others.
+pub(super) fn is_grouped(directive: &Directive) -> bool {
     STRATEGY_GROUP.contains(&directive.name.as_ref()) || PASSWORD_GROUP.contains(&directive.name.as_ref())
 }
 
@@ -88,6 +90,7 @@ fn value(line: &Line) -> String {
 
 fn apply_strategy(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
     let last = last_lines(lines, STRATEGY_GROUP);
+    set_lines(config, last)?;
     let [strategy, append_only, append_fsync] = last;
     if let Some(strategy) = strategy {
         let never = value(strategy) == "never";
@@ -107,7 +110,7 @@ fn apply_strategy(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
             ));
         }
     }
-    set_lines(config, last)
+    Ok(())
 }
 
 fn apply_password(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
@@ -115,6 +118,10 @@ fn apply_password(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
     if last == [None, None] {
         return Ok(());
     }
+    let default = Config::default();
+    config.requirepass = default.requirepass;
+    config.requirepass_file = default.requirepass_file;
+    set_lines(config, last)?;
     let given = last.map(|line| line.filter(|line| !value(line).is_empty()));
     if let [Some(password), Some(file)] = given {
         return Err(contradiction(
@@ -123,10 +130,7 @@ fn apply_password(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
             "the password comes either from requirepass or from requirepass-file; keep one of the lines",
         ));
     }
-    let default = Config::default();
-    config.requirepass = default.requirepass;
-    config.requirepass_file = default.requirepass_file;
-    set_lines(config, last)
+    Ok(())
 }
 
 fn set_lines<const N: usize>(config: &mut Config, lines: [Option<&Line>; N]) -> Result<(), Problem> {
@@ -148,11 +152,11 @@ fn unknown(line: &Line) -> Problem {
     if let Err(error @ PersistNameError::TooDeep) = PersistDirective::from_name(&line.name) {
         return line.problem(reason, error.to_string());
     }
-    let help = match nearest(&line.name) {
-        Some(name) => format!("there is no directive {:?}; did you mean {name}?", line.name),
-        None => format!("there is no directive {:?}", line.name),
+    let Some(nearest) = nearest(&line.name) else {
+        return line.problem(reason, format!("there is no directive {:?}", line.name));
     };
-    line.problem(reason, help)
+    let help = format!("there is no directive {:?}; did you mean {nearest}?", line.name);
+    if names::is_secret(nearest) { line.problem_of_secret(reason, help) } else { line.problem(reason, help) }
 }
 
 /// The directive whose name takes the fewest changes, if those are few enough for a slip of the hand.
