@@ -34,6 +34,7 @@ pub mod measure;
 pub mod metrics;
 mod network;
 pub mod persistence;
+mod pid_file;
 pub mod protocol;
 pub mod pubsub;
 pub mod run;

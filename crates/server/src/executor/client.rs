@@ -246,6 +246,10 @@ impl Clients {
         self.slots.get_mut(slot).and_then(Option::as_deref_mut)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.slots.iter_mut().flatten().map(|client| &mut **client)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Client)> {
         self.slots.iter().enumerate().filter_map(|(slot, client)| Some((slot, client.as_deref()?)))
     }
