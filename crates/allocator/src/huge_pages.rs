@@ -143,7 +143,7 @@ impl HugePages {
             size: size_of::<ScanArguments>(),
             start,
             end,
-            vec: self.regions.as_mut_ptr().addr(),
+            vec: self.regions.as_mut_ptr().expose_provenance(),
             vec_len: SCAN_PIECES,
             category_inverted: asked & !PAGE_IS_PRESENT,
             category_mask: asked,

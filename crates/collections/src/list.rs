@@ -89,6 +89,12 @@ impl List {
         size_of::<List>() + scratch + ends + self.middle.memory_bytes()
     }
 
+    /// Bytes that a clone does not share, as estimated: the nodes at the ends.
+    #[must_use]
+    pub fn cloned_bytes(&self) -> usize {
+        self.front.memory_bytes() + self.back.memory_bytes()
+    }
+
     /// Adds an element before the first.
     /// # Errors
     /// [`TooLarge`], and nothing is changed.

@@ -37,7 +37,9 @@ pub fn directive(line: &[u8]) -> Result<Option<Directive>, Unbalanced> {
         return Ok(None);
     }
     let mut words = split(text)?.into_iter();
-    let name = String::from_utf8_lossy(&words.next().unwrap_or_default()).to_ascii_lowercase();
+    // A form feed between sections is white space.
+    let Some(name) = words.next() else { return Ok(None) };
+    let name = String::from_utf8_lossy(&name).to_ascii_lowercase();
     Ok(Some(Directive { name, arguments: words.collect() }))
 }
 
@@ -184,6 +186,7 @@ mod tests {
         }
         assert_eq!(name("  # dir /x"), None);
         assert_eq!(name(" \r\n"), None);
+        assert_eq!(name(" \x0c\x0b\r\n"), None);
         assert_eq!(directive(b"dir \"/x"), Err(Unbalanced));
         assert_eq!(directive(b"save 900 1").unwrap().unwrap().arguments, [b"900".to_vec(), b"1".to_vec()]);
     }

@@ -48,14 +48,14 @@ mod units;
 mod words;
 
 pub use arguments::{Arguments, HELP, Invocation, parse_arguments};
-pub(crate) use check::check_text;
+pub(crate) use check::own_notices;
 pub use check::{check, load};
 pub use clients::{ClientMemory, OutputLimit, OutputLimits};
 pub(crate) use file::{RewriteError, rewrite_file};
 pub use live::{changed_from_default, config_get, config_set};
 pub use notice::{Notice, notice_lines};
 pub use problem::{ConfigError, Place, Problem, QuotedLine, SourceName};
-pub use rewrite::{RewriteExtent, rewrite};
+pub use rewrite::{RewriteExtent, RewriteTextError, rewrite};
 pub use secret::{ReadSecretError, Secret};
 pub use settings::Config;
 pub use types::{BindAddress, ShutdownOptions, Strategy};

@@ -578,11 +578,19 @@ impl Engine {
     /// What is left after many keys have gone lies scattered over pages that could be given back otherwise.
     pub(crate) fn relocate_step(&mut self, budget: usize) -> bool {
         let db = self.relocating % self.databases();
+        if let Some(emptied) = self.with_table(db, Table::take_emptied) {
+            self.garbage.add_table(emptied);
+        }
         if self.with_table(db, |table| table.relocate(budget)) {
             self.relocating = (db + 1) % self.databases();
             return self.relocating == 0;
         }
         false
+    }
+
+    /// Whether moving entries would give back memory of tables that have lost most of their keys.
+    pub(crate) fn is_unshrunk(&self) -> bool {
+        self.databases.iter().any(Table::is_unshrunk)
     }
 
     /// Takes the cut of a new snapshot; one in progress is aborted. Where the last use of keys decides what is evicted, it is

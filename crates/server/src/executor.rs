@@ -300,6 +300,14 @@ impl Core {
         engine.set_eviction(self.config.eviction());
     }
 
+    /// Gives the journal the settings that it obeys itself.
+    fn configure_journal(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.set_mode(self.config.sync_mode);
+            journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
+        }
+    }
+
     /// A client is served from now on, out of its slot.
     fn enter(&mut self, slot: usize, client: &Client, query_bytes: usize) {
         self.current = Some(Current { slot, origin: Origin::of(client), query_bytes });
@@ -414,14 +422,15 @@ impl Executor {
     ///
     /// # Errors
     /// [`ExecutorError`]; all clients are cut off then.
-    pub(crate) fn run(mut self) -> (Result<Ended, ExecutorError>, Bridge) {
+    pub(crate) fn run(mut self) -> (Result<Ended, ExecutorError>, Bridge, Config) {
         // What is half done is never looked at again: it is neither written, nor answered, nor freed.
         if let Ok(result) = catch_unwind(AssertUnwindSafe(|| self.turns())) {
-            return (result, self.desk.bridge);
+            return (result, self.desk.bridge, self.core.config);
         }
         let Self { engine, core, desk, .. } = self;
+        let config = core.config.clone();
         std::mem::forget((engine, core));
-        (Err(ExecutorError::Panicked), desk.bridge)
+        (Err(ExecutorError::Panicked), desk.bridge, config)
     }
 
     /// Ends without having served, and gives the bridge back.

@@ -35,6 +35,7 @@ mod memory_limit;
 pub mod metrics;
 mod network;
 pub mod persistence;
+mod pid_file;
 pub mod protocol;
 pub mod pubsub;
 pub mod run;

@@ -232,8 +232,7 @@ fn retire_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), S
         .and_then(|()| storage.sync_dir(directory))
         .map_err(|error| failed(&manifest, error))?;
     for entry in storage.list(directory).map_err(|error| failed(directory, error))? {
-        let is_part = entry.name.contains(".base.") || entry.name.contains(".incr.");
-        if is_part && entry.name.starts_with(&format!("{}.", settings.log.name)) {
+        if !entry.is_directory && settings.log.part(&entry.name).is_some() {
             let path = directory.join(&entry.name);
             storage.remove(&path).map_err(|error| failed(&path, error))?;
         }
@@ -299,7 +298,8 @@ pub(crate) fn reload(journal: &Journal, config: &Config, from_log: bool) -> Resu
     if from_log {
         snapshot_name = "no-such-file".to_owned();
     } else {
-        log.directory = nowhere;
+        // Neither the log directory, nor a log of servers before 7 that stays where it was found.
+        (log.directory, log.name) = (nowhere, "no-such-file".to_owned());
     }
     let options = RecoveryOptions {
         dir: settings.dir.clone(),

@@ -31,8 +31,9 @@ fn main() -> ExitCode {
             }
         },
     };
-    if let Err(error) = telemetry::start(config.loglevel, config.logfile.as_deref()) {
-        let logfile = config.logfile.unwrap_or_default();
+    let logfile = config.log_path();
+    if let Err(error) = telemetry::start(config.loglevel, logfile.as_deref()) {
+        let logfile = logfile.unwrap_or_default();
         eprintln!("holdfast-server: cannot open logfile {logfile:?}: {error}");
         return ExitCode::from(exit_code::CONFIG);
     }

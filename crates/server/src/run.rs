@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::network::descriptors;
 use crate::network::listener::listen;
 use crate::persistence::identity::stamp;
+use crate::pid_file::PidFile;
 use crate::storage::disk::Disk;
 use crate::storage::{Storage, StorageLock};
 
@@ -136,6 +137,7 @@ struct Process {
     sent: Option<StoreRecord>,
     status: ServerStatus,
     lock: Option<Box<dyn StorageLock>>,
+    pid_file: Option<PidFile>,
 }
 
 /// Runs a server until it is stopped.
@@ -167,8 +169,18 @@ pub fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
     let metrics = Arc::new(Metrics::new());
     let gate = Gate::new(Arc::clone(&storage), &config);
     let admin = start_admin(&runtime, &config, &gate.instance, &handle, &metrics)?;
-    let mut process =
-        Process { config, storage, gate, stop, metrics, runtime, sent: None, status, lock: None };
+    let mut process = Process {
+        config,
+        storage,
+        gate,
+        stop,
+        metrics,
+        runtime,
+        sent: None,
+        status,
+        lock: None,
+        pid_file: None,
+    };
     let result = process.run(Bridge { inbox, publisher });
     // Order matters: the bridge is gone, so nobody waits for an answer that cannot come.
     admin.stop();
@@ -259,6 +271,7 @@ impl Process {
             Ok(listeners) => listeners,
             Err(error) => return (Err(Trouble::Fatal(error.into())), bridge),
         };
+        self.write_pid_file();
         tracing::info!(port = self.config.port, "Server initialized");
         let progress = Arc::new(LoadProgress::default());
         let options = ExecutorOptions {
@@ -279,9 +292,21 @@ impl Process {
             return (Err(Trouble::Fatal(error.into())), executor.give_up());
         }
         self.stop.attach(Some(sender));
-        let (result, bridge) = executor.run();
+        let (result, bridge, config) = executor.run();
         self.stop.attach(None);
+        // What clients have changed counts in the next life as well.
+        self.config = config;
         (self.settle(result), bridge)
+    }
+
+    /// Tells supervisors the process id. Only a process that has its directory and its port does: one that was started beside
+    /// it by mistake changes nothing.
+    fn write_pid_file(&mut self) {
+        let Some(path) = self.config.pid_path().filter(|_| self.pid_file.is_none()) else { return };
+        match PidFile::write(path.clone()) {
+            Ok(file) => self.pid_file = Some(file),
+            Err(error) => tracing::warn!(?path, %error, "Failed to write PID file"),
+        }
     }
 
     /// Waits in front of the gate until it is open; none when a stop came first. Without persistence there is no gate.

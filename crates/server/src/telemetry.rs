@@ -7,9 +7,10 @@
 //! Source of the form: Redis 7.0, `serverLogRaw`; levels are `.` debug, `-` trace, `*` info, `#` warn and error.
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 use tracing::{Event, Level, Subscriber};
@@ -52,6 +53,44 @@ where
     }
 }
 
+/// A log file that is found by its name: when the name stands for another file, or for none, that file is opened or made.
+/// So it can be rotated without a signal, as in Redis, which opens the file for each message.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+    /// Device and inode of `file`.
+    id: (u64, u64),
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let metadata = file.metadata()?;
+        Ok(Self { path: path.to_owned(), file, id: (metadata.dev(), metadata.ino()) })
+    }
+
+    fn follow_name(&mut self) {
+        let named = fs::metadata(&self.path).map(|metadata| (metadata.dev(), metadata.ino()));
+        // Where the name cannot be opened, the old file still takes the messages.
+        if named.ok() != Some(self.id)
+            && let Ok(file) = Self::open(&self.path)
+        {
+            *self = file;
+        }
+    }
+}
+
+impl io::Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.follow_name();
+        self.file.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// Starts logging to `logfile`, or to standard output when there is none, at Redis's `loglevel`.
 ///
 /// # Errors
@@ -65,7 +104,7 @@ pub fn start(level: LogLevel, logfile: Option<&Path>) -> io::Result<()> {
     let started = match logfile {
         None => registry.with(lines.with_filter(targets)).try_init(),
         Some(path) => {
-            let file = OpenOptions::new().append(true).create(true).open(path)?;
+            let file = LogFile::open(path)?;
             registry.with(lines.with_writer(Mutex::new(file)).with_filter(targets)).try_init()
         }
     };
@@ -116,4 +155,32 @@ fn targets(level: LogLevel) -> Targets {
         .with_default(level.min(LevelFilter::INFO))
         .with_target("holdfast_server", level)
         .with_target("holdfast_bucket", level)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_log_file_that_was_renamed_or_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, rotated) = (dir.path().join("server.log"), dir.path().join("server.log.1"));
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        let mut file = LogFile::open(&path).unwrap();
+        writeln!(file, "first").unwrap();
+        fs::rename(&path, &rotated).unwrap();
+        writeln!(file, "second").unwrap();
+        writeln!(file, "third").unwrap();
+        assert_eq!((read(&rotated).as_str(), read(&path).as_str()), ("first\n", "second\nthird\n"));
+        fs::remove_file(&path).unwrap();
+        writeln!(file, "fourth").unwrap();
+        assert_eq!(read(&path), "fourth\n");
+        // In the way of a new file: what was open takes the message.
+        fs::rename(&path, &rotated).unwrap();
+        fs::create_dir(&path).unwrap();
+        writeln!(file, "fifth").unwrap();
+        assert_eq!(read(&rotated), "fourth\nfifth\n");
+    }
 }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::path::Path;
+use std::time::Instant;
 
 use support::{Client, Reply, Server};
 
@@ -52,6 +53,50 @@ fn clients_are_served_in_the_order_in_which_they_began() {
     assert_eq!(admin.run("EXISTS queue"), Reply::Int(0));
     assert_eq!(admin.run("RPUSH other d"), Reply::Int(1));
     assert_eq!(waiting[3].read_reply().unwrap(), bulks(&["other", "d"]));
+}
+
+/// However long the turn has lasted by then.
+#[test]
+fn a_timeout_counts_from_its_command() {
+    let (_folder, server) = start();
+    let mut client = server.client();
+    let mut bytes = Vec::new();
+    let elements: Vec<String> = (0..50_000).map(|number| format!("{:x}", number * 7919 % 50_021)).collect();
+    let push: Vec<&str> = ["RPUSH", "list"].into_iter().chain(elements.iter().map(String::as_str)).collect();
+    assert_eq!(client.command(&push), Reply::Int(50_000));
+    // Commands that take some time, and nothing that looks at the clock between them and the wait.
+    let slow = "SORT list ALPHA LIMIT 0 1";
+    let took = (0..3)
+        .map(|_| {
+            let started = Instant::now();
+            client.run(slow);
+            started.elapsed()
+        })
+        .min()
+        .unwrap();
+    Client::encode(&slow.split(' ').collect::<Vec<_>>(), &mut bytes);
+    Client::encode(&["BLPOP", "queue", &format!("{:.6}", took.as_secs_f64())], &mut bytes);
+    let started = Instant::now();
+    client.send_bytes(&bytes).unwrap();
+    client.read_reply().unwrap();
+    assert_eq!(client.read_reply().unwrap(), Reply::Array(None));
+    assert!(
+        started.elapsed() > took + took / 2,
+        "{:?} for a wait of {took:?} behind as much",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_wait_for_the_log_that_is_ended_says_how_far_it_is() {
+    let (_folder, server) = start();
+    let (mut admin, mut client) = (server.client(), server.client());
+    let id = client.run("CLIENT ID").int();
+    assert_eq!(client.run("SET a 1"), Reply::ok());
+    send(&mut client, "WAITAOF 1 1 0");
+    wait_for_blocked(&mut admin, 1);
+    assert_eq!(admin.run(&format!("CLIENT UNBLOCK {id}")), Reply::Int(1));
+    assert_eq!(client.read_reply().unwrap(), Reply::Array(Some(vec![Reply::Int(1), Reply::Int(0)])));
 }
 
 #[test]

@@ -59,6 +59,95 @@ fn a_random_key_removes_nothing_in_a_pause() {
     assert_eq!(admin.info("expired_keys"), "1", "a key has been removed in a pause");
 }
 
+/// DEBUG is not held back by a pause, and writes: an expired key must not be there twice.
+#[test]
+fn what_writes_in_a_pause_takes_the_place_of_expired_keys() {
+    let (_folder, server) = cache(&["--enable-debug-command", "yes"]);
+    let mut admin = server.client();
+    for command in ["DEBUG POPULATE 1", "EXEC"] {
+        admin.run("DEBUG SET-ACTIVE-EXPIRE 0");
+        admin.run("SET key:0 x PX 1");
+        std::thread::sleep(Duration::from_millis(5));
+        if command == "EXEC" {
+            admin.run("MULTI");
+            admin.run("DEBUG POPULATE 1");
+        }
+        let mut other = server.client();
+        assert_eq!(other.run("CLIENT PAUSE 60000 WRITE"), Reply::ok());
+        assert!(!matches!(admin.run(command), Reply::Error(_)));
+        assert_eq!(other.run("CLIENT UNPAUSE"), Reply::ok());
+        admin.run("DEBUG SET-ACTIVE-EXPIRE 1");
+        assert_eq!(admin.run("GET key:0"), Reply::bulk("value:0"));
+        std::thread::sleep(Duration::from_millis(250));
+        assert_eq!(admin.run("GET key:0"), Reply::bulk("value:0"));
+        assert_eq!(admin.run("DBSIZE"), Reply::Int(1));
+        admin.run("FLUSHALL");
+    }
+}
+
+/// Nobody waits for a command that is refused anyway.
+#[test]
+fn a_stranger_is_refused_in_a_pause_as_well() {
+    let (_folder, server, mut admin) = guarded_cache();
+    assert_eq!(admin.run("CLIENT PAUSE 60000 ALL"), Reply::ok());
+    let mut stranger = Client::connect(server.port).unwrap();
+    assert!(matches!(stranger.run("GET a"), Reply::Error(text) if text.starts_with("NOAUTH")));
+}
+
+/// Whoever was there when the password went may do what those may who come now.
+#[test]
+fn without_a_password_nobody_is_a_stranger() {
+    let (_folder, server, mut admin) = guarded_cache();
+    let mut early = Client::connect(server.port).unwrap();
+    assert!(matches!(early.run("GET a"), Reply::Error(text) if text.starts_with("NOAUTH")));
+    assert_eq!(admin.run("CONFIG SET requirepass "), Reply::ok());
+    assert_eq!(early.run("MSET a 1 b 2 c 3 d 4 e 5 f 6"), Reply::ok());
+    let long = "x".repeat(100_000);
+    assert_eq!(early.run(&format!("SET long {long}")), Reply::ok());
+    assert_eq!(early.run("GET long"), Reply::bulk(&long));
+}
+
+/// A transaction that names a client twice kills it once.
+#[test]
+fn a_client_is_killed_once() {
+    let (_folder, server) = cache(&[]);
+    let (mut admin, mut victim) = (server.client(), server.client());
+    let id = victim.run("CLIENT ID").int();
+    admin.run("MULTI");
+    admin.run(&format!("CLIENT KILL ID {id}"));
+    admin.run(&format!("CLIENT KILL ID {id}"));
+    assert_eq!(admin.run("EXEC"), Reply::Array(Some(vec![Reply::Int(1), Reply::Int(0)])));
+}
+
+/// It sends nothing, and waits for what others do.
+#[test]
+fn timeout_closes_no_monitor() {
+    let (_folder, server) = cache(&["--timeout", "1"]);
+    let mut monitor = server.client();
+    assert_eq!(monitor.run("MONITOR"), Reply::ok());
+    std::thread::sleep(Duration::from_millis(2500));
+    let mut admin = server.client();
+    admin.run("SET a 1");
+    while !matches!(monitor.read_reply().unwrap(), Reply::Simple(line) if line.contains("\"a\"")) {}
+}
+
+/// The memory of a long request goes with it, although its client goes on.
+#[test]
+fn the_room_of_a_long_request_is_given_back() {
+    let (_folder, server) = cache(&[]);
+    let (mut admin, mut sender) = (server.client(), server.client());
+    let id = sender.run("CLIENT ID").int();
+    let mut bytes = Vec::new();
+    Client::encode(&[&b"SET"[..], b"key", &[b'v'; 8 << 20]], &mut bytes);
+    bytes.extend_from_slice(b"*1\r\n$4\r\nPI");
+    sender.send_bytes(&bytes).unwrap();
+    assert_eq!(sender.read_reply().unwrap(), Reply::ok());
+    let line = admin.run(&format!("CLIENT LIST ID {id}")).text();
+    assert!(client_field(&line, "qbuf") < 100 && client_field(&line, "qbuf-free") < 256 << 10, "{line}");
+    sender.send_bytes(b"NG\r\n").unwrap();
+    assert_eq!(sender.read_reply().unwrap(), Reply::Simple("PONG".into()));
+}
+
 /// CLIENT PAUSE (<https://redis.io/docs/latest/commands/client-pause/>): who is held back is counted as blocked.
 #[test]
 fn a_pause_holds_writes_and_expiry_back_until_it_ends() {
@@ -133,6 +222,25 @@ fn commands_before_the_end_of_a_connection_are_carried_out() {
     assert!(answers.ends_with(":4950\r\n"), "{answers}");
     client.wait_for_info("connected_clients", "1");
     assert_eq!(client.run("GET sum"), Reply::bulk("4950"));
+}
+
+/// Redis answers what came before a wait that nobody is left for; and nobody is served in the place of those who are there.
+#[test]
+fn a_wait_of_a_client_that_has_ended_takes_nothing_and_what_came_before_is_answered() {
+    let (_folder, server) = cache(&[]);
+    let mut admin = server.client();
+    for wait in ["BLPOP queue 0", "WAIT 1 0", "BLPOP queue 0\r\nPING"] {
+        let mut ending = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        ending.set_read_timeout(Some(PATIENCE)).unwrap();
+        ending.write_all(format!("SET a 1\r\n{wait}\r\n").as_bytes()).unwrap();
+        ending.shutdown(Shutdown::Write).unwrap();
+        let mut answers = String::new();
+        ending.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers, "+OK\r\n", "{wait}");
+    }
+    admin.wait_for_info("blocked_clients", "0");
+    assert_eq!(admin.run("RPUSH queue element"), Reply::Int(1));
+    assert_eq!(admin.run("LLEN queue"), Reply::Int(1));
 }
 
 #[test]

@@ -69,3 +69,43 @@ fn a_rewritten_file_starts_the_server_as_it_was() {
     assert_eq!(client.run("CONFIG GET maxmemory").items()[1], Reply::bulk("1073741824"));
     assert!(server.stop().success());
 }
+
+/// As in Redis, which changes its directory: supervisors, backup scripts and log shippers look there.
+#[test]
+fn relative_paths_lie_in_the_directory_of_the_data() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().canonicalize().unwrap();
+    let dir = root.join("data");
+    std::fs::create_dir(&dir).unwrap();
+    let port = support::free_port();
+    let child = Command::new(env!("CARGO_BIN_EXE_holdfast-server"))
+        .current_dir(&root)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--health-port", "0", "--dir", "./data"])
+        .args(["--logfile", "server.log", "--pidfile", "server.pid"])
+        .stdin(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Server { child, port, log: dir.join("server.log") };
+    let mut client = server.client();
+    assert_eq!(client.run("CONFIG GET dir").items()[1], Reply::bulk(dir.to_str().unwrap()));
+    assert!(server.log_text().contains("Ready to accept connections"), "{}", server.log_text());
+    let pid = std::fs::read_to_string(dir.join("server.pid")).unwrap();
+    assert_eq!(pid, format!("{}\n", server.child.id()));
+
+    // A second one on the same directory ends, and leaves the file alone.
+    let other_port = support::free_port().to_string();
+    let second = Command::new(env!("CARGO_BIN_EXE_holdfast-server"))
+        .current_dir(&root)
+        .args(["--port", &other_port, "--health-port", "0", "--dir", "data", "--pidfile", "server.pid"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&second.stdout);
+    assert!(!second.status.success() && said.contains("holdfast.lock"), "{said}");
+    assert_eq!(std::fs::read_to_string(dir.join("server.pid")).unwrap(), pid);
+
+    std::fs::rename(&server.log, dir.join("server.log.1")).unwrap();
+    assert_eq!(client.run("CONFIG SET hz 77"), Reply::ok());
+    assert!(server.log_text().contains("configuration changed"), "a rotated log is begun anew");
+    assert!(server.stop().success());
+    assert!(!dir.join("server.pid").exists());
+}

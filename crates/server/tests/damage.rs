@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -287,13 +288,33 @@ fn what_an_interrupted_server_left_is_removed_and_the_data_are_whole() {
         dir.join(format!("{LOG}.3.incr.aof")),
         dir.join(format!("{LOG}.1.incr.aof")),
     ];
+    // Of others, or copies that somebody made.
+    let foreign = [
+        dir.join("temp-report.csv"),
+        dir.join(std::ffi::OsStr::from_bytes(b"temp-\xff")),
+        dir.join("appendonlydir/temp-notes"),
+        dir.join(format!("{LOG}.1.incr.aof.bak")),
+        dir.join(format!("{LOG}.2.incr.aof.bak")),
+        dir.join(format!("{LOG}.1.base.rdb.bak")),
+        dir.join(format!("{LOG}.01.incr.aof")),
+    ];
     for file in &left {
         std::fs::write(file, b"").unwrap();
+    }
+    for file in &foreign {
+        std::fs::write(file, b"*1\r\n$4\r\nPING\r\n").unwrap();
     }
     let server = Server::spawn(&dir, &[]);
     assert_eq!(server.client().run("DBSIZE").int(), 60);
     for file in &left {
         assert!(!file.exists(), "{file:?}");
+    }
+    assert!(server.stop().success());
+    // Nor are they removed with a log that is given up.
+    let server = Server::spawn(&dir, &["--persist-strategy", "never"]);
+    assert_eq!(server.client().run("DBSIZE").int(), 60);
+    for file in &foreign {
+        assert!(file.exists(), "{file:?}");
     }
     assert!(server.stop().success());
 }
@@ -424,6 +445,31 @@ fn a_server_that_loads_is_alive_and_unready_and_can_be_stopped() {
     let server = Server::spawn(&dir, &args);
     assert_eq!(usize::try_from(server.client().run("DBSIZE").int()).unwrap(), KEYS);
     wait_for("readiness", &server, || http(port, "/readyz").filter(|(code, _)| *code == 200));
+    assert!(server.stop().success());
+}
+
+/// CONFIG SET is answered while data is loaded, so it must count as soon as there is a log.
+#[test]
+fn what_is_set_while_data_is_loaded_counts_afterwards() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    large(&dir, "no");
+    let server = Server::spawn(&dir, &["--persist-strategy", "no", "--save", ""]);
+    let mut client = wait_for("connection", &server, || Client::connect(server.port).ok());
+    assert_eq!(client.run("CONFIG SET appendfsync always rdbcompression no"), Reply::ok());
+    let still = client.run("PING");
+    assert!(
+        matches!(&still, Reply::Error(text) if text.starts_with("LOADING")),
+        "the load was too short: {still:?}"
+    );
+    let mut client = server.client();
+    let syncs = |client: &mut Client| client.info("persist_syncs").parse::<u64>().unwrap();
+    let before = syncs(&mut client);
+    for number in 1..=5 {
+        assert_eq!(client.run(&format!("SET after {number}")), Reply::ok());
+        assert_eq!(client.info("persist_unsynced_bytes"), "0");
+    }
+    assert!(syncs(&mut client) >= before + 5, "a sync before each reply");
     assert!(server.stop().success());
 }
 
@@ -562,6 +608,7 @@ fn a_full_volume_is_held_and_the_server_goes_on_when_there_is_room() {
     let health_port = free_port();
     let server = on_a_small_volume(root.path(), health_port, "always");
     let mut client = server.client();
+    assert_eq!(client.run("CONFIG SET hz 77"), Reply::ok());
     let filler = inside(&server, &root.path().join("volume/filler"));
     std::fs::write(&filler, vec![0; 4 << 20]).unwrap();
 
@@ -585,6 +632,7 @@ fn a_full_volume_is_held_and_the_server_goes_on_when_there_is_room() {
         let mut client = Client::connect(server.port).ok()?;
         (client.try_command(&["SET", "room", "again"]).ok()? == Reply::ok()).then_some(client)
     });
+    assert_eq!(client.run("CONFIG GET hz").items()[1], Reply::bulk("77"), "what clients have set stays");
     for number in 0..acknowledged {
         assert_eq!(client.run(&format!("GET key:{number}")), Reply::bulk(&value), "key:{number}");
     }

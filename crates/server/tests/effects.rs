@@ -132,6 +132,10 @@ const EFFECTS: &[(&str, &str)] = &[
     ("ZADD z 1 a 2 b; ZREMRANGEBYRANK z 0 0", "ZREMRANGEBYRANK z 0 0"),
     ("ZADD z 1 a 2 b; ZREMRANGEBYSCORE z 0 1", "ZREMRANGEBYSCORE z 0 1"),
     ("ZADD z 0 a 0 b; ZREMRANGEBYLEX z - [a", "ZREMRANGEBYLEX z - [a"),
+    // Where scores differ the members are in no order: what is selected depends on how the set is kept.
+    ("ZADD z 1 c 2 a 3 b; ZREMRANGEBYLEX z [b +", "ZREMRANGEBYRANK z 0 2"),
+    ("ZADD z 1 c 2 a 3 b; ZRANGESTORE y z [b + BYLEX", "ZRANGESTORE y z 0 2"),
+    ("ZADD z 0 a 0 b; ZRANGESTORE y z [b + BYLEX", "ZRANGESTORE y z [b + BYLEX"),
     ("ZADD z 1 a 2 b; ZPOPMIN z", "ZPOPMIN z"),
     ("ZADD z 1 a 2 b; ZPOPMAX z 5", "ZPOPMAX z 5"),
     ("ZADD z 1 a 2 b; ZMPOP 1 z MIN COUNT 5", "ZPOPMIN z 2"),

@@ -172,6 +172,15 @@ impl List {
         }
     }
 
+    /// Bytes that a clone does not share, as estimated.
+    #[must_use]
+    pub fn cloned_bytes(&self) -> usize {
+        match self {
+            List::Packed(bytes) => bytes.len(),
+            List::Large(list) => list.cloned_bytes(),
+        }
+    }
+
     /// The listpack, if it has room for one element more of this length.
     fn packed_with_room(&mut self, element: &[u8], limits: &Limits) -> Option<&mut Vec<u8>> {
         match self {

@@ -102,7 +102,7 @@ impl Set {
     fn leave_ints(&mut self, member_len: usize, limits: &Limits, hasher: KeyHasher) {
         let Set::Ints(ints) = self else { return };
         let view = intset::View::trusted(ints);
-        if view.len() < limits.set_entries && member_len <= limits.set_value {
+        if view.len() < limits.set_entries && member_len <= limits.set_value.min(PACKED_LEN_MAX) {
             let mut list = listpack::new();
             view.iter().for_each(|number| push(&mut list, Item::Int(number)));
             *self = Set::Packed(list);

@@ -1,12 +1,18 @@
 //! Reads a configuration as a start would, and says what is wrong with it. Nothing of it is used.
 
+use std::io;
+
 use holdfast_contract::control::{ConfigCheck, ConfigProblem};
 
-use crate::config::{Config, Place, Problem, SourceName, check_text};
+use crate::config::{self, Config, Place, Problem, SourceName};
 
-/// Checks `text` by the code that reads the file at start. All that is wrong is named.
+/// Checks `text` by the code that reads the file at start. All that is wrong is named. No file is read: who may ask this may
+/// not read what the process may.
 pub(super) fn check(text: &str) -> ConfigCheck {
-    let problems = check_text(&SourceName::Stdin, text.as_bytes(), &Config::default()).err();
+    let mut unread = |_: &std::path::Path| {
+        vec![Err(io::Error::other("a check reads no files; put the lines in the place of include"))]
+    };
+    let problems = config::check(&SourceName::Stdin, text.as_bytes(), &Config::default(), &mut unread).err();
     ConfigCheck { problems: problems.into_iter().flatten().map(describe).collect() }
 }
 
@@ -33,6 +39,8 @@ mod tests {
         assert_eq!(problems("hz abc\nport 7\nmaxclients -1\n").len(), 2, "all are named");
         let [found] = &problems("port 7000\nhealth-port 7000\n")[..] else { panic!("one problem") };
         assert!(found.line.is_none() && found.message.contains("choose different ports"), "{found:?}");
+        let [found] = &problems("include /dev/zero\n")[..] else { panic!("one problem") };
+        assert!(found.line == Some(1) && found.message.contains("a check reads no files"), "{found:?}");
         let [found] = &problems("requirepass \"hush\n")[..] else { panic!("one problem") };
         assert!(!found.message.contains("hush"), "{}", found.message);
     }

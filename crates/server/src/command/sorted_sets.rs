@@ -77,9 +77,20 @@ impl Layout {
 /// Stores the result of a command under a key, or removes the key if the result is empty; replies with the number of
 /// members. `event` is the name of the command.
 fn store_and_reply(call: &mut Call<'_, '_>, key: &[u8], result: SortedSet, event: &'static str) {
+    store_logged_and_reply(call, key, result, event, Call::log_verbatim);
+}
+
+/// As [`store_and_reply`], where something else than the command itself is logged.
+fn store_logged_and_reply<'c, 'x>(
+    call: &mut Call<'c, 'x>,
+    key: &[u8],
+    result: SortedSet,
+    event: &'static str,
+    log: impl FnOnce(&mut Call<'c, 'x>),
+) {
     let len = result.view().len();
     if store(&mut call.keys(), key, result, Change::sorted_set(event)) {
-        if len > 0 { call.log_verbatim() } else { call.log(&[b"DEL", key]) }
+        if len > 0 { log(call) } else { call.log(&[b"DEL", key]) }
     }
     call.reply.count(len);
 }

@@ -1,5 +1,7 @@
 //! Strings.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 
 use super::args::{ExpiryUnit, integer, is};
@@ -353,11 +355,10 @@ pub(crate) fn strlen(call: &mut Call<'_, '_>) -> Run {
     Ok(Outcome::Done)
 }
 
-/// Bounds of a range of `len` elements, given with negative numbers counting from the end; none when it is empty.
-pub(crate) fn clip_range(start: i64, end: i64, len: usize) -> Option<std::ops::RangeInclusive<usize>> {
-    if start < 0 && end < 0 && start > end {
-        return None;
-    }
+/// Bounds of a range of `len` elements, given with negative numbers counting from the end; none when it is empty. As in Redis, a
+/// number beyond the first element stands for it, also at the end of the range: whoever does not want `-1 -2` of one element to
+/// be that element asks before.
+pub(crate) fn clip_range(start: i64, end: i64, len: usize) -> Option<RangeInclusive<usize>> {
     let from_end = |at: i64| match usize::try_from(at) {
         Ok(at) => at,
         Err(_) => len.saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX)),
@@ -372,7 +373,9 @@ pub(crate) fn getrange(call: &mut Call<'_, '_>) -> Run {
     let (mut keys, reply) = call.keys_and_reply();
     let mut buffer = itoa::Buffer::new();
     let bytes = keys.read_string(key)?.map_or(&b""[..], |string| string.as_bytes(&mut buffer));
-    reply.bulk(clip_range(start, end, bytes.len()).map_or(&b""[..], |range| &bytes[range]));
+    let is_backwards = start < 0 && end < 0 && start > end;
+    let range = clip_range(start, end, bytes.len()).filter(|_| !is_backwards);
+    reply.bulk(range.map_or(&b""[..], |range| &bytes[range]));
     Ok(Outcome::Done)
 }
 

@@ -12,7 +12,8 @@ const STRATEGY_GROUP: [&str; 3] = ["persist-strategy", "appendonly", "appendfsyn
 /// The directives of the password, of which a later source replaces both.
 const PASSWORD_GROUP: [&str; 2] = ["requirepass", "requirepass-file"];
 
-/// Applies the lines of a source. What is wrong goes to `problems`, and the other lines count: one run names everything.
+/// Applies the lines of a source. What is wrong goes to `problems`, and the other lines count: one run names everything. Of
+/// lines that contradict each other all count, in the order of the groups below.
 ///
 /// `has_rules` says whether a `save` in a source before this one has replaced the default rules: those that follow add to it.
 pub(super) fn apply(
@@ -36,7 +37,7 @@ pub(super) fn apply(
                 None => Err(unknown(line)),
             },
             // Checked here, so that problems come in the order of the lines; applied below, when it is known which counts.
-            Some(directive) if is_grouped(directive) => set(directive, &mut config.clone(), line),
+            Some(directive) if is_grouped(directive) => set(directive, &mut Config::default(), line),
             Some(directive) => {
                 if directive.name == "save" && !std::mem::replace(has_rules, true) {
                     config.save.clear();
@@ -74,7 +75,8 @@ pub(super) fn check_relations(config: &Config) -> Vec<Problem> {
     problems
 }
 
-fn is_grouped(directive: &Directive) -> bool {
+/// True for a directive that is decided together with others.
+pub(super) fn is_grouped(directive: &Directive) -> bool {
     STRATEGY_GROUP.contains(&directive.name.as_ref()) || PASSWORD_GROUP.contains(&directive.name.as_ref())
 }
 
@@ -94,6 +96,7 @@ fn value(line: &Line) -> String {
 
 fn apply_strategy(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
     let last = last_lines(lines, STRATEGY_GROUP);
+    set_lines(config, last)?;
     let [strategy, append_only, append_fsync] = last;
     if let Some(strategy) = strategy {
         let never = value(strategy) == "never";
@@ -113,7 +116,7 @@ fn apply_strategy(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
             ));
         }
     }
-    set_lines(config, last)
+    Ok(())
 }
 
 fn apply_password(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
@@ -121,6 +124,10 @@ fn apply_password(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
     if last == [None, None] {
         return Ok(());
     }
+    let default = Config::default();
+    config.requirepass = default.requirepass;
+    config.requirepass_file = default.requirepass_file;
+    set_lines(config, last)?;
     let given = last.map(|line| line.filter(|line| !value(line).is_empty()));
     if let [Some(password), Some(file)] = given {
         return Err(contradiction(
@@ -129,10 +136,7 @@ fn apply_password(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
             "the password comes either from requirepass or from requirepass-file; keep one of the lines",
         ));
     }
-    let default = Config::default();
-    config.requirepass = default.requirepass;
-    config.requirepass_file = default.requirepass_file;
-    set_lines(config, last)
+    Ok(())
 }
 
 fn set_lines<const N: usize>(config: &mut Config, lines: [Option<&Line>; N]) -> Result<(), Problem> {
@@ -154,11 +158,11 @@ fn unknown(line: &Line) -> Problem {
     if let Err(error @ PersistNameError::TooDeep) = PersistDirective::from_name(&line.name) {
         return line.problem(reason, error.to_string());
     }
-    let help = match nearest(&line.name) {
-        Some(name) => format!("there is no directive {:?}; did you mean {name}?", line.name),
-        None => format!("there is no directive {:?}", line.name),
+    let Some(nearest) = nearest(&line.name) else {
+        return line.problem(reason, format!("there is no directive {:?}", line.name));
     };
-    line.problem(reason, help)
+    let help = format!("there is no directive {:?}; did you mean {nearest}?", line.name);
+    if names::is_secret(nearest) { line.problem_of_secret(reason, help) } else { line.problem(reason, help) }
 }
 
 /// The directive whose name takes the fewest changes, if those are few enough for a slip of the hand.

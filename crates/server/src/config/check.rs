@@ -29,13 +29,6 @@ pub fn check(
     finish(config, problems)
 }
 
-/// As [`check`], with the files that the text includes as they are.
-/// # Errors
-/// As [`check`].
-pub(crate) fn check_text(source: &SourceName, text: &[u8], base: &Config) -> Result<Config, Vec<Problem>> {
-    check(source, text, base, &mut include::read_files)
-}
-
 fn apply_text(
     config: &mut Config,
     source: &SourceName,
@@ -56,7 +49,8 @@ fn finish(mut config: Config, mut problems: Vec<Problem>) -> Result<Config, Vec<
     if !problems.is_empty() {
         return Err(problems);
     }
-    add_own_notices(&mut config);
+    let own = own_notices(&config);
+    config.notices.extend(own);
     Ok(config)
 }
 
@@ -64,7 +58,7 @@ fn finish(mut config: Config, mut problems: Vec<Problem>) -> Result<Config, Vec<
 /// # Errors
 /// [`ConfigError`]; [`ConfigError::report`] is the text to print, and 2 the exit code.
 pub fn load(arguments: &Arguments) -> Result<Config, ConfigError> {
-    load_with(
+    let mut config = load_with(
         arguments,
         |path| match path {
             Some(path) => fs::read(path),
@@ -75,7 +69,12 @@ pub fn load(arguments: &Arguments) -> Result<Config, ConfigError> {
             }
         },
         &mut include::read_files,
-    )
+    )?;
+    if let Ok(dir) = std::path::absolute(&config.dir) {
+        // CONFIG GET and CONFIG REWRITE tell programs where the files are, as in Redis.
+        config.dir = dir;
+    }
+    Ok(config)
 }
 
 /// [`load`] with other readers in the place of the file system; no path is standard input.
@@ -115,22 +114,31 @@ pub(super) fn load_with(
     finish(config, problems).map_err(|problems| ConfigError { problems })
 }
 
-/// Adds the notices about our own directives, from the values of all sources.
-fn add_own_notices(config: &mut Config) {
+/// What is to be said about our own directives, from the values of all sources.
+pub(crate) fn own_notices(config: &Config) -> Vec<Notice> {
     let no_event = config.persist.without_event().into_iter().map(|directive| {
         let reason = "has no effect, the event cannot occur: there is no replication in this version";
         (directive.to_string(), reason)
     });
-    let mut own: Vec<_> = no_event.collect();
+    let no_delay = config.persist.delays_without_effect().into_iter().map(|directive| {
+        let reason = "only says whether: what is done before and after a crash of the system is done at the next start, without delay";
+        (directive.to_string(), reason)
+    });
+    let mut own: Vec<_> = no_event.chain(no_delay).collect();
+    if config.shutdown_timeout != Config::default().shutdown_timeout {
+        let reason = "has no effect: it is the time that replicas have at a stop, and there is no replication in this version";
+        own.push(("shutdown-timeout".to_owned(), reason));
+    }
     if !config.protected_mode && config.requirepass.is_empty() && config.requirepass_file.is_none() {
         let reason =
             "is off and there is no password: everybody who reaches the port can read and change all data";
         own.push(("protected-mode".to_owned(), reason));
     }
-    config.notices.extend(own.into_iter().map(|(directive, reason)| Notice {
+    let notice = |(directive, reason): (String, &str)| Notice {
         directive,
         place: None,
         reason: reason.to_owned(),
         at_default: false,
-    }));
+    };
+    own.into_iter().map(notice).collect()
 }

@@ -6,8 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 
 use super::include::read_files;
-use super::problem::ConfigError;
-use super::rewrite::{RewriteExtent, rewrite};
+use super::rewrite::{RewriteExtent, RewriteTextError, rewrite};
 use super::settings::Config;
 
 /// Mode of a file that was not there: it may hold the password.
@@ -29,9 +28,9 @@ pub(crate) enum RewriteError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// It does not load any more.
-    #[error("the file was changed since the start, and does not load")]
-    Load(#[from] ConfigError),
+    /// Its text does not allow it.
+    #[error(transparent)]
+    Text(#[from] RewriteTextError),
     /// The new file cannot be given to the owner of the old one.
     #[error("the file belongs to user {uid}, group {gid}, and a new one cannot be given to them")]
     Owner {
@@ -224,7 +223,7 @@ mod tests {
         fs::write(&path, "hz abc\n").unwrap();
         assert!(matches!(
             rewrite_file(&config(&path, 20), RewriteExtent::Changed),
-            Err(RewriteError::Load(_))
+            Err(RewriteError::Text(RewriteTextError::Original(_)))
         ));
         fs::write(&path, "hz 5\n").unwrap();
         // In the way of the temporary file.

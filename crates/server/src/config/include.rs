@@ -126,7 +126,7 @@ fn is_pattern(name: &[u8]) -> bool {
 /// The entries of a directory that match, sorted. Hidden ones must be asked for, as in a shell.
 ///
 /// # Errors
-/// The directory may not be listed: glob(3) is silent about it, and a password in a file of it would not be asked for.
+/// The directory may not be listed, or not to its end: glob(3) is silent about it, and a password in a file of it would not be asked for.
 fn matching(directory: &Path, pattern: &[u8]) -> io::Result<Vec<PathBuf>> {
     let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let entries = match fs::read_dir(listed) {
@@ -135,14 +135,40 @@ fn matching(directory: &Path, pattern: &[u8]) -> io::Result<Vec<PathBuf>> {
         // It is not there, or no directory.
         Err(_) => return Ok(Vec::new()),
     };
-    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-    let mut paths: Vec<PathBuf> = names
-        .filter(|name| glob::matches(pattern, name.as_bytes()))
-        .filter(|name| pattern.starts_with(b".") || !name.as_bytes().starts_with(b"."))
-        .map(|name| directory.join(name))
-        .collect();
+    let pattern = shell_pattern(pattern);
+    let mut paths = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|error| naming(listed, &error))?.file_name();
+        let may_match = pattern.starts_with(b".") || !name.as_bytes().starts_with(b".");
+        if may_match && glob::matches(&pattern, name.as_bytes()) {
+            paths.push(directory.join(name));
+        }
+    }
     paths.sort();
     Ok(paths)
+}
+
+/// A shell's pattern as one of keys, which has `^` alone for what a set leaves out.
+fn shell_pattern(pattern: &[u8]) -> Vec<u8> {
+    let mut written = Vec::with_capacity(pattern.len());
+    let mut rest = pattern;
+    loop {
+        rest = match rest {
+            [] => return written,
+            [b'\\', escaped, after @ ..] => {
+                written.extend([b'\\', *escaped]);
+                after
+            }
+            [b'[', b'!', after @ ..] => {
+                written.extend(b"[^");
+                after
+            }
+            [byte, after @ ..] => {
+                written.push(*byte);
+                after
+            }
+        };
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +187,8 @@ mod tests {
         };
         assert_eq!(names("*.conf").unwrap(), ["a.conf", "b.conf"]);
         assert_eq!(names("[ab].conf").unwrap(), ["a.conf", "b.conf"]);
+        assert_eq!(names("[!b].conf").unwrap(), ["a.conf"]);
+        assert_eq!(names("[^b].conf").unwrap(), ["a.conf"]);
         assert_eq!(names("c.txt").unwrap(), ["c.txt"]);
         assert_eq!(names("*.none").unwrap(), [""; 0]);
         assert_eq!(names("no*/*.conf").unwrap(), [""; 0]);

@@ -271,6 +271,18 @@ impl Config {
         }
     }
 
+    /// Where messages go: `logfile`, which a relative path names below `dir`, as in Redis; `None` is standard output.
+    #[must_use]
+    pub fn log_path(&self) -> Option<PathBuf> {
+        self.logfile.as_ref().map(|path| self.dir.join(path))
+    }
+
+    /// Where the process id is written, if that is asked for: `pidfile`, which a relative path names below `dir`, as in Redis.
+    #[must_use]
+    pub(crate) fn pid_path(&self) -> Option<PathBuf> {
+        self.pidfile.as_ref().map(|path| self.dir.join(path))
+    }
+
     /// The password that clients must give, or `None`. Reads `requirepass-file` if there is one.
     /// # Errors
     /// [`ReadSecretError`]: a password was asked for and is not there; do not start without.

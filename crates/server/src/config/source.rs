@@ -18,10 +18,19 @@ pub(super) struct Line {
 impl Line {
     /// A problem with this line. The values of a line with a secret are not repeated.
     pub(super) fn problem(&self, reason: impl Into<String>, help: impl Into<String>) -> Problem {
+        self.problem_shown(self.shown(), reason, help)
+    }
+
+    /// A problem with this line, whose values may be secret whatever its name says.
+    pub(super) fn problem_of_secret(&self, reason: impl Into<String>, help: impl Into<String>) -> Problem {
+        self.problem_shown(self.hidden(), reason, help)
+    }
+
+    fn problem_shown(&self, shown: String, reason: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem::Directive {
             place: self.place.clone(),
             directive: self.name.as_str().into(),
-            text: self.shown().into(),
+            text: shown.into(),
             reason: reason.into(),
             help: help.into(),
         }
@@ -29,7 +38,11 @@ impl Line {
 
     /// The line as it may be printed.
     pub(super) fn shown(&self) -> String {
-        if names::is_secret(&self.name) { format!("{} (hidden)", self.name) } else { self.text.clone() }
+        if names::is_secret(&self.name) { self.hidden() } else { self.text.clone() }
+    }
+
+    fn hidden(&self) -> String {
+        format!("{} (hidden)", self.name)
     }
 }
 
@@ -65,7 +78,9 @@ pub(super) fn parse_line(place: Place, text: &[u8]) -> Result<Option<Line>, Prob
             return Err(line.problem(error.to_string(), help));
         }
     };
-    line.name = String::from_utf8_lossy(&words.next().unwrap_or_default()).to_ascii_lowercase();
+    // A form feed between sections is white space.
+    let Some(name) = words.next() else { return Ok(None) };
+    line.name = String::from_utf8_lossy(&name).to_ascii_lowercase();
     line.arguments = words.collect();
     Ok(Some(line))
 }
@@ -82,7 +97,7 @@ mod tests {
 
     #[test]
     fn lines_know_their_number() {
-        let lines = parse_text(&SourceName::Stdin, b"# c\n\n port 1 \r\n\tDIR \"a b\"\nlast");
+        let lines = parse_text(&SourceName::Stdin, b"# c\n\x0c\n port 1 \r\n\tDIR \"a b\"\nlast");
         let found: Vec<_> = lines
             .iter()
             .map(|line| line.as_ref().unwrap())

@@ -57,8 +57,10 @@ fn value(config: &Config, name: &str) -> String {
 
 #[test]
 fn nothing_given_is_a_durable_store_on_the_port_of_redis() {
+    let here = std::env::current_dir().unwrap();
     let config = load(&Arguments::default()).unwrap();
-    assert_eq!(config, Config::default());
+    assert_eq!(config, Config { dir: here, ..Config::default() });
+    let config = Config::default();
     assert_eq!(config.strategy(), Strategy::EverySecond);
     assert_eq!(value(&config, "save"), "3600 1 300 100 60 10000");
     assert_eq!(value(&config, "bind"), "* -::*");
@@ -627,6 +629,27 @@ fn old_names_stand_for_the_new_ones() {
     let ignored = "list-max-ziplist-entries 512\nlist-max-ziplist-value 64\nlua-replicate-commands yes";
     assert_eq!(lines_of(&load_text(ignored, &[]).unwrap()).len(), 3);
     load_text("client-output-buffer-limit slave 256mb 64mb 60", &[]).unwrap();
+}
+
+#[test]
+fn a_directive_of_ours_that_does_nothing_is_noticed() {
+    let noticed = |text: &str| lines_of(&load_text(text, &[]).unwrap());
+    assert_eq!(noticed("shutdown-timeout 10\npersist-after-sys-crash yes"), [""; 0]);
+    let [line] = &noticed("shutdown-timeout 5")[..] else { panic!("one line") };
+    assert!(line.starts_with("shutdown-timeout: has no effect"), "{line}");
+    let [line] = &noticed("persist-after-sys-crash yes\npersist-after-sys-crash-delay 5")[..] else {
+        panic!("one line")
+    };
+    assert!(line.starts_with("persist-after-sys-crash-delay: "), "{line}");
+}
+
+/// The value of a name that is one letter off is as secret as that of the right one.
+#[test]
+fn the_value_of_a_misspelt_secret_is_not_repeated() {
+    for line in ["requirepas hunter2", "requirepasss hunter2", "requirpass hunter2"] {
+        let report = load_text(line, &[]).unwrap_err().report();
+        assert!(report.contains("did you mean requirepass?") && !report.contains("hunter2"), "{report}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ const HAS_ACCESS: u8 = 1 << 7;
 const IS_FREQUENCY: u32 = 1 << 31;
 const PACKED: [Packed; 5] = [Packed::List, Packed::Ints, Packed::Set, Packed::SortedSet, Packed::Hash];
 
-/// What is counted for a large collection, in bytes: it is shared with the data set, and its handle is small.
+/// What is counted for a large collection besides what its clone copies, in bytes: it is shared with the data set.
 const LARGE_HELD_BYTES: usize = 256;
 
 /// Entries one behind the other, encoded; long bytes and large collections are held, not copied.
@@ -115,7 +115,7 @@ impl Chunk {
         }
         self.put_bytes(key);
         if let Some(large) = large {
-            self.held_bytes += LARGE_HELD_BYTES;
+            self.held_bytes += LARGE_HELD_BYTES + large.cloned_bytes();
             self.larges.push(large.clone());
         } else if let Some(blob) = blob {
             self.held_bytes += blob.memory_bytes();
@@ -245,8 +245,21 @@ impl<'a> Iterator for Entries<'a> {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_collections::types::{Limits, List};
+
     use super::*;
     use crate::engine::object::{Entry, NewValue};
+
+    #[test]
+    fn what_the_clone_of_a_list_copies_is_counted() {
+        let limits = Limits::default();
+        let mut list = List::empty(Vec::new());
+        (0..100).for_each(|_| list.push_back(&[b'x'; 1000], &limits));
+        let entry = Entry::new(b"list", NewValue::Large(Box::new(Large::List(list))), None, 0);
+        let mut chunk = Chunk::default();
+        chunk.push(0, entry.view(), None);
+        assert!((2000..30_000).contains(&chunk.held_bytes()), "{} bytes", chunk.held_bytes());
+    }
 
     #[test]
     fn a_chunk_returns_what_was_put_into_it() {

@@ -51,6 +51,8 @@ use snapshot::Saving;
 
 /// Entries that two halves may hold together to be merged: far enough from the limit not to swing.
 const MERGE_LEN: usize = 230;
+/// Most segments that are freed within a command: some fifty microseconds.
+const DROPPED_MAX: usize = 64;
 /// Most bits of the hash that choose a segment.
 const DEPTH_MAX: u32 = 30;
 
@@ -98,6 +100,8 @@ pub(crate) struct Table {
     growth: Growth,
     /// Where the next step of [`Table::relocate`] goes on.
     relocated: usize,
+    /// Memory of segments could not be given back when it became free: a pass of [`Table::relocate`] does it.
+    unshrunk: bool,
     /// The element of `due` whose segment was sampled last.
     sampled: (u64, u32),
 }
@@ -127,6 +131,7 @@ impl Table {
             version: next_version(),
             growth: Growth::default(),
             relocated: 0,
+            unshrunk: false,
             sampled: (0, 0),
         }
     }
@@ -443,8 +448,27 @@ impl Table {
         self.segments.iter().flat_map(|segment| segment.entries().map(|(_, entry)| entry))
     }
 
+    /// Whether a pass of [`Table::relocate`] would give memory back.
+    pub(crate) fn is_unshrunk(&self) -> bool {
+        self.unshrunk && self.saving.is_none()
+    }
+
+    /// All segments of a table that has lost its last key while it had many of them: to free them at once would take too long.
+    pub(crate) fn take_emptied(&mut self) -> Option<Table> {
+        (self.len == 0 && self.is_unshrunk()).then(|| self.take())
+    }
+
+    /// Leaves a table without segments behind.
+    fn take(&mut self) -> Table {
+        let (growth, relocated) = (self.growth, self.relocated);
+        std::mem::replace(self, Table { growth, relocated, ..Table::new(self.hasher, self.epoch) })
+    }
+
     /// Moves up to `budget` entries to where the allocator would rather have them; true when all have been tried.
     pub(crate) fn relocate(&mut self, budget: usize) -> bool {
+        if self.relocated == 0 && self.saving.is_none() {
+            self.unshrunk = false;
+        }
         let mut left = budget;
         while left > 0 {
             if self.relocated >= self.segments.len() {
@@ -584,14 +608,20 @@ impl Table {
     fn shrink(&mut self, number: u32) {
         // The walk of a snapshot goes by number of segment; merging waits until it is over.
         if self.saving.is_some() {
+            self.unshrunk = true;
             return;
         }
         if self.len == 0 {
-            let (growth, relocated) = (self.growth, self.relocated);
-            *self = Table { growth, relocated, ..Table::new(self.hasher, self.epoch) };
+            if self.segments.count() > DROPPED_MAX {
+                self.unshrunk = true;
+            } else {
+                drop(self.take());
+            }
             return;
         }
         if self.merge(number) {
+            // The other half of what it has become may have waited for it.
+            while self.merge(number) {}
             return;
         }
         if let Some(count) = self.segment(number).smaller_count() {

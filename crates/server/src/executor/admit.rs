@@ -100,24 +100,34 @@ impl Executor {
         }
     }
 
-    /// Gives everything back that a client holds, which is out of its slot.
-    pub(super) fn forget_client(&mut self, slot: usize, mut client: Box<Client>) {
-        client.session.close(&mut self.engine);
-        client.connection.deregister(self.poll.registry());
+    /// Ends what a client waits for, which is out of its slot, without an answer.
+    pub(super) fn end_hold(&mut self, slot: usize, client: &mut Client) {
         let core = &mut self.core;
         if let Some(waiting) = client.waiting.take() {
             core.waiters.remove(slot, &waiting);
         }
-        core.blocked.remove(slot, &mut client, &mut self.engine);
+        core.blocked.remove(slot, client, &mut self.engine);
+        if std::mem::take(&mut client.postponed) {
+            core.paused.retain(|paused| *paused != slot);
+        }
+    }
+
+    /// Gives everything back that a client holds, which is out of its slot.
+    pub(super) fn forget_client(&mut self, slot: usize, mut client: Box<Client>) {
+        client.session.close(&mut self.engine);
+        client.connection.deregister(self.poll.registry());
+        self.end_hold(slot, &mut client);
+        if client.queued {
+            // Whoever comes to this place is not in the queue twice.
+            self.ready.retain(|ready| *ready != slot);
+        }
+        let core = &mut self.core;
         if client.session.is_subscriber() {
             core.pubsub.forget(slot as u64);
         }
         if client.session.is_monitor() {
             core.monitors.retain(|monitor| *monitor != slot);
             core.revision += 1;
-        }
-        if client.postponed {
-            core.paused.retain(|paused| *paused != slot);
         }
         if client.session.is_tracking() {
             self.engine.disable_tracking(client.session.id());

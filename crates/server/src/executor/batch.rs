@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::blocked::Blocked;
 use super::client::Client;
-use super::host::replicates;
+use super::host::only_reads;
 use super::limits::note_stranger;
 use super::outbox::{exceeds_hard_limit, replies_len_max};
 use super::waiting::WaitKind;
@@ -257,6 +257,7 @@ impl Executor {
     ) -> Result<(), ExecutorError> {
         let mut input = std::mem::take(&mut client.connection.input);
         let has_own = !input.is_empty();
+        debug_assert!(!has_own || received.is_empty(), "what a client has sent is in one place");
         let bytes = if has_own { &input[..] } else { received };
         self.core.enter(slot, &client, bytes.len());
         self.core.outbox.lend(&mut client);
@@ -275,6 +276,11 @@ impl Executor {
             client.connection.keep(&bytes[consumed..], needed_len);
         } else if consumed < input.len() {
             input.drain(..consumed);
+            // A long request leaves its room to a pipeline that goes on behind it.
+            let room = READ_LEN_MAX.max(2 * input.len());
+            if consumed > 0 && input.capacity() > 2 * room {
+                input.shrink_to(room);
+            }
             client.connection.input = input;
         }
         client.has_work = !matches!(stop, Stop::Starved | Stop::Closing);
@@ -290,10 +296,10 @@ impl Executor {
             }
             Stop::Starved if client.ended => client.closing = true,
             Stop::Starved if client.readable => self.batch.again.push(slot),
-            // Nobody is left to be answered.
+            // Nobody is left to be answered, save for what came before.
             Stop::Held if client.ended || client.connection.is_end_announced() => {
-                self.forget_client(slot, client);
-                return Ok(());
+                self.end_hold(slot, &mut client);
+                client.closing = true;
             }
             Stop::Late if consumed == 0 => self.batch.unserved.push(slot),
             Stop::Late => self.batch.again.push(slot),
@@ -368,6 +374,7 @@ impl Executor {
                 return Ok((consumed + step.consumed, Stop::Starved));
             };
             let name = request.arg(0);
+            // A pause promises that nothing changes, and a command that only reads removes nothing.
             let mut keeps_expired = false;
             if self.core.pause.is_some() {
                 if self.core.is_paused(&client.session, &request) {
@@ -377,9 +384,7 @@ impl Executor {
                     client.decoder = Decoder::new();
                     return Ok((consumed, Stop::Held));
                 }
-                // A pause promises that nothing changes, and a command that only reads removes nothing.
-                keeps_expired = table::find(name).is_some_and(|it| !replicates(&client.session, it));
-                self.engine.set_keeps_expired(keeps_expired);
+                keeps_expired = table::resolve(&request).is_ok_and(|it| only_reads(&client.session, it));
             }
             if self.save_is_behind && may_write(name) {
                 // Executed again from the same bytes in the next turn.
@@ -400,6 +405,9 @@ impl Executor {
             }
             let effects_before = self.effects.len();
             let evicted_before = self.engine.stats.evicted_keys;
+            if keeps_expired {
+                self.engine.set_keeps_expired(true);
+            }
             let now_ms = self.core.clock.now_ms;
             let mut context = Context {
                 engine: &mut self.engine,

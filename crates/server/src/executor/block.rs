@@ -10,6 +10,7 @@ use crate::clock::unix_ms;
 use crate::command::{Context, Outcome, timing};
 use crate::network::connection::address_name;
 use crate::persistence::directives::Event as PointEvent;
+use crate::protocol::ReplyWriter;
 
 /// What a client is told whose wait another has ended with an error.
 const UNBLOCKED: &[u8] = b"UNBLOCKED client unblocked via CLIENT UNBLOCK";
@@ -17,9 +18,9 @@ const UNBLOCKED: &[u8] = b"UNBLOCKED client unblocked via CLIENT UNBLOCK";
 impl Executor {
     /// Makes a client wait.
     pub(super) fn block(&mut self, slot: usize, client: &mut Client, kind: WaitKind, timeout_ms: u64) {
-        let deadline = (timeout_ms > 0)
-            .then(|| self.core.clock.now.checked_add(Duration::from_millis(timeout_ms)))
-            .flatten();
+        // The turn may have begun long ago.
+        let deadline =
+            (timeout_ms > 0).then(|| Instant::now().checked_add(Duration::from_millis(timeout_ms))).flatten();
         let waiting = Waiting { kind, deadline };
         self.core.waiters.add(slot, &waiting);
         client.waiting = Some(waiting);
@@ -117,6 +118,7 @@ impl Executor {
 
     /// CLIENT UNBLOCK: ends the waits of the clients that it named.
     pub(super) fn end_unblocked(&mut self) {
+        let durable = self.durable_offset();
         for (slot, with_error) in std::mem::take(&mut self.core.unblocked) {
             let Some(mut client) = self.core.clients.take(slot) else { continue };
             if let Some(waiting) = client.waiting.take() {
@@ -134,11 +136,7 @@ impl Executor {
                     _ if with_error => reply.error(UNBLOCKED),
                     WaitKind::Keys => reply.null_array(),
                     WaitKind::Replicas => reply.integer(0),
-                    WaitKind::Durable { .. } => {
-                        reply.array(2);
-                        reply.integer(0);
-                        reply.integer(0);
-                    }
+                    WaitKind::Durable { offset, .. } => write_durable(reply, offset, durable),
                 });
                 self.core.outbox.mark(slot, &mut client);
                 if !std::mem::replace(&mut client.queued, true) {
@@ -155,8 +153,7 @@ impl Executor {
             return Ok(());
         }
         let now = Instant::now();
-        let log = self.core.journal.as_ref().filter(|journal| journal.log().is_some());
-        let durable = log.map(|journal| journal.durable_offset());
+        let durable = self.durable_offset();
         while let Some(slot) = self.core.waiters.next_done(now, durable) {
             self.end_wait(slot, durable);
         }
@@ -171,6 +168,12 @@ impl Executor {
         Ok(())
     }
 
+    /// How far the log is on stable storage; none without a log.
+    fn durable_offset(&self) -> Option<u64> {
+        let log = self.core.journal.as_ref().filter(|journal| journal.log().is_some());
+        log.map(|journal| journal.durable_offset())
+    }
+
     fn end_wait(&mut self, slot: usize, durable: Option<u64>) {
         let core = &mut self.core;
         let Some(client) = core.clients.get_mut(slot) else { return };
@@ -183,12 +186,7 @@ impl Executor {
                 core.blocked.remove(slot, client, &mut self.engine);
             }
             WaitKind::Durable { offset, .. } => {
-                let is_local = durable.is_some_and(|durable| offset <= durable);
-                client.reply(|reply| {
-                    reply.array(2);
-                    reply.integer(i64::from(is_local));
-                    reply.integer(0);
-                });
+                client.reply(|reply| write_durable(reply, offset, durable));
             }
         }
         if !matches!(waiting.kind, WaitKind::Keys) {
@@ -197,4 +195,12 @@ impl Executor {
         core.outbox.mark(slot, client);
         self.enqueue(slot);
     }
+}
+
+/// The answer of WAITAOF: whether what was written up to `offset` is on stable storage here, and on how many replicas.
+fn write_durable(reply: &mut ReplyWriter<'_>, offset: u64, durable: Option<u64>) {
+    let is_local = durable.is_some_and(|durable| offset <= durable);
+    reply.array(2);
+    reply.integer(i64::from(is_local));
+    reply.integer(0);
 }

@@ -70,7 +70,7 @@ impl Compaction {
             return;
         }
         if !self.is_running {
-            self.look(now);
+            self.look(engine, now);
             return;
         }
         let started = Instant::now();
@@ -78,17 +78,17 @@ impl Compaction {
             if engine.relocate_step(SLICE_ENTRIES) {
                 self.passes += 1;
                 self.in_a_row += 1;
-                self.look(now);
+                self.look(engine, now);
                 return;
             }
         }
         self.next = Instant::now() + SLICE_PAUSE;
     }
 
-    /// Asks the allocator, and begins a pass if it is worth it.
-    fn look(&mut self, now: Instant) {
+    /// Asks the allocator and the engine, and begins a pass if it is worth it.
+    fn look(&mut self, engine: &Engine, now: Instant) {
         let figures = figures();
-        self.is_running = is_worth_it(figures);
+        self.is_running = is_worth_it(figures) || engine.is_unshrunk();
         self.next = now + LOOK_INTERVAL;
         if !self.is_running {
             self.in_a_row = 0;

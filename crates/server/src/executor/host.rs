@@ -97,6 +97,10 @@ impl Core {
         }
         // What is refused is refused at once.
         let Ok(command) = table::resolve(request) else { return false };
+        let is_stranger = !session.is_authenticated() && self.password.is_some();
+        if is_stranger && !command.has(flags::NO_AUTH) {
+            return false;
+        }
         let is_control = command.full_name.starts_with("client") || command.full_name.starts_with("shutdown");
         !is_control && (mode == PauseMode::All || replicates(session, command))
     }
@@ -213,9 +217,15 @@ impl Core {
 }
 
 /// Whether a command, or the transaction that it executes, may change data or speak to replicas.
-pub(super) fn replicates(session: &Session, command: &Command) -> bool {
+fn replicates(session: &Session, command: &Command) -> bool {
     const BOTH: u64 = flags::WRITE | flags::MAY_REPLICATE;
     command.has(BOTH) || (command.has(flags::EXEC) && session.queues(BOTH))
+}
+
+/// Whether a command, or the transaction that it executes, does nothing to keys but read them.
+pub(super) fn only_reads(session: &Session, command: &Command) -> bool {
+    const OTHERS: u64 = flags::WRITE | flags::MAY_REPLICATE | flags::ADMIN;
+    command.has(flags::READONLY) || (command.has(flags::EXEC) && !session.queues(OTHERS))
 }
 
 impl Host for Core {
@@ -262,16 +272,22 @@ impl Host for Core {
         self.revision += 1;
         if changed.iter().any(|name| name == "requirepass") {
             self.password = (!self.config.requirepass.is_empty()).then(|| self.config.requirepass.clone());
-        }
-        if let Some(journal) = &mut self.journal {
-            journal.set_mode(self.config.sync_mode);
-            journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
+            if self.password.is_none() {
+                // As those are that come from now on.
+                self.clients.trust_all();
+            }
         }
         self.client_memory_max = client_memory_max(&self.config);
+        self.configure_journal();
         self.points.reconfigure(&self.config);
         self.meter.configure(self.config.measure.clone());
         crate::telemetry::set_level(self.config.loglevel);
         tracing::info!(directives = ?changed, "configuration changed");
+        for notice in config::own_notices(&self.config) {
+            if changed.contains(&notice.directive) {
+                tracing::warn!("{notice}");
+            }
+        }
         Ok(())
     }
 
@@ -419,12 +435,14 @@ impl Host for Core {
             filter.matches(session, &facts, me.id())
         };
         let now = self.clock.now;
-        let named =
-            self.clients.iter().filter(|(_, client)| is_named(&client.session, &|| client.facts(now)));
-        let before = self.killed.len();
-        self.killed.extend(named.map(|(slot, _)| slot));
+        // A transaction may name a client twice: it is killed at the first time.
+        let named = self.clients.iter().filter(|(slot, client)| {
+            is_named(&client.session, &|| client.facts(now)) && !self.killed.contains(slot)
+        });
+        let named: Vec<usize> = named.map(|(slot, _)| slot).collect();
+        self.killed.extend(&named);
         let is_me = is_named(me, &|| self.current_facts(me));
-        Killed { count: self.killed.len() - before + usize::from(is_me), me: is_me }
+        Killed { count: named.len() + usize::from(is_me), me: is_me }
     }
 
     fn unblock_client(&mut self, id: u64, with_error: bool) -> bool {

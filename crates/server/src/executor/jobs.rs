@@ -110,6 +110,8 @@ impl Executor {
         self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
         self.replace_engine(engine);
         self.core.journal = journal;
+        // The journal was made with the configuration of the start, and CONFIG SET is answered while data is loaded.
+        self.core.configure_journal();
         self.desk.identity = identity;
         self.core.phase = Phase::Serving;
         let keys = self.engine.len();

@@ -79,7 +79,9 @@ impl Executor {
             let Some(client) = core.clients.get_mut(slot) else { continue };
             let timeout = core.config.timeout;
             // Who waits for the server, or for messages, is not idle.
-            let may_be_idle = !client.is_blocked() && !client.session.is_subscriber();
+            let listens = client.session.is_subscriber() || client.session.is_monitor();
+            let waits = client.is_blocked() || (client.has_work && !client.stalled);
+            let may_be_idle = !waits && !listens;
             let is_idle = may_be_idle && !timeout.is_zero() && client.idle(now) > timeout;
             let lingers = client.closing && client.idle(now) > LINGER_MAX;
             if is_idle

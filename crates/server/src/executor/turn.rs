@@ -31,8 +31,9 @@ impl Executor {
             // CONFIG RESETSTAT begins at zero again.
             let executed = commands.saturating_sub(std::mem::replace(&mut commands_before, commands));
             self.senders.note_turn(slept, took, executed);
-            self.take_deliveries();
+            // Order matters: whoever takes the place of a client must not be told what the poll has seen of that one.
             self.take_poll_events(&events);
+            self.take_deliveries();
             if let Some(ended) = self.turn()? {
                 return Ok(ended);
             }

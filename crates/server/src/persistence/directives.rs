@@ -354,6 +354,16 @@ impl PersistSettings {
             .collect()
     }
 
+    /// The delays of points that are taken at once, at the start that finds the crash.
+    #[must_use]
+    pub(crate) fn delays_without_effect(&self) -> Vec<PersistDirective> {
+        let sides = Side::ALL.into_iter().filter(|&side| {
+            let point = self.points.point(side, Event::SysCrash);
+            point.enabled && point.delay_s > 0
+        });
+        sides.map(|side| PersistDirective::PointDelay(side, Event::SysCrash)).collect()
+    }
+
     fn slot(&mut self, directive: PersistDirective) -> Slot<'_> {
         let Self { points, ladder } = self;
         match directive {
@@ -468,5 +478,10 @@ mod tests {
         settings.set(PersistDirective::PointDelay(Side::After, Event::Sync), "5").unwrap();
         let names: Vec<_> = settings.without_event().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["persist-after-replica-linkup"]);
+        assert_eq!(settings.delays_without_effect(), []);
+        settings.set(PersistDirective::PointDelay(Side::After, Event::SysCrash), "5").unwrap();
+        settings.set(PersistDirective::PointDelay(Side::Before, Event::SysCrash), "5").unwrap();
+        let names: Vec<_> = settings.delays_without_effect().iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["persist-after-sys-crash-delay"], "the other is off");
     }
 }

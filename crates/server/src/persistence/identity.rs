@@ -17,6 +17,9 @@ use serde::Deserialize;
 use crate::clock::unix_ms;
 use crate::storage::{Storage, read_all, replace_file};
 
+/// Name of an identity that is not whole.
+pub(crate) const TEMP_IDENTITY: &str = "temp-holdfast-identity.json";
+
 /// Longest identity file that is read, in bytes. Written ones have under 1 KiB; the rest is room for later fields.
 const IDENTITY_LEN_MAX: u64 = 64 << 10;
 const CHECKSUM_PREFIX: &str = "crc32c:";

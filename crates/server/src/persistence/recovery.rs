@@ -468,7 +468,13 @@ impl Recovery<'_> {
 
     fn keep_tail(&self, path: &Path, position: u64) -> Result<PathBuf, RecoverError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let kept_at = self.options.dir.join(format!("torn-{name}-at-{position}"));
+        // A second tear in the same place does not replace what the first one left.
+        let taken = self.list(&self.options.dir)?;
+        let first = format!("torn-{name}-at-{position}");
+        let names =
+            std::iter::once(first.clone()).chain((2..).map(|number: u64| format!("{first}-{number}")));
+        let free = names.into_iter().find(|name| taken.iter().all(|entry| entry.name != *name));
+        let kept_at = self.options.dir.join(free.unwrap_or(first));
         let copy = || -> io::Result<()> {
             let mut reader = self.storage.open_read(path)?;
             reader.seek(io::SeekFrom::Start(position))?;

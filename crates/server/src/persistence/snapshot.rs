@@ -22,6 +22,9 @@ pub(crate) use reader::RdbReader;
 pub use reader::{BoxError, RdbVisitor, ReadRdbError, read_rdb};
 pub use writer::{RdbOptions, RdbWriter};
 
+/// Name of a snapshot that is not whole, in the data directory.
+pub(crate) const TEMP_SNAPSHOT: &str = "temp-save.rdb";
+
 /// What was written or read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RdbSummary {

@@ -6,7 +6,7 @@ use holdfast_collections::listpack::Scratch;
 use holdfast_collections::types::{SortedSet, SortedSetRef};
 
 use super::selection::{By, Selection, limit, visit};
-use super::{Layout, store_and_reply};
+use super::{Layout, store_and_reply, store_logged_and_reply};
 use crate::command::args::{integer, is};
 use crate::command::{Call, Outcome, ReplyError, Run, error};
 use crate::engine::events::Change;
@@ -124,13 +124,22 @@ pub(crate) fn zrangestore(call: &mut Call<'_, '_>) -> Run {
     let mut keys = call.keys();
     let tools = keys.tools();
     let mut result = SortedSet::empty(Vec::new());
+    let mut by_rank = None;
     if let Some(set) = keys.read_sorted_set(key)? {
         let mut text = Scratch::new();
-        visit(set, query.places(set), query.reverse, |member, score| {
+        let places = query.places(set);
+        by_rank = query.selection.by_rank(set, &places);
+        visit(set, places, query.reverse, |member, score| {
             result.insert(member.as_bytes(&mut text), score, &tools.limits, tools.hasher);
         });
     }
-    store_and_reply(call, destination, result, "zrangestore");
+    match by_rank {
+        Some([first, last]) if !result.view().is_empty() => {
+            let effect: [&[u8]; 5] = [b"ZRANGESTORE", destination, key, first.as_bytes(), last.as_bytes()];
+            store_logged_and_reply(call, destination, result, "zrangestore", |call| call.log(&effect));
+        }
+        _ => store_and_reply(call, destination, result, "zrangestore"),
+    }
     Ok(Outcome::Done)
 }
 
@@ -151,15 +160,20 @@ fn remove_range(call: &mut Call<'_, '_>, by: By, event: &'static str) -> Run {
     let selection = Selection::parse(by, call.arg(2), call.arg(3))?;
     let mut keys = call.keys();
     let found = keys.find_kind(key, Kind::SortedSet)?;
-    let mut removed = 0;
+    let (mut removed, mut by_rank) = (0, None);
     if found.is_some() {
         removed = keys.change(found, key, |set: &mut SortedSet, _| {
             let places = selection.places(set.view(), false);
+            by_rank = selection.by_rank(set.view(), &places);
             let removed = set.remove_range(places.start, places.end);
             (removed, (removed > 0).then_some(Change::sorted_set(event).counted(removed as u64)))
         });
-        if removed > 0 {
-            call.log_verbatim();
+        match by_rank {
+            _ if removed == 0 => {}
+            Some([first, last]) => {
+                call.log(&[b"ZREMRANGEBYRANK", key, first.as_bytes(), last.as_bytes()]);
+            }
+            None => call.log_verbatim(),
         }
     }
     call.reply.count(removed);

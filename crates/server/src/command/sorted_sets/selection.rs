@@ -133,6 +133,16 @@ impl<'a> Selection<'a> {
             }
         }
     }
+
+    /// First and last rank of `places`, where these depend on more than the members: a range of members is found by halving,
+    /// and where scores differ, members are in no order, so the same set in another form yields another range. Whoever
+    /// repeats the command later needs the ranks.
+    pub(super) fn by_rank(self, set: SortedSetRef<'_>, places: &Range<usize>) -> Option<[String; 2]> {
+        let score = |at: usize| set.nth(at).map(|(_, score)| score);
+        let is_mixed = || score(0) != score(set.len() - 1);
+        (matches!(self, Selection::Members { .. }) && !places.is_empty() && is_mixed())
+            .then(|| [places.start, places.end - 1].map(|at| at.to_string()))
+    }
 }
 
 fn places_of_ranks(first: i64, last: i64, len: usize) -> Range<usize> {

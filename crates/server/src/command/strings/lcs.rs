@@ -87,7 +87,7 @@ pub(crate) fn lcs(call: &mut Call<'_, '_>) -> Run {
 
 fn len(call: &mut Call<'_, '_>, at: usize) -> Result<usize, ReplyError> {
     let key = call.arg(at);
-    match call.keys().peek(key) {
+    match call.keys().read(key) {
         Some(entry) if entry.kind() != Kind::String => Err(error::LCS_TYPE),
         entry => Ok(entry.map_or(0, |entry| entry.string().len())),
     }
@@ -96,7 +96,7 @@ fn len(call: &mut Call<'_, '_>, at: usize) -> Result<usize, ReplyError> {
 fn read(call: &mut Call<'_, '_>, at: usize) -> Vec<u8> {
     let key = call.arg(at);
     let mut buffer = itoa::Buffer::new();
-    call.keys().read(key).map_or(Vec::new(), |entry| entry.string().as_bytes(&mut buffer).to_vec())
+    call.keys().view_of(key).map_or(Vec::new(), |entry| entry.string().as_bytes(&mut buffer).to_vec())
 }
 
 /// Lengths of the longest common subsequence of every pair of prefixes.

@@ -7,7 +7,7 @@ use super::rewrite::rewrite as rewrite_with;
 use super::table::directive::Directive;
 use super::*;
 
-fn rewrite(config: &Config, original: &[u8]) -> Result<Vec<u8>, ConfigError> {
+fn rewrite(config: &Config, original: &[u8]) -> Result<Vec<u8>, RewriteTextError> {
     rewrite_with(config, original, RewriteExtent::Changed, &mut |_| panic!("nothing is included"))
 }
 
@@ -102,6 +102,31 @@ fn included_files_stay_and_what_they_say_is_overridden() {
     assert_eq!(String::from_utf8(rewritten.clone()).unwrap(), expected);
     let loaded = check(&source, &rewritten, &Config::default(), &mut read).unwrap();
     assert_eq!(values(&loaded), values(&config));
+}
+
+/// What is in the place of a line may contradict a line of another file, and then neither of them is what is wanted.
+#[test]
+fn lines_that_included_files_contradict_are_decided_at_the_end() {
+    fn check_one(file: &str, included: &'static str, name: &str, value: &str) {
+        let mut read = |_: &Path| vec![Ok((PathBuf::from("a"), included.as_bytes().to_vec()))];
+        let source = SourceName::File(PathBuf::from("f"));
+        let mut config = check(&source, file.as_bytes(), &Config::default(), &mut read).unwrap();
+        config_set(&mut config, &[(name.as_bytes(), value.as_bytes())]).unwrap();
+        let rewritten = rewrite_with(&config, file.as_bytes(), RewriteExtent::Changed, &mut read);
+        let rewritten = rewritten.unwrap_or_else(|error| {
+            panic!("{file:?} {included:?}: {error} {:?}", std::error::Error::source(&error))
+        });
+        let loaded = check(&source, &rewritten, &Config::default(), &mut read).unwrap();
+        assert_eq!(values(&loaded), values(&config), "{file:?} {included:?}");
+    }
+    for set in [("appendfsync", "no"), ("persist-strategy", "no")] {
+        check_one("include a\n", "persist-strategy always", set.0, set.1);
+        check_one("persist-strategy always\ninclude a\n", "appendfsync always", set.0, set.1);
+        check_one("appendfsync always\ninclude a\n", "persist-strategy always", set.0, set.1);
+        check_one("include a\npersist-strategy always\n", "appendonly yes", set.0, set.1);
+    }
+    check_one("requirepass \"\"\ninclude a\n", "requirepass-file /x", "requirepass", "b");
+    check_one("include a\n", "requirepass-file /x", "requirepass", "b");
 }
 
 /// A line of a file that loads, whatever stands beside it, except for contradictions.

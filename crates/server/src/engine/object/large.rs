@@ -34,6 +34,14 @@ impl Large {
         }
     }
 
+    /// Bytes that a clone has for itself besides its handle, as estimated.
+    pub(crate) fn cloned_bytes(&self) -> usize {
+        match self {
+            Large::List(list) => list.cloned_bytes(),
+            Large::Set(_) | Large::SortedSet(_) | Large::Hash(_) => 0,
+        }
+    }
+
     /// Bytes of all its allocations, as estimated.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Large>()

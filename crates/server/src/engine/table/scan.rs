@@ -10,16 +10,19 @@
 //! - it has merged since: the merged one is visited from its first bucket, again meeting some keys twice.
 //!
 //! A key never changes its hash, so every key that is there throughout is met at least once.
+//!
+//! A cursor is below 2⁵³: clients of Redis read it as a double, as a signed number, or as both, because those of Redis are small.
 
 use super::segment::{ORDER_BITS, Place, Segment, home_of};
 use super::{DEPTH_MAX, Position, Table};
 
+/// Bits of the hash that can choose a segment.
+const PREFIX_BITS: u32 = DEPTH_MAX;
 const DEPTH_BITS: u32 = 5;
-const _: () =
-    assert!(DEPTH_MAX < 1 << DEPTH_BITS && ORDER_BITS + DEPTH_BITS + 32 == 64, "a cursor is one number");
+const _: () = assert!(DEPTH_MAX < 1 << DEPTH_BITS && PREFIX_BITS + DEPTH_BITS + ORDER_BITS <= 53);
 
 struct Cursor {
-    /// The first 32 bits of the hash.
+    /// The first bits of the hash.
     prefix: u64,
     depth: u32,
     /// The bits of the hash that choose the home bucket.
@@ -29,7 +32,7 @@ struct Cursor {
 impl Cursor {
     fn from_number(number: u64) -> Cursor {
         Cursor {
-            prefix: number >> (ORDER_BITS + DEPTH_BITS),
+            prefix: number >> (ORDER_BITS + DEPTH_BITS) & ((1 << PREFIX_BITS) - 1),
             depth: u32::try_from(number >> ORDER_BITS & ((1 << DEPTH_BITS) - 1)).expect("five bits"),
             order: number & ((1 << ORDER_BITS) - 1),
         }
@@ -41,7 +44,7 @@ impl Cursor {
 
     /// A hash at this place.
     fn to_hash(&self) -> u64 {
-        self.prefix << 32 | self.order << (32 - ORDER_BITS)
+        self.prefix << (64 - PREFIX_BITS) | self.order << (32 - ORDER_BITS)
     }
 }
 
@@ -62,12 +65,12 @@ impl Table {
             let bucket = segment.buckets.address(place.bucket);
             visit(Position { bucket, version: self.version, segment: route.segment, place });
         }
-        let (start, depth) = (segment.start >> 32, segment.depth);
+        let (start, depth) = (segment.start >> (64 - PREFIX_BITS), segment.depth);
         let next = if home + 1 < count {
             Cursor { prefix: start, depth, order: first_of(home + 1, count) }
         } else {
-            let prefix = start + (1 << (32 - depth));
-            if prefix >> 32 != 0 {
+            let prefix = start + (1 << (PREFIX_BITS - depth));
+            if prefix >> PREFIX_BITS != 0 {
                 return 0;
             }
             Cursor { prefix, depth, order: 0 }

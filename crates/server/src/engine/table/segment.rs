@@ -35,7 +35,7 @@ pub(super) struct Segment {
 }
 
 /// Bits of the hash that choose the home bucket: as many as fit into a cursor, from the lower half.
-pub(super) const ORDER_BITS: u32 = 27;
+pub(super) const ORDER_BITS: u32 = 18;
 const ORDER_SHIFT: u32 = 32 - ORDER_BITS;
 
 /// The home bucket of a hash. It grows with those bits, so that a place in this order stays valid when the number of

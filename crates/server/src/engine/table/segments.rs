@@ -20,6 +20,11 @@ impl Segments {
         self.len
     }
 
+    /// Segments that there are.
+    pub(super) fn count(&self) -> usize {
+        self.len - self.free.len()
+    }
+
     #[inline]
     pub(super) fn get(&self, number: usize) -> Option<&Segment> {
         self.blocks.get(number / BLOCK_LEN)?.get(number % BLOCK_LEN)?.as_ref()

@@ -11,8 +11,8 @@ use crate::error_chain::error_chain;
 use crate::persistence::log::segments::{Log, SegmentStart, create_log_directory};
 use crate::persistence::manifest::Manifest;
 use crate::persistence::snapshot::job::{SnapshotJobError, SnapshotPlan, WrittenSnapshot, write_snapshot};
-use crate::persistence::snapshot::{RdbOptions, SnapshotAux};
-use crate::storage::{Storage, TEMP_PREFIX};
+use crate::persistence::snapshot::{RdbOptions, SnapshotAux, TEMP_SNAPSHOT};
+use crate::storage::Storage;
 
 impl JournalSettings {
     /// How a snapshot of `engine` at `offset` is written, and what it says of itself.
@@ -48,7 +48,7 @@ impl Journal {
         let started = Instant::now();
         let offset = self.offset();
         let plan = SnapshotPlan {
-            temp_path: self.settings.dir.join(format!("{TEMP_PREFIX}save.rdb")),
+            temp_path: self.settings.dir.join(TEMP_SNAPSHOT),
             final_path: Some(self.snapshot_path()),
             rdb: self.settings.rdb_options(false, offset, engine, now_ms),
             digest: false,

@@ -11,10 +11,10 @@ use crate::engine::effects::EffectBuffer;
 use crate::engine::{Chunk, Engine};
 use crate::error_chain::error_chain;
 use crate::persistence::log::segments::{LogFilesError, Rewrite};
+use crate::persistence::snapshot::TEMP_SNAPSHOT;
 use crate::persistence::snapshot::job::{
     FinishingSnapshot, SnapshotJob, SnapshotJobError, SnapshotPlan, WrittenSnapshot,
 };
-use crate::storage::TEMP_PREFIX;
 
 /// Bytes of a snapshot that may wait for the disk whatever the size of the data, and the part of the data that may, before
 /// writes wait.
@@ -105,9 +105,7 @@ impl Journal {
         }
         let offset = self.offset();
         let (kind, temp_path, digest) = match request {
-            JobRequest::Save => {
-                (JobKind::Save, self.settings.dir.join(format!("{TEMP_PREFIX}save.rdb")), false)
-            }
+            JobRequest::Save => (JobKind::Save, self.settings.dir.join(TEMP_SNAPSHOT), false),
             JobRequest::Cut(path) => (JobKind::Cut(path.clone()), path, true),
             JobRequest::Rewrite => {
                 let Some(log) = &mut self.log else { return Ok(Err("there is no log".to_owned())) };
@@ -304,7 +302,7 @@ impl Journal {
         match &job.kind {
             JobKind::Cut(_) => Ok(Ok(())),
             JobKind::Save => {
-                let temp = self.settings.dir.join(format!("{TEMP_PREFIX}save.rdb"));
+                let temp = self.settings.dir.join(TEMP_SNAPSHOT);
                 let path = self.snapshot_path();
                 let placed = self
                     .storage

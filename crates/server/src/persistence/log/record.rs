@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 /// commands (`aof.c`, `AOF_ANNOTATION_LINE_MAX_LEN`).
 pub const LINE_LEN_MAX: usize = 1023;
 /// Largest stream offset, far beyond any: what a reader adds to one, the length of a file at most, does not overflow.
-const OFFSET_MAX: u64 = i64::MAX as u64;
+pub(crate) const OFFSET_MAX: u64 = i64::MAX as u64;
 const SEGMENT_MAGIC: &[u8] = b"#HS1 ";
 const FRAME_MAGIC: &[u8] = b"#HF1 ";
 /// What every frame line begins with.

@@ -16,6 +16,9 @@ use super::writer::{AppendError, LogWriter, SegmentEnd};
 use crate::persistence::manifest::{FileKind, LiveFile, Manifest, Owner};
 use crate::storage::{Storage, TEMP_PREFIX, replace_file};
 
+/// Name of a base that is not whole.
+const TEMP_BASE: &str = "temp-rewrite.rdb";
+
 /// Where the files of the log lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPaths {
@@ -59,7 +62,28 @@ impl LogPaths {
     /// Where a base is written before it is whole.
     #[must_use]
     pub(crate) fn temp_base(&self) -> PathBuf {
-        self.directory.join(format!("{TEMP_PREFIX}rewrite.rdb"))
+        self.directory.join(TEMP_BASE)
+    }
+
+    /// Whether a file of this name in the log directory is one of ours that is not finished.
+    #[must_use]
+    pub(crate) fn is_unfinished(&self, name: &str) -> bool {
+        let replaced = name.strip_prefix(TEMP_PREFIX).and_then(|rest| rest.strip_suffix(".manifest"));
+        name == TEMP_BASE || replaced == Some(&self.name)
+    }
+
+    /// What a file of this name would be in a log, ours or that of an upstream server: sequence number, and whether it is a
+    /// base. None for every other name, that of a copy such as `….incr.aof.bak` among them.
+    #[must_use]
+    pub(crate) fn part(&self, name: &str) -> Option<(u64, bool)> {
+        let (seq, kind) = name.strip_prefix(&self.name)?.strip_prefix('.')?.split_once('.')?;
+        let is_base = match kind {
+            "base.rdb" | "base.aof" => true,
+            "incr.aof" => false,
+            _ => return None,
+        };
+        let seq = seq.parse::<u64>().ok().filter(|number| number.to_string() == seq)?;
+        Some((seq, is_base))
     }
 }
 

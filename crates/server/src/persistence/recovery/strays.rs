@@ -9,9 +9,11 @@ use std::io;
 use std::path::Path;
 
 use super::{LiveLog, RecoverError, Recovered, Recovery, Source};
+use crate::persistence::identity::TEMP_IDENTITY;
 use crate::persistence::log::record::LINE_LEN_MAX;
 use crate::persistence::manifest::{MANIFEST_LEN_MAX, Manifest};
-use crate::storage::{DirectoryEntry, TEMP_PREFIX, read_all};
+use crate::persistence::snapshot::TEMP_SNAPSHOT;
+use crate::storage::read_all;
 
 /// What is in the log directory besides the live log.
 pub(super) struct Strays {
@@ -49,7 +51,8 @@ impl Recovery<'_> {
         strays.is_retired = retired.is_some();
         let last_seq = manifest.and_then(|manifest| manifest.incrementals.last()).map(|file| file.seq);
         for entry in self.list(&self.options.log.directory)? {
-            let Some((seq, is_base)) = self.part(&entry) else { continue };
+            let part = self.options.log.part(&entry.name).filter(|_| !entry.is_directory);
+            let Some((seq, is_base)) = part else { continue };
             if manifest.is_some_and(|manifest| names(manifest, &entry.name)) {
                 continue;
             }
@@ -69,15 +72,6 @@ impl Recovery<'_> {
             strays.parts.push(entry.name);
         }
         Ok(strays)
-    }
-
-    /// Number and kind (true: base) of a file that is part of a log by its name.
-    fn part(&self, entry: &DirectoryEntry) -> Option<(u64, bool)> {
-        let rest = entry.name.strip_prefix(&self.options.log.name)?.strip_prefix('.')?;
-        let (seq, kind) = rest.split_once('.')?;
-        let is_base = kind.starts_with("base.");
-        let is_part = !entry.is_directory && (is_base || kind.starts_with("incr."));
-        if is_part { Some((seq.parse().ok()?, is_base)) } else { None }
     }
 
     /// A segment that never was live has its header line, or a part of it, and nothing behind it.
@@ -133,16 +127,16 @@ impl Recovery<'_> {
         }
     }
 
-    /// Removes what is not live, when everything that is live has been recovered.
+    /// Removes what is not live, when everything that is live has been recovered. Of files that are not finished only those go
+    /// that this server makes itself: the directory may hold files of others.
     ///
     /// # Errors
     /// [`RecoverError::Storage`].
     pub(super) fn tidy(&self, strays: &Strays) -> Result<(), RecoverError> {
-        let is_temporary = |name: &str| name.starts_with(TEMP_PREFIX);
-        self.remove_named(&self.options.dir, is_temporary)?;
+        self.remove_named(&self.options.dir, |name| [TEMP_SNAPSHOT, TEMP_IDENTITY].contains(&name))?;
         let directory = &self.options.log.directory;
         self.remove_named(directory, |name| {
-            is_temporary(name) || strays.parts.iter().any(|part| part == name)
+            self.options.log.is_unfinished(name) || strays.parts.iter().any(|part| part == name)
         })?;
         if strays.is_retired {
             // Order matters: it says of the files that they were given up, so it goes when they are gone for good.

@@ -1,5 +1,7 @@
 //! Auxiliary fields of our RDB files.
 
+use crate::persistence::log::record::OFFSET_MAX;
+
 /// What a file says of itself besides its data. Redis skips the fields that it does not know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotAux {
@@ -63,7 +65,8 @@ impl SnapshotAux {
             }
             "holdfast-store-id" => self.store_id = Some(value.to_owned()),
             "holdfast-epoch" => self.epoch = value.parse().ok(),
-            "holdfast-offset" => self.offset = value.parse().ok(),
+            // One beyond the limit cannot be continued: no header or frame behind it could be read again.
+            "holdfast-offset" => self.offset = value.parse().ok().filter(|&offset| offset <= OFFSET_MAX),
             _ => {}
         }
     }
@@ -91,5 +94,14 @@ mod tests {
             }
             assert_eq!(read, written);
         }
+    }
+
+    #[test]
+    fn an_offset_that_cannot_be_continued_is_none() {
+        let mut read = SnapshotAux::default();
+        read.set("holdfast-offset", &OFFSET_MAX.to_string());
+        assert_eq!(read.offset, Some(OFFSET_MAX));
+        read.set("holdfast-offset", &(OFFSET_MAX + 1).to_string());
+        assert_eq!(read.offset, None);
     }
 }

@@ -126,9 +126,7 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
                     match self.length("the form of a node")? {
                         NODE_PLAIN => push(&mut list, &self.element()?, &limits)?,
                         NODE_PACKED => {
-                            let node = self.packed()?;
-                            listpack::check(&node).map_err(damage)?;
-                            list.push_node(node, &limits);
+                            push_node(&mut list, self.packed()?, &limits)?;
                         }
                         form => return Err(damage(format_args!("{form} is no form of a node"))),
                     }
@@ -256,21 +254,33 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
 fn push_ziplist(list: &mut List, bytes: &[u8], limits: &Limits) -> Result<(), Damage> {
     let mut text = Scratch::new();
     for item in ziplist::check(bytes).map_err(damage)?.iter() {
-        list.push_back(item.as_bytes(&mut text), limits);
+        push(list, item.as_bytes(&mut text), limits)?;
     }
+    Ok(())
+}
+
+fn push_node(list: &mut List, node: Vec<u8>, limits: &Limits) -> Result<(), Damage> {
+    let view = listpack::check(&node).map_err(damage)?;
+    if node.len() > LIST_ELEMENT_LEN_MAX {
+        let mut text = Scratch::new();
+        view.iter().try_for_each(|item| check_element(item.as_bytes(&mut text)))?;
+    }
+    list.push_node(node, limits);
     Ok(())
 }
 
 /// Adds an element that may be too long for a list.
 fn push(list: &mut List, element: &[u8], limits: &Limits) -> Result<(), Damage> {
-    if element.len() > LIST_ELEMENT_LEN_MAX {
-        return Err(damage(format_args!(
-            "an element has {} bytes, more than {LIST_ELEMENT_LEN_MAX}",
-            element.len()
-        )));
-    }
+    check_element(element)?;
     list.push_back(element, limits);
     Ok(())
+}
+
+fn check_element(element: &[u8]) -> Result<(), Damage> {
+    match element.len() {
+        0..=LIST_ELEMENT_LEN_MAX => Ok(()),
+        len => Err(damage(format_args!("an element has {len} bytes, more than {LIST_ELEMENT_LEN_MAX}"))),
+    }
 }
 
 /// Visits the pairs of a ziplist or a listpack.
@@ -294,4 +304,57 @@ fn each_two<'a>(
         visit(first, items.next().ok_or_else(|| damage(ODD))?)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = LIST_ELEMENT_LEN_MAX + 1;
+
+    fn refusal(result: Result<(), Damage>) -> String {
+        match result {
+            Err(Damage::Value(what)) => what,
+            Err(Damage::File(error)) => panic!("{error}"),
+            Ok(()) => panic!("taken"),
+        }
+    }
+
+    /// Lists would not take it, and commands that move it would meet it later.
+    #[test]
+    fn an_element_that_is_too_long_in_a_packed_form_is_refused() {
+        let (mut list, limits) = (List::empty(Vec::new()), Limits::default());
+        let len = u32::try_from(LEN).unwrap().to_be_bytes();
+        let mut ziplist = vec![0; 10 + 1 + 5 + LEN + 1];
+        let total = u32::try_from(ziplist.len()).unwrap();
+        ziplist[..4].copy_from_slice(&total.to_le_bytes());
+        ziplist[4..8].copy_from_slice(&10_u32.to_le_bytes());
+        ziplist[8..10].copy_from_slice(&1_u16.to_le_bytes());
+        ziplist[11] = 0x80;
+        ziplist[12..16].copy_from_slice(&len);
+        *ziplist.last_mut().unwrap() = 0xff;
+        let expected = format!("an element has {LEN} bytes");
+        assert!(refusal(push_ziplist(&mut list, &ziplist, &limits)).starts_with(&expected));
+        drop(ziplist);
+
+        let mut node = vec![0; 6 + 5 + LEN + 5 + 1];
+        let total = u32::try_from(node.len()).unwrap();
+        node[..4].copy_from_slice(&total.to_le_bytes());
+        node[4..6].copy_from_slice(&1_u16.to_le_bytes());
+        node[6] = 0xf0;
+        node[7..11].copy_from_slice(&u32::try_from(LEN).unwrap().to_le_bytes());
+        // Length of the element, seven bits in each byte, the lowest at the end; all but the first are marked.
+        let entry = LEN + 5;
+        let back: Vec<u8> = (0..5)
+            .rev()
+            .map(|group| {
+                u8::try_from((entry >> (7 * group)) & 127).unwrap() | if group == 4 { 0 } else { 128 }
+            })
+            .collect();
+        let end = node.len();
+        node[end - 6..end - 1].copy_from_slice(&back);
+        node[end - 1] = 0xff;
+        assert!(refusal(push_node(&mut list, node, &limits)).starts_with(&expected));
+        assert!(list.view().is_empty());
+    }
 }
