@@ -215,6 +215,9 @@ const LIMITS: Limits = Limits {
     sorted_set_value: 16,
     list_fill: 3,
 };
+/// What Redis also answers to a SORT of numbers when the conversion of another number, in any command before, was out of range:
+/// it looks at `errno` and does not clear it (`sort.c`, `sortCommandGeneric`).
+const NOT_SORTED: &[u8] = b"-ERR One or more scores can't be converted into double\r\n";
 /// Commands of one input.
 const COMMANDS_MAX: usize = 32;
 /// Times nearer than this are left out: a key must not expire while the input runs.
@@ -501,6 +504,10 @@ fn run(data: &[u8]) {
     let history = || commands.iter().map(|(args, _)| show(args)).collect::<Vec<_>>().join("\n");
     for ((args, kind), expected) in commands.iter().zip(&mut theirs) {
         let (mut reply, _) = store.run_on(1, args);
+        if expected == NOT_SORTED && reply != NOT_SORTED {
+            // What comes behind it may depend on it.
+            return;
+        }
         let equal = match kind {
             Kind::Exact | Kind::Transaction => reply == *expected,
             Kind::Set | Kind::Pairs => {
