@@ -446,8 +446,12 @@ fn shorten_wait(args: &mut [Vec<u8>]) {
     }
 }
 
-/// Whether this may be a number that is not negative, as the C library reads it: what is not, and is refused, says so.
+/// Whether this may be a number that is not negative, as the C library reads it: what is not, and is refused, says so. Without an
+/// end is refused as well, in other words than Redis 7.0 has.
 fn may_be_timeout(text: &[u8]) -> bool {
+    if str::from_utf8(text).is_ok_and(|text| text.parse() == Ok(f64::INFINITY)) {
+        return true;
+    }
     let is_negative = text.strip_prefix(b"-").is_some_and(|digits| {
         digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit)
     });
