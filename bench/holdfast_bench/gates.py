@@ -96,9 +96,7 @@ def latency(event, found):
     }
     gates = single(f"latency-{event}", texts[event], found, "max_ms", 10.0)
     if event == "growth":
-        longest = (found.get("holdfast") or {}).get("engine", {}).get("table_rebuild_longest_usec")
-        value = float(longest) if longest is not None else None
-        gates.append(Gate("growth longest split", "thread CPU time of the longest split by the engine's own clock, µs", value, 1000.0, False))
+        gates += single("growth longest split", "thread CPU time of the longest split by the engine's own clock, µs", found, "split_us", 1000.0)
     return gates
 
 

@@ -20,8 +20,8 @@ MEMBERS_MILLIONS = 5
 # A hash of a gigabyte: so many fields for each of the run's keys, of this size.
 FIELD_BYTES = 1000
 EVENTS = ("flushall", "del-large", "growth", "flushall-mixed", "del-set", "growth-hash", "save-hash")
-# Those that go on for long meet many moments of the machine in one time.
-TIMES_OF = {"growth": 1, "growth-hash": 1, "save-hash": 1}
+# These go on long enough to meet many moments of the machine in one time.
+TIMES_OF = {"growth-hash": 1, "save-hash": 1}
 SAVE_SECONDS_MAX = 300
 # How often the client asks while keys are added.
 RATE = "1000"
@@ -51,6 +51,10 @@ def worst_of(run, name, event):
             reports.append(report)
     middle = statistics.median_low([report["max_us"] for report in reports])
     chosen = next(report for report in reports if report["max_us"] == middle)
+    splits = [int(it["engine"]["table_rebuild_longest_usec"]) for it in reports if "table_rebuild_longest_usec" in it.get("engine", {})]
+    if splits:
+        # The time of a thread counts what a hypervisor took from it.
+        chosen = {**chosen, "split_us": statistics.median_low(splits)}
     return {**chosen, "max_ms": middle / 1000, "late_ms": chosen["late_us"] / 1000, "all_ms": [it["max_us"] / 1000 for it in reports]}
 
 

@@ -105,7 +105,7 @@ fn relative_paths_lie_in_the_directory_of_the_data() {
 
     std::fs::rename(&server.log, dir.join("server.log.1")).unwrap();
     assert_eq!(client.run("CONFIG SET hz 77"), Reply::ok());
-    assert!(server.log_text().contains("configuration changed"), "a rotated log is begun anew");
+    assert!(server.log_text().contains("configuration changed"), "a rotated log file is opened again");
     assert!(server.stop().success());
     assert!(!dir.join("server.pid").exists());
 }

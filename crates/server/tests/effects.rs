@@ -260,6 +260,8 @@ fn writes_that_change_nothing_leave_nothing() {
         "SET k v; INCR k",
         "GETDEL k",
         "BITOP AND d none",
+        "ZADD z 1 c 2 a 3 b; ZREMRANGEBYLEX z [a [b",
+        "ZADD z 1 c 2 a 3 b; ZREMRANGEBYLEX z (b +",
         "SET k x; BITFIELD k GET u8 0",
         "SELECT 3",
     ] {

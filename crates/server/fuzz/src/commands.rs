@@ -215,6 +215,9 @@ const LIMITS: Limits = Limits {
     sorted_set_value: 16,
     list_fill: 3,
 };
+/// What Redis also answers to a SORT of numbers when the conversion of another number, in any command before, was out of range:
+/// it looks at `errno` and does not clear it (`sort.c`, `sortCommandGeneric`).
+const NOT_SORTED: &[u8] = b"-ERR One or more scores can't be converted into double\r\n";
 /// Commands of one input.
 const COMMANDS_MAX: usize = 32;
 /// Times nearer than this are left out: a key must not expire while the input runs.
@@ -413,6 +416,22 @@ fn is_tie(args: &[Vec<u8>], all: &[Vec<Vec<u8>>]) -> bool {
     all.iter().map(|other| numbers(other)).sum::<usize>() > numbers(args)
 }
 
+/// Whether the command asks for a range of members of a set whose scores may differ: they are in no order then, and what Redis
+/// finds depends on its random levels.
+fn is_mixed_range(args: &[Vec<u8>], all: &[Vec<Vec<u8>>]) -> bool {
+    let is_lex = args[0].to_ascii_lowercase().windows(3).any(|part| part == b"lex")
+        || args.iter().any(|arg| arg.eq_ignore_ascii_case(b"bylex"));
+    let scores = |args: &[Vec<u8>]| {
+        let sets = [&b"zadd"[..], b"zincrby"].iter().any(|name| args[0].eq_ignore_ascii_case(name));
+        let differs = |arg: &Vec<u8>| {
+            let number = str::from_utf8(arg).ok().and_then(|text| text.parse::<f64>().ok());
+            number.is_some_and(|number| number != 0.0)
+        };
+        sets && args.iter().skip(2).any(differs)
+    };
+    is_lex && all.iter().any(|other| scores(other))
+}
+
 /// Makes a command that blocks return soon.
 fn shorten_wait(args: &mut [Vec<u8>]) {
     const SOON: &[u8] = b"0.001";
@@ -427,8 +446,12 @@ fn shorten_wait(args: &mut [Vec<u8>]) {
     }
 }
 
-/// Whether this may be a number that is not negative, as the C library reads it: what is not, and is refused, says so.
+/// Whether this may be a number that is not negative, as the C library reads it: what is not, and is refused, says so. Without an
+/// end is refused as well, in other words than Redis 7.0 has.
 fn may_be_timeout(text: &[u8]) -> bool {
+    if str::from_utf8(text).is_ok_and(|text| text.parse() == Ok(f64::INFINITY)) {
+        return true;
+    }
     let is_negative = text.strip_prefix(b"-").is_some_and(|digits| {
         digits.first().is_some_and(|first| *first != b'0') && digits.iter().all(u8::is_ascii_digit)
     });
@@ -453,6 +476,7 @@ fn parse(data: &[u8], now_ms: i64) -> Vec<(Vec<Vec<u8>>, Kind)> {
         let left_out = is_near(&args, now_ms)
             || is_tie(&args, &all)
             || is_unordered(&args)
+            || is_mixed_range(&args, &all)
             // Parts of the reply of EXEC are compared exactly.
             || (has_multi && matches!(kind, Kind::Set | Kind::Pairs | Kind::Time { .. }))
             || (is_object && !args.get(1).is_some_and(|arg| arg.eq_ignore_ascii_case(b"encoding")));
@@ -484,6 +508,10 @@ fn run(data: &[u8]) {
     let history = || commands.iter().map(|(args, _)| show(args)).collect::<Vec<_>>().join("\n");
     for ((args, kind), expected) in commands.iter().zip(&mut theirs) {
         let (mut reply, _) = store.run_on(1, args);
+        if expected == NOT_SORTED && reply != NOT_SORTED {
+            // What comes behind it may depend on it.
+            return;
+        }
         let equal = match kind {
             Kind::Exact | Kind::Transaction => reply == *expected,
             Kind::Set | Kind::Pairs => {

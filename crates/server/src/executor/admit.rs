@@ -117,10 +117,6 @@ impl Executor {
         client.session.close(&mut self.engine);
         client.connection.deregister(self.poll.registry());
         self.end_hold(slot, &mut client);
-        if client.queued {
-            // Whoever comes to this place is not in the queue twice.
-            self.ready.retain(|ready| *ready != slot);
-        }
         let core = &mut self.core;
         if client.session.is_subscriber() {
             core.pubsub.forget(slot as u64);

@@ -165,8 +165,8 @@ impl Executor {
         while ARENA_LEN - filled >= READ_LEN_MAX {
             let Some(slot) = ready.pop_front() else { break };
             let Some(client) = core.clients.get_mut(slot) else { continue };
-            client.queued = false;
-            if client.is_held() {
+            // The slot may stand in the queue for a client that has gone, and again for the one in its place: that is served once.
+            if !std::mem::replace(&mut client.queued, false) || client.is_held() {
                 continue;
             }
             let start = filled;

@@ -1,5 +1,6 @@
 //! The executor as commands see it.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
@@ -436,8 +437,9 @@ impl Host for Core {
         };
         let now = self.clock.now;
         // A transaction may name a client twice: it is killed at the first time.
+        let before: HashSet<usize> = self.killed.iter().copied().collect();
         let named = self.clients.iter().filter(|(slot, client)| {
-            is_named(&client.session, &|| client.facts(now)) && !self.killed.contains(slot)
+            is_named(&client.session, &|| client.facts(now)) && !before.contains(slot)
         });
         let named: Vec<usize> = named.map(|(slot, _)| slot).collect();
         self.killed.extend(&named);

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use holdfast_collections::listpack::Item;
+use holdfast_collections::listpack::{Item, Scratch};
 use holdfast_collections::types::SortedSetRef;
 
 use crate::command::args::integer;
@@ -72,6 +72,24 @@ impl<'a> MemberBound<'a> {
         }
     }
 
+    /// Whether a member lies before a range that begins here.
+    fn is_behind(self, found: &[u8]) -> bool {
+        match self {
+            MemberBound::Lowest => false,
+            MemberBound::Highest => true,
+            MemberBound::Member { member, is_open } => found < member || (is_open && found == member),
+        }
+    }
+
+    /// Whether a member lies beyond a range that ends here.
+    fn is_ahead_of(self, found: &[u8]) -> bool {
+        match self {
+            MemberBound::Lowest => true,
+            MemberBound::Highest => false,
+            MemberBound::Member { member, is_open } => found > member || (is_open && found == member),
+        }
+    }
+
     /// Number of members up to the end of a range that ends here.
     fn count_through(self, set: SortedSetRef<'_>) -> usize {
         match self {
@@ -127,6 +145,8 @@ impl<'a> Selection<'a> {
                 let start = set.count_below(min.score, min.is_open);
                 start..set.count_below(max.score, !max.is_open).max(start)
             }
+            // As in Redis, which looks at both ends first: that matters where scores differ, and members are in no order.
+            Selection::Members { min, max } if is_outside(set, min, max) => 0..0,
             Selection::Members { min, max } => {
                 let start = min.count_before(set);
                 start..max.count_through(set).max(start)
@@ -143,6 +163,16 @@ impl<'a> Selection<'a> {
         (matches!(self, Selection::Members { .. }) && !places.is_empty() && is_mixed())
             .then(|| [places.start, places.end - 1].map(|at| at.to_string()))
     }
+}
+
+/// Whether the last member lies before a range of members, or the first one beyond it.
+fn is_outside(set: SortedSetRef<'_>, min: MemberBound<'_>, max: MemberBound<'_>) -> bool {
+    let mut text = Scratch::new();
+    let mut ends_as = |at: usize, test: &dyn Fn(&[u8]) -> bool| {
+        set.nth(at).is_none_or(|(member, _)| test(member.as_bytes(&mut text)))
+    };
+    ends_as(set.len().wrapping_sub(1), &|last| min.is_behind(last))
+        || ends_as(0, &|first| max.is_ahead_of(first))
 }
 
 fn places_of_ranks(first: i64, last: i64, len: usize) -> Range<usize> {
