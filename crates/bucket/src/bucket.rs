@@ -8,7 +8,7 @@ use holdfast_contract::bucket::{
     BASE_FILE, BackupManifest, LAYOUT_VERSION, Location, MANIFEST_FILE, StoreMarker, backup_path, marker_path,
 };
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
-use object_store::path::Path;
+use object_store::path::{self, Path};
 use object_store::{
     BackoffConfig, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
 };
@@ -25,7 +25,8 @@ const DOCUMENT_LEN_MAX: usize = 1 << 20;
 pub struct Limits {
     /// Time to connect, TLS included.
     pub connect: Duration,
-    /// Longest silence of the other side while an answer is awaited or read.
+    /// Longest silence of the other side while an answer is awaited or read. Requests that send something are bounded by
+    /// [`Limits::operation`] or [`Limits::part`] alone: how long the sending takes is a matter of the line.
     pub silence: Duration,
     /// Attempts per request; the first is one of them.
     pub attempts: usize,
@@ -54,6 +55,8 @@ impl Default for Limits {
 const PROBE_FILE: &str = ".holdfast-probe";
 /// What is in it, always.
 const PROBE_CONTENTS: &[u8] = b"holdfast probe";
+/// A name below the prefix at which, and below which, nothing ever is.
+const ABSENT_FILE: &str = ".holdfast-absent";
 
 /// Whose owner marker gives way in [`Bucket::claim_owner`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +139,8 @@ impl Bucket {
                     base: 3.0,
                 },
                 max_retries: limits.attempts.saturating_sub(1),
-                retry_timeout: limits.operation,
+                // Each operation has its own limit besides, in `run`; this must not end the attempts of a part earlier.
+                retry_timeout: limits.operation.max(limits.part),
             });
         if let Some(token) = credentials.session_token {
             builder = builder.with_token(token);
@@ -189,7 +193,7 @@ impl Bucket {
     }
 
     /// Proves that backups would work here: one small object below the prefix can be written, is read back, and cannot be
-    /// overwritten by a conditional put.
+    /// overwritten by a conditional put; the bucket can be listed, and an object that is absent is said to be.
     ///
     /// The object stays. A bucket that keeps versions so gets one version and not one with each probe, a bucket whose keys
     /// may not delete can be used, and the text of an error is the same each time.
@@ -213,10 +217,28 @@ impl Bucket {
             Err(error) => return Err(error),
         }
         let found = self.read_document("read back", PROBE_FILE).await?;
-        if found == contents {
-            return Ok(());
+        if found != contents {
+            let problem = "what was read back is not what was written".to_owned();
+            return Err(self.damaged(PROBE_FILE, problem));
         }
-        Err(self.damaged(PROBE_FILE, "what was read back is not what was written".to_owned()))
+        self.probe_absent().await
+    }
+
+    /// Keys that may not list are told 403 of an absent object as well: then neither a free name for a backup nor the newest
+    /// backup can be found. Both requests are needed, because a permission to list may depend on what is listed.
+    async fn probe_absent(&self) -> Result<(), BucketError> {
+        let below = self.object_path(ABSENT_FILE)?;
+        let listed = async { self.store.list(Some(&below)).try_next().await };
+        self.run("list", ABSENT_FILE, self.limits.operation, listed).await?;
+        match self.read_document("look for", ABSENT_FILE).await {
+            Err(BucketError::ObjectNotFound { .. }) => Ok(()),
+            Ok(_) => Err(BucketError::Stray {
+                object: self.location.key(ABSENT_FILE),
+                place: self.place.clone(),
+                problem: "probes need this name to be free".to_owned(),
+            }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes the Store of `marker` the owner of its part of the bucket; does nothing when it is. Another owner gives way
@@ -415,8 +437,14 @@ impl Bucket {
     ) -> BucketError {
         let object = self.location.key(path);
         let place = self.place.clone();
-        if matches!(error, object_store::Error::AlreadyExists { .. }) {
-            return BucketError::Exists { object, place };
+        match error {
+            object_store::Error::AlreadyExists { .. } => return BucketError::Exists { object, place },
+            // A list ends at the first key that is no path, so it hides what comes after it: somebody must remove it.
+            object_store::Error::InvalidPath { source } => {
+                let (found, problem) = not_a_path(source);
+                return BucketError::Stray { object: found.unwrap_or(object), place, problem };
+            }
+            _ => {}
         }
         let (status, code) = match failure {
             Some(Failure::Status { status, code }) => (status, code),
@@ -444,6 +472,18 @@ impl Bucket {
             _ => self.unavailable(action, path, answer),
         }
     }
+}
+
+/// The key that is no path, where the error has it, and what is wrong with it.
+fn not_a_path(error: &path::Error) -> (Option<String>, String) {
+    let (found, problem) = match error {
+        path::Error::EmptySegment { path } => (path, "two slashes follow each other in its name"),
+        path::Error::BadSegment { path, .. } => {
+            (path, "its name has `.` or `..` between slashes, or a control character")
+        }
+        other => return (None, other.to_string()),
+    };
+    (Some(found.clone()), problem.to_owned())
 }
 
 /// Whether an S3 error code is about who asks: keys that are unknown, expired or not allowed.

@@ -132,6 +132,16 @@ pub enum BucketError {
         /// What was expected and what was found.
         problem: String,
     },
+    /// An object whose name nothing of ours has.
+    #[error("{object:?} in {place} is not one of Holdfast's: {problem}; remove it from the bucket")]
+    Stray {
+        /// Object key.
+        object: String,
+        /// Bucket and endpoint.
+        place: Place,
+        /// Why it cannot stay.
+        problem: String,
+    },
     /// An object was written by a newer release.
     #[error(
         "{object:?} in {place} has layout version {found}, this release reads up to {supported}; use the release that wrote it, or a newer one"
@@ -184,7 +194,7 @@ impl BucketError {
                 backup_reason::LOCATION_UNAVAILABLE
             }
             Self::ForeignOwner { .. } | Self::Exists { .. } => backup_reason::FOREIGN_OWNER,
-            Self::ObjectNotFound { .. } | Self::Damaged { .. } | Self::Newer { .. } => {
+            Self::ObjectNotFound { .. } | Self::Damaged { .. } | Self::Stray { .. } | Self::Newer { .. } => {
                 backup_reason::VERIFICATION_FAILED
             }
             Self::ReadSource { .. } => backup_reason::SNAPSHOT_FAILED,

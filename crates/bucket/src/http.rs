@@ -104,21 +104,32 @@ impl HttpConnector for Connector {
             .map_err(|error| generic(error.into()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(!self.allow_http)
-            .connect_timeout(self.limits.connect)
-            .read_timeout(self.limits.silence)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| generic(error.into()))?;
-        Ok(HttpClient::new(Observing { client }))
+        let client = |answer_time_max| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .https_only(!self.allow_http)
+                .connect_timeout(self.limits.connect)
+                .read_timeout(answer_time_max)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .map_err(|error| generic(error.into()))
+        };
+        Ok(HttpClient::new(Observing {
+            reading: client(self.limits.silence)?,
+            writing: client(self.limits.part)?,
+        }))
     }
 }
 
+/// Two clients, because a client has one limit for the wait for an answer, and that wait begins before the body is sent: a
+/// part on a slow line, or completing an upload of many parts, takes longer than any silence that a download should bear.
+/// A peer that is gone while a body is sent is noticed by the kernel (nothing acknowledged for 30 s, the default of reqwest).
 #[derive(Debug)]
 struct Observing {
-    client: reqwest::Client,
+    /// For requests without a body.
+    reading: reqwest::Client,
+    /// For those that have one.
+    writing: reqwest::Client,
 }
 
 #[async_trait::async_trait]
@@ -127,7 +138,11 @@ impl HttpService for Observing {
         // The contents of an object are read as a stream by whoever knows how much to read. Every other answer is read whole
         // by the S3 client.
         let is_object = request.method() == Method::GET && request.uri().query().is_none();
-        let response = match HttpService::call(&self.client, request).await {
+        let client = match *request.method() {
+            Method::PUT | Method::POST => &self.writing,
+            _ => &self.reading,
+        };
+        let response = match HttpService::call(client, request).await {
             Ok(response) => response,
             Err(error) => {
                 note(Some(Failure::Transport(transport_text(&error))));

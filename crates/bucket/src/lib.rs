@@ -1,7 +1,7 @@
 //! Opens a backup location: S3 client, owner marker, backups and their manifests, probe. Used by server and operator.
 //!
 //! ```text
-//!   Location + Credentials ──▶ Bucket::open ──▶ probe         conditional put of one object that stays, read back
+//!   Location + Credentials ──▶ Bucket::open ──▶ probe         conditional put of one object that stays, read back; list; absent is absent
 //!                                           ├─▶ claim_owner   store.json, first come, by conditional put
 //!                                           ├─▶ put_file      streamed, SHA-256 on the way, multipart above one part
 //!                                           ├─▶ put_manifest  last, by conditional put: from now on the backup exists

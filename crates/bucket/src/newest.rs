@@ -49,7 +49,7 @@ impl Bucket {
     ///
     /// Memory does not grow with the list: whoever runs the object store chooses its length.
     /// # Errors
-    /// Classes of access and availability. That of an unreadable manifest whose name says that its data is newer (or says
+    /// Classes of access and availability. [`BucketError::Stray`] for a key that is no path. That of an unreadable manifest whose name says that its data is newer (or says
     /// nothing that can be compared): falling back to an older backup would lose data without a word, so somebody must decide.
     pub async fn newest_backup(
         &self,

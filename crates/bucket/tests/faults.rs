@@ -23,13 +23,26 @@ struct Ill {
 
 impl Ill {
     async fn start(answer: impl Fn(usize, Request) -> Response + Clone + Send + Sync + 'static) -> Self {
+        Self::start_slow(|_, _| Duration::ZERO, answer).await
+    }
+
+    /// As [`Ill::start`]; nothing of an answer is sent before `pause` has passed.
+    async fn start_slow(
+        pause: impl Fn(usize, &Request) -> Duration + Clone + Send + Sync + 'static,
+        answer: impl Fn(usize, Request) -> Response + Clone + Send + Sync + 'static,
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&requests);
         let app = axum::Router::new().fallback(move |request: Request| {
-            let response = answer(count.fetch_add(1, Ordering::SeqCst), request);
-            async move { response }
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            let pause = pause(number, &request);
+            let response = answer(number, request);
+            async move {
+                tokio::time::sleep(pause).await;
+                response
+            }
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { address, requests }
@@ -122,6 +135,78 @@ async fn a_server_error_is_tried_three_times() {
     assert_eq!(ill.requests.load(Ordering::SeqCst), 3);
 }
 
+/// What an object store answers to the requests of an upload in parts.
+fn upload_answer(request: &Request) -> Response {
+    let body = match request.method().as_str() {
+        "POST" if request.uri().query().is_some_and(|query| query.starts_with("uploads")) => {
+            "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+        }
+        "POST" => "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>",
+        _ => "",
+    };
+    Response::builder().header("etag", "\"e\"").body(Body::from(body)).unwrap()
+}
+
+async fn send(address: SocketAddr, limits: Limits, contents: &[u8]) -> Result<(), BucketError> {
+    let bucket = Bucket::open_with(&location(address, "p"), credentials(), limits).unwrap();
+    let (_canceller, cancel) = cancel_pair();
+    let sent = bucket.put_file("s/x", contents, contents.len() as u64, &|_| {}, &cancel).await?;
+    assert_eq!(sent.bytes, contents.len() as u64);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_sent_may_take_longer_than_a_silence() {
+    let limits = Limits { silence: Duration::from_millis(100), part_bytes: 4, ..Limits::default() };
+    let pause = Duration::from_millis(500);
+    // A part, a whole file, and completing an upload.
+    for (slow, contents) in [("PUT", &b"12345678"[..]), ("PUT", &b"1234"[..]), ("POST", &b"12345678"[..])] {
+        let ill = Ill::start_slow(
+            move |_, request| if request.method() == slow { pause } else { Duration::ZERO },
+            |_, request| upload_answer(&request),
+        )
+        .await;
+        let begun = Instant::now();
+        send(ill.address, limits.clone(), contents).await.unwrap();
+        assert!(begun.elapsed() >= pause, "{slow} was not slow");
+    }
+    // A document is sent, too.
+    let ill = Ill::start_slow(move |_, _| pause, |_, request| upload_answer(&request)).await;
+    let bucket = Bucket::open_with(&location(ill.address, "p"), credentials(), limits.clone()).unwrap();
+    bucket.claim_owner(&marker(), TakeOver::Nobody).await.unwrap();
+    let error = bucket.read_manifest(&backup_path("s", "20260101T000000Z", 1, 1)).await.unwrap_err();
+    assert!(error.is_transient(), "a silence while nothing is sent is one: {error}");
+    assert!(error.to_string().contains("timed out"), "{error}");
+}
+
+#[tokio::test]
+async fn the_time_of_a_part_is_for_all_its_attempts() {
+    let limits = Limits { operation: Duration::from_millis(400), part_bytes: 4, ..Limits::default() };
+    let failed = Arc::new(AtomicUsize::new(0));
+    let failures = Arc::clone(&failed);
+    let is_part = |request: &Request| request.method() == "PUT";
+    // The first attempt fails when the time of a small operation is over.
+    let ill = Ill::start_slow(
+        move |_, request| if is_part(request) { Duration::from_millis(600) } else { Duration::ZERO },
+        move |_, request| {
+            if is_part(&request) && failures.fetch_add(1, Ordering::SeqCst) == 0 {
+                return s3_error(503, "SlowDown");
+            }
+            upload_answer(&request)
+        },
+    )
+    .await;
+    send(ill.address, limits, b"1234").await.unwrap();
+    assert_eq!(failed.load(Ordering::SeqCst), 2);
+
+    let begun = Instant::now();
+    let ill = Ill::start_slow(|_, _| Duration::from_secs(60), |_, request| upload_answer(&request)).await;
+    let limits = Limits { part: Duration::from_millis(300), ..Limits::default() };
+    let error = send(ill.address, limits, b"1234").await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 /// A body that never ends, and what was read of it in bytes.
 fn endless(sent: &Arc<AtomicUsize>) -> Body {
     let sent = Arc::clone(sent);
@@ -152,6 +237,39 @@ async fn an_answer_without_an_end_is_read_to_a_limit() {
     check(500, 64 << 10, "500").await;
     check(403, 64 << 10, "403").await;
     check(200, 8 << 20, "longer than 8388608 bytes").await;
+}
+
+/// A page of a list with these keys.
+fn list_answer(keys: &[&str]) -> Response {
+    let contents: String = keys
+        .iter()
+        .map(|key| {
+            format!(
+                "<Contents><Key>{key}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            )
+        })
+        .collect();
+    let body = format!("<ListBucketResult>{contents}</ListBucketResult>");
+    Response::new(Body::from(body))
+}
+
+#[tokio::test]
+async fn a_key_that_is_no_path_is_named() {
+    let check = async |key: &'static str, problem: &str| {
+        let ill = Ill::start(move |_, _| list_answer(&["p/s/backups/a", key, "p/s/backups/z"])).await;
+        let error = ill.bucket().newest_backup("s").await.unwrap_err();
+        assert!(matches!(error, BucketError::Stray { .. }) && !error.is_transient(), "{error:?}");
+        assert_eq!(error.reason(), "VerificationFailed");
+        let text = error.to_string();
+        assert!(text.contains(&format!("{key:?} in bucket")), "{text}");
+        assert!(text.contains(problem) && text.contains("remove it"), "{text}");
+    };
+    check("p/s/backups//x", "two slashes").await;
+    check("p/s/backups//x/manifest.json", "two slashes").await;
+    check("p/s/backups/../x", "`..`").await;
+    // A folder, as consoles make them, is a key that ends with a slash.
+    let ill = Ill::start(|_, _| list_answer(&["p/s/backups/", "p/s/backups/folder/"])).await;
+    assert_eq!(ill.bucket().newest_backup("s").await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -208,19 +326,62 @@ async fn a_download_that_stops_early_is_an_error_and_never_a_short_file() {
     assert_eq!(error.reason(), "LocationUnavailable", "{error}");
 }
 
-#[tokio::test]
-async fn a_bucket_whose_keys_may_not_delete_can_be_used() {
-    let ill = Ill::start(|_, request| match request.method().as_str() {
+/// What a store where probes have been before answers to another one, to keys that may do all but delete.
+fn probe_answer(request: &Request) -> Response {
+    match request.method().as_str() {
         "DELETE" => s3_error(403, "AccessDenied"),
         "PUT" => s3_error(412, "PreconditionFailed"),
+        _ if is_list(request) => list_answer(&[]),
+        _ if is_of_absent(request) => s3_error(404, "NoSuchKey"),
         _ => Response::builder()
             .header("etag", "\"e\"")
             .header("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")
             .body(Body::from("holdfast probe"))
             .unwrap(),
+    }
+}
+
+fn is_list(request: &Request) -> bool {
+    request.method() == "GET" && request.uri().query().is_some()
+}
+
+fn is_of_absent(request: &Request) -> bool {
+    request.method() == "GET" && request.uri().path() == "/backups/p/.holdfast-absent"
+}
+
+#[tokio::test]
+async fn a_bucket_whose_keys_may_not_delete_can_be_used() {
+    let ill = Ill::start(|_, request| probe_answer(&request)).await;
+    ill.bucket().probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_that_may_not_list_fail_the_probe() {
+    let check =
+        async |denied: fn(&Request) -> bool, expected: &str| {
+            let ill = Ill::start(move |_, request| {
+                if denied(&request) { s3_error(403, "AccessDenied") } else { probe_answer(&request) }
+            })
+            .await;
+            let error = ill.bucket().probe().await.unwrap_err();
+            assert_eq!(error.reason(), "AccessDenied", "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+    check(|request| is_list(request) || is_of_absent(request), "denied to list").await;
+    // The permission names the prefixes that may be listed: then a read of an absent object is still denied.
+    check(is_of_absent, "denied to look for \"p/.holdfast-absent\"").await;
+    check(is_list, "denied to list").await;
+}
+
+#[tokio::test]
+async fn an_object_where_a_probe_expects_none_is_named() {
+    let ill = Ill::start(|_, request| {
+        if is_of_absent(&request) { Response::new(Body::from("here")) } else { probe_answer(&request) }
     })
     .await;
-    ill.bucket().probe().await.unwrap();
+    let error = ill.bucket().probe().await.unwrap_err();
+    assert!(matches!(error, BucketError::Stray { .. }), "{error:?}");
+    assert!(error.to_string().contains("p/.holdfast-absent"), "{error}");
 }
 
 #[tokio::test]

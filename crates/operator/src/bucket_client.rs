@@ -15,7 +15,8 @@ pub type SecretData = BTreeMap<String, Vec<u8>>;
 /// Read access to buckets, and the probe.
 #[async_trait]
 pub trait BucketClient: Send + Sync {
-    /// Proves that a small object can be written, is read back, and is not overwritten by a conditional put. It stays.
+    /// Proves that a small object can be written, is read back, and is not overwritten by a conditional put; it stays. Proves
+    /// also that the keys may list.
     async fn probe(&self, location: &Location, credentials: &SecretData) -> Result<(), LocationProblem>;
     /// The backup of `store_id` with the newest data; none when there is none.
     async fn latest_backup(

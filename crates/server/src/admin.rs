@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::listener::BoundedListener;
+use self::listener::{BoundedListener, Bounds};
 use crate::backup::upload::{BackupSettings, Backups};
 use crate::bridge::ServerHandle;
 use crate::config::{BindAddress, Config};
@@ -36,8 +36,15 @@ use crate::network::listener::{ListenError, listen};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 64;
-/// Connections per listening socket. Kubelet, Prometheus and one operator need a handful.
-const CONNECTIONS_MAX: usize = 64;
+/// Of each listening socket.
+const BOUNDS: Bounds = Bounds {
+    // Kubelet, Prometheus and one operator need a handful.
+    connections_max: 64,
+    // Longer than a scrape interval, so that a monitor keeps its connection.
+    idle_time_max: Duration::from_secs(75),
+    // A head has a few hundred bytes, and comes in one packet from all that we know.
+    head_time_max: Duration::from_secs(10),
+};
 /// Longest wait for requests that are being answered when the server stops.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -191,8 +198,9 @@ impl Admin {
             let bound = listener.local_addr().map_err(watch)?;
             let listener = TcpListener::from_std(listener).map_err(watch)?;
             let stopped = wait_for_stop(self.stop.subscribe());
-            let serving = axum::serve(BoundedListener::new(listener, CONNECTIONS_MAX), router.clone())
-                .with_graceful_shutdown(stopped);
+            let serving =
+                axum::serve(BoundedListener::new(listener, BOUNDS), listener::service(router.clone()))
+                    .with_graceful_shutdown(stopped);
             self.servers.push(self.runtime.spawn(async move {
                 if let Err(error) = serving.await {
                     tracing::error!(name, %error, "the port has stopped answering");

@@ -23,7 +23,7 @@ pub mod kind {
     pub const SUCCEEDED: &str = "Succeeded";
     /// StoreBackup: can be restored from.
     pub const READY_TO_USE: &str = "ReadyToUse";
-    /// BackupLocation: a probe could write and read, and a conditional put was obeyed.
+    /// BackupLocation: a probe could write, read and list, and a conditional put was obeyed.
     pub const AVAILABLE: &str = "Available";
 }
 
@@ -181,7 +181,7 @@ pub mod reason {
     pub const VOLUME_SNAPSHOT_DELETED: &str = "VolumeSnapshotDeleted";
     /// The cut was not proven to lie within the barrier, in every attempt.
     pub const BARRIER_EXPIRED: &str = "BarrierExpired";
-    /// The probe could write and read, and a conditional put was obeyed.
+    /// The probe could write, read and list, and a conditional put was obeyed.
     pub const PROBE_SUCCEEDED: &str = "ProbeSucceeded";
 }
 

@@ -7,6 +7,7 @@ use holdfast_contract::control::{
     Barrier, ConfigCheck, ConfigCheckRequest, ErrorBody, ServerState, ServerStatus,
 };
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, StoreRecord};
+use std::io::Write as _;
 use std::time::Instant;
 
 struct World {
@@ -278,14 +279,22 @@ fn a_configuration_is_checked_and_nothing_of_it_is_used() {
 }
 
 #[test]
-fn connections_that_send_nothing_are_bounded() {
+fn whoever_holds_every_connection_keeps_no_probe_out() {
     let (world, _inbox) = World::start(ServerState::Ready);
     let address = world.admin().health_address().unwrap();
-    let silent: Vec<_> =
-        (0..CONNECTIONS_MAX - 1).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
-    assert_eq!(world.health("/livez").0, 200);
-    drop(silent);
-    assert_eq!(world.health("/livez").0, 200);
+    for sent in ["", "G"] {
+        let held: Vec<_> = (0..BOUNDS.connections_max)
+            .map(|_| {
+                let mut stream = std::net::TcpStream::connect(address).unwrap();
+                stream.write_all(sent.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        let begun = Instant::now();
+        assert_eq!(world.health("/livez").0, 200);
+        let waited = begun.elapsed();
+        assert!(waited < BOUNDS.head_time_max / 2, "{} hold, {waited:?}", held.len());
+    }
 }
 
 #[test]
