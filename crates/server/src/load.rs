@@ -159,6 +159,7 @@ pub fn load(
         }));
     }
     identity.clean_shutdown = false;
+    identity.has_log = Some(config.log);
     stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
         .map_err(prepare)?;
     if is_distrusted {
