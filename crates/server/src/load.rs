@@ -16,6 +16,7 @@ use crate::error_chain::error_chain;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::{Journal, JournalSettings, create_log};
 use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options};
+use crate::persistence::aside::Replaceable;
 use crate::persistence::directives::Event as PointEvent;
 use crate::persistence::identity::stamp;
 use crate::persistence::log::reader::ApplyError;
@@ -104,6 +105,7 @@ pub fn load(
         dir: settings.dir.clone(),
         snapshot_name: settings.snapshot_name.clone(),
         log: settings.log.clone(),
+        log_is_configured: config.log,
         cut_torn_tail: config.aof_load_truncated,
         keep_torn_tail: points.before(PointEvent::SysCrash).is_some(),
         stop_at,
@@ -141,6 +143,10 @@ pub fn load(
     let mut journal =
         Journal::new(Arc::clone(storage), settings, config.sync_mode, log, recovered.offset, now_ms, events)
             .map_err(|error| prepare(format!("failed to start the log's sync thread: {error}")))?;
+    journal.may_replace(Replaceable {
+        parent: identity.parent.clone(),
+        loaded: recovered.snapshot.clone().map(|aux| (recovered.snapshot_len, aux)),
+    });
     if config.strategy() == Strategy::Never
         && (recovered.source == Source::Log || fresh_base || is_foreign_since)
     {
@@ -306,6 +312,7 @@ pub(crate) fn reload(journal: &Journal, config: &Config, from_log: bool) -> Resu
         dir: settings.dir.clone(),
         snapshot_name,
         log,
+        log_is_configured: from_log,
         cut_torn_tail: false,
         keep_torn_tail: false,
         stop_at: None,

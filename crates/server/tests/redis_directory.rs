@@ -459,6 +459,146 @@ fn a_redis_that_never_loaded_our_snapshot_does_not_win_over_it() {
     we_read(&dir, "never", &expected, "after the log of Redis was moved away");
 }
 
+/// Debian's Redis with or without a log, and without rules to save.
+fn redis(dir: &Path, appendonly: &str) -> Server {
+    Server::spawn_redis(dir, &["--appendonly", appendonly, "--save", "", "--maxmemory", "200mb"])
+}
+
+/// A Redis that lives on the directory, executes these and stops without a word to the disk.
+fn redis_executes(dir: &Path, appendonly: &str, commands: &[&str]) {
+    std::fs::create_dir_all(dir).unwrap();
+    let redis = redis(dir, appendonly);
+    let mut client = redis.client();
+    for command in commands {
+        let reply = client.run(command);
+        assert!(!matches!(reply, Reply::Error(_)), "{command}: {reply:?}");
+        client.wait_for_info("aof_rewrite_in_progress", "0");
+    }
+    drop(client);
+    shut_down(redis, "NOSAVE");
+}
+
+fn strings(pairs: &[(&str, &str)]) -> Dataset {
+    pairs
+        .iter()
+        .map(|(key, value)| ((0, key.as_bytes().to_vec()), (value.as_bytes().to_vec(), -1)))
+        .collect()
+}
+
+/// Times in files have a resolution of one second.
+fn next_second() {
+    std::thread::sleep(Duration::from_millis(1100));
+}
+
+/// What was kept of files or directories with this name.
+fn kept(dir: &Path, name: &str) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let is_kept = |path: &PathBuf| {
+        let found = path.file_name().unwrap().to_string_lossy().into_owned();
+        found.starts_with("aside-") && found.ends_with(&format!("-{name}"))
+    };
+    paths.filter(is_kept).collect()
+}
+
+/// Our server refuses the directory with all of these words, and changes nothing.
+#[track_caller]
+fn we_refuse(dir: &Path, strategy: &str, expected: &[&str]) {
+    let before = files(dir);
+    let said_before = std::fs::read_to_string(dir.with_extension("log")).unwrap_or_default().len();
+    let mut server = Server::spawn(dir, &["--persist-strategy", strategy, "--save", ""]);
+    let code = server.wait().code();
+    let log = server.log_text()[said_before..].to_owned();
+    assert_eq!(code, Some(3), "{log}");
+    for words in expected {
+        assert!(log.contains(words), "the message lacks {words:?}:\n{log}");
+    }
+    assert_eq!(files(dir), before, "a refusal changes nothing");
+}
+
+/// All files but the lock, which holds nothing.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !path.ends_with("holdfast.lock") {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// Redis never removes the log that it had before `appendonly no`. What it loads is decided by that directive, and what
+/// is not loaded stays.
+#[test]
+fn a_log_that_redis_has_switched_off_does_not_win_over_its_newer_snapshot() {
+    let root = tempfile::tempdir().unwrap();
+    let origin = root.path().join("origin");
+    redis_executes(&origin, "yes", &["SET a old", "SET only log"]);
+    redis_executes(&origin, "no", &["SET a new", "SET b 1", "SAVE"]);
+    let (from_log, from_snapshot) =
+        (strings(&[("a", "old"), ("only", "log")]), strings(&[("a", "new"), ("b", "1")]));
+    let snapshot = std::fs::read(origin.join("dump.rdb")).unwrap();
+
+    let dir = root.path().join("without-a-log");
+    copy(&origin, &dir);
+    for start in ["first", "second"] {
+        we_read(&dir, "never", &from_snapshot, &format!("the leftover of a log, {start} start"));
+    }
+    assert!(!dir.join("appendonlydir").exists());
+    let logs = kept(&dir, "appendonlydir");
+    assert_eq!(logs.len(), 1);
+    assert_eq!(
+        files(&logs[0]).into_values().collect::<Vec<_>>(),
+        files(&origin.join("appendonlydir")).into_values().collect::<Vec<_>>()
+    );
+    let said = std::fs::read_to_string(dir.with_extension("log")).unwrap();
+    assert!(said.contains("another name") && said.contains("aside-"), "{said}");
+
+    let dir = root.path().join("with-a-log");
+    copy(&origin, &dir);
+    let server = Server::spawn(&dir, &["--persist-strategy", "always", "--save", ""]);
+    let mut client = server.client();
+    assert!(read(&mut client) == from_log, "Redis with appendonly yes loads the log");
+    assert_eq!(kept(&dir, "dump.rdb"), Vec::<PathBuf>::new(), "nothing has to make way yet");
+    assert_eq!(client.run("SAVE"), Reply::ok());
+    assert_eq!(client.run("SAVE"), Reply::ok());
+    let snapshots = kept(&dir, "dump.rdb");
+    assert_eq!(snapshots.len(), 1, "the snapshot of Redis is kept, ours are replaced");
+    assert_eq!(std::fs::read(&snapshots[0]).unwrap(), snapshot);
+    assert!(server.log_text().contains("neither written nor loaded"), "{}", server.log_text());
+    drop(client);
+    assert!(server.stop().success());
+    we_read(&dir, "never", &from_log, "a log taken over, then without a log");
+}
+
+#[test]
+fn a_single_file_that_redis_has_switched_off_does_not_win_over_its_newer_snapshot() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    redis_executes(&dir, "no", &["SET a new", "SAVE"]);
+    let old = commands(&["SELECT 0", "SET a old"]);
+    std::fs::write(dir.join("appendonly.aof"), &old).unwrap();
+    for start in ["first", "second"] {
+        we_read(&dir, "never", &strings(&[("a", "new")]), &format!("single file, {start} start"));
+    }
+    let logs = kept(&dir, "appendonly.aof");
+    assert_eq!((logs.len(), dir.join("appendonly.aof").exists()), (1, false));
+    assert_eq!(std::fs::read(&logs[0]).unwrap(), old);
+}
+
+#[test]
+fn a_log_that_is_newer_than_the_snapshot_is_not_passed_over_for_appendonly_no() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    redis_executes(&dir, "no", &["SET a 1", "SAVE"]);
+    next_second();
+    redis_executes(&dir, "yes", &["SET b 2"]);
+    we_refuse(&dir, "never", &["dump.rdb", "appendonlydir", "appendonly is no", "Set appendonly to yes"]);
+    we_read(&dir, "always", &strings(&[("b", "2")]), "the log, as it was asked for");
+}
+
 /// The bytes of the newest segment.
 fn newest_segment(dir: &Path) -> (PathBuf, Vec<u8>) {
     let manifest = std::fs::read_to_string(dir.join("appendonlydir/appendonly.aof.manifest")).unwrap();

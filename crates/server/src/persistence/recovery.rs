@@ -2,8 +2,9 @@
 //! exactly what is missing when it cannot.
 //!
 //! Invariant: recovery never guesses. What the manifest names must be there and whole; only the end of the last segment
-//! may be torn. The only changes on disk are the cut of such a tail (kept aside on request) and the removal of files
-//! that are not live, both after everything else is known to be well: a refusal changes nothing. Case analysis:
+//! may be torn. The only changes on disk are the cut of such a tail (kept aside on request), another name for files of
+//! other servers that were not loaded, and the removal of our own that are not live, all after everything else is known
+//! to be well: a refusal changes nothing. Case analysis:
 //! `docs/format.md`, "Recovery".
 
 mod choice;
@@ -25,6 +26,7 @@ use super::log::segments::{LogPaths, LogPosition};
 use super::log::writer::SegmentEnd;
 use super::manifest::{LiveFile, Manifest};
 use super::snapshot::{BoxError, RdbReader, RdbVisitor, SnapshotAux};
+use strays::Strays;
 use crate::engine::Tools;
 use crate::engine::value::Entry;
 use crate::protocol::Request;
@@ -39,6 +41,8 @@ pub(crate) struct RecoveryOptions {
     pub(crate) snapshot_name: String,
     /// The log directory and the first part of its files' names.
     pub(crate) log: LogPaths,
+    /// The strategy has a log (`appendonly yes`).
+    pub(crate) log_is_configured: bool,
     /// Cut a torn tail (`aof-load-truncated yes`) instead of refusing it.
     pub(crate) cut_torn_tail: bool,
     /// Keep the bytes of a torn tail beside the log before it is cut (`persist-before-sys-crash`).
@@ -128,6 +132,8 @@ pub(crate) struct Recovered {
     pub(crate) bytes_read: u64,
     /// Size of the snapshot, when the data came from it.
     pub(crate) snapshot_len: u64,
+    /// What the snapshot says of itself, when the data came from it.
+    pub(crate) snapshot: Option<SnapshotAux>,
 }
 
 /// Recovers the newest data in `options.dir` into `target`.
@@ -140,10 +146,15 @@ pub(crate) fn recover(
     target: &mut dyn RecoveryTarget,
 ) -> Result<Recovered, RecoverError> {
     let recovery = Recovery { storage, options };
-    let live = recovery.find_log()?;
-    let strays = recovery.find_strays(live.as_ref())?;
+    let mut live = recovery.find_log()?;
     let snapshot = recovery.find_snapshot()?;
     let source = recovery.choose(live.as_ref(), snapshot.as_ref())?;
+    let passed_over = match &live {
+        Some(log) if source == Source::Snapshot && recovery.is_passed_over(log, snapshot.as_ref()) => live.take(),
+        _ => None,
+    };
+    // What lies beside a log that is not loaded stays beside it.
+    let strays = if passed_over.is_some() { Strays::default() } else { recovery.find_strays(live.as_ref())? };
     let mut recovered = match (source, live) {
         (Source::Log, Some(live)) => recovery.load_log(live, target)?,
         (Source::Snapshot, live) => {
@@ -166,6 +177,7 @@ pub(crate) fn recover(
             commands_replayed: 0,
             bytes_read: 0,
             snapshot_len: 0,
+            snapshot: None,
         },
     };
     recovery.check_extent(&mut recovered)?;
@@ -174,6 +186,9 @@ pub(crate) fn recover(
         recovery.cut(cut)?;
     }
     if !options.read_only {
+        if let Some(log) = &passed_over {
+            recovery.set_log_aside(log)?;
+        }
         recovery.tidy(&strays)?;
     }
     Ok(recovered)
@@ -276,6 +291,7 @@ impl Recovery<'_> {
             commands_replayed: 0,
             bytes_read: total,
             snapshot_len: total,
+            snapshot: Some(aux),
         })
     }
 
@@ -302,6 +318,7 @@ impl Recovery<'_> {
             commands_replayed: 0,
             bytes_read: 0,
             snapshot_len: 0,
+            snapshot: None,
         };
         let mut known_offset = None;
         if let Some(base) = &manifest.base {

@@ -306,6 +306,9 @@ impl Journal {
             JobKind::Save => {
                 let temp = self.settings.dir.join(format!("{TEMP_PREFIX}save.rdb"));
                 let path = self.snapshot_path();
+                if let Err(error) = self.make_way_for_snapshot() {
+                    return Ok(Err(error));
+                }
                 let placed = self
                     .storage
                     .rename(&temp, &path)

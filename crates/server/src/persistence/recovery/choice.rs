@@ -1,12 +1,12 @@
 //! Which of the files that are there holds the newest data.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{LiveLog, RecoverError, Recovery, Source};
-use crate::engine::value::Entry;
+use crate::persistence::aside::{Peek, is_kin, peek, set_aside};
 use crate::persistence::manifest::{FileKind, LiveFile, MANIFEST_LEN_MAX, Manifest};
-use crate::persistence::snapshot::{BoxError, RdbReader, RdbVisitor, ReadRdbError, SnapshotAux};
+use crate::persistence::snapshot::SnapshotAux;
 use crate::storage::read_all;
 
 impl Recovery<'_> {
@@ -58,14 +58,7 @@ impl Recovery<'_> {
 
     /// The auxiliary fields of an RDB, and whether there is anything in it.
     pub(super) fn peek(&self, path: &Path) -> Result<Peek, RecoverError> {
-        let mut peek = Peek::default();
-        let reader = Self::storage_error("open", path, self.storage.open_read(path))?;
-        // The visitor stops at the first thing that is not an auxiliary field; a damaged file shows when it is loaded.
-        peek.is_readable = match RdbReader::new(reader).read(&mut peek) {
-            Ok(_) => true,
-            Err(error) => matches!(error, ReadRdbError::Refused { .. }),
-        };
-        Ok(peek)
+        Self::storage_error("open", path, peek(self.storage, path))
     }
 
     /// Which of log and snapshot is newer.
@@ -124,11 +117,65 @@ impl Recovery<'_> {
         own.is_some() && snapshot.store_id.as_ref() == own
     }
 
+    /// True when the snapshot is of the Store that starts, or what it was made from.
+    fn is_kin(&self, snapshot: &SnapshotAux) -> bool {
+        let identity = self.options.identity.as_ref();
+        identity.is_some_and(|identity| is_kin(snapshot, &identity.store_id, identity.parent.as_ref()))
+    }
+
+    /// When an upstream server has written both. It keeps the log current while it has one, and never removes one that
+    /// it has no more: `appendonly` says which of the two it would load.
+    fn choose_among_foreign(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<Source, RecoverError> {
+        let (log, path) = (self.log_path(live), self.options.dir.join(&self.options.snapshot_name));
+        let identity = self.options.identity.as_ref();
+        // A log that was live when we ran here last is no leftover.
+        if self.options.log_is_configured || identity.is_some_and(|identity| identity.has_log == Some(true)) {
+            return Ok(Source::Log);
+        }
+        let log_s = match &live.manifest.base {
+            Some(base) => self.peek(&self.live_file(live, base))?.aux.created_s,
+            None => 0,
+        };
+        if log_s > snapshot.created_s {
+            let snapshot_s = snapshot.created_s;
+            return Err(RecoverError::LogNotConfigured { snapshot: path, log, snapshot_s, log_s });
+        }
+        Ok(Source::Snapshot)
+    }
+
+    /// True for a log that is left where a snapshot is loaded, and that nothing of ours replaces.
+    pub(super) fn is_passed_over(&self, live: &LiveLog, snapshot: Option<&SnapshotAux>) -> bool {
+        live.manifest.owner.is_none() && !snapshot.is_some_and(|snapshot| self.is_kin(snapshot))
+    }
+
+    /// Gives a log that was not loaded another name.
+    pub(super) fn set_log_aside(&self, live: &LiveLog) -> Result<(), RecoverError> {
+        let log = self.log_path(live);
+        let kept_at = Self::storage_error("set aside", &log, set_aside(self.storage, &log))?;
+        tracing::warn!(
+            ?log,
+            ?kept_at,
+            snapshot = ?self.options.snapshot_name,
+            "appendonly is no, so the snapshot was loaded, as by Redis; the log of another server beside it was not, and is \
+             kept under another name: remove it when it is not needed"
+        );
+        Ok(())
+    }
+
+    /// What holds a log: its directory, or the single file.
+    fn log_path(&self, live: &LiveLog) -> PathBuf {
+        let log = &self.options.log;
+        if live.single_file { self.options.dir.join(&log.name) } else { log.directory.clone() }
+    }
+
+    fn live_file(&self, live: &LiveLog, file: &LiveFile) -> PathBuf {
+        if live.single_file { self.log_path(live) } else { self.options.log.file(file) }
+    }
+
     /// Which is newer, when an upstream server has written the log.
     fn choose_foreign(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<Source, RecoverError> {
-        if !self.is_own(snapshot) {
-            // An upstream server keeps the log current while it has one.
-            return Ok(Source::Log);
+        if !self.is_kin(snapshot) {
+            return self.choose_among_foreign(live, snapshot);
         }
         let path = self.options.dir.join(&self.options.snapshot_name);
         if live.single_file {
@@ -153,31 +200,5 @@ impl Recovery<'_> {
             }
         }
         Ok(Source::Log)
-    }
-}
-
-/// Reads the auxiliary fields and stops at what follows them.
-#[derive(Default)]
-pub(super) struct Peek {
-    pub(super) aux: SnapshotAux,
-    /// There is at least one key.
-    pub(super) has_keys: bool,
-    /// What was read of it is an RDB.
-    pub(super) is_readable: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the auxiliary fields have ended")]
-struct PeekEnded;
-
-impl RdbVisitor for Peek {
-    fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
-        self.aux.set(name, value);
-        Ok(())
-    }
-
-    fn entry(&mut self, _entry: Entry) -> Result<(), BoxError> {
-        self.has_keys = true;
-        Err(PeekEnded.into())
     }
 }

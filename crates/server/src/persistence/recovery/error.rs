@@ -177,6 +177,22 @@ pub enum RecoverError {
         /// When the last record was written.
         log_s: u64,
     },
+    /// A log that is not asked for, and that is newer than the snapshot that is.
+    #[error(
+        "the log in {log:?} was written by another server at {log_s} (Unix time) or later, after snapshot {snapshot:?} of \
+         {snapshot_s}, and appendonly is no: what only the log holds would not be loaded. Set appendonly to yes to start \
+         from the log, or move the log away to start from the snapshot"
+    )]
+    LogNotConfigured {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The log directory, or the single file.
+        log: PathBuf,
+        /// When the snapshot was made.
+        snapshot_s: u64,
+        /// When the base of the log was written.
+        log_s: u64,
+    },
     /// Another server has begun a log of its own beside our snapshot.
     #[error(
         "the log in {log:?} was begun by another server at {log_s} (Unix time), after snapshot {snapshot:?} of \

@@ -14,6 +14,7 @@ use crate::persistence::manifest::{MANIFEST_LEN_MAX, Manifest};
 use crate::storage::{DirectoryEntry, TEMP_PREFIX, read_all};
 
 /// What is in the log directory besides the live log.
+#[derive(Default)]
 pub(super) struct Strays {
     /// There is a manifest, and it is ours.
     has_manifest: bool,
@@ -37,8 +38,7 @@ impl Recovery<'_> {
     /// # Errors
     /// [`RecoverError::ManifestMissing`] or [`RecoverError::ManifestStale`] when a segment holds writes.
     pub(super) fn find_strays(&self, live: Option<&LiveLog>) -> Result<Strays, RecoverError> {
-        let mut strays =
-            Strays { has_manifest: false, parts: Vec::new(), bases: Vec::new(), is_retired: false };
+        let mut strays = Strays::default();
         let manifest = live.filter(|live| !live.single_file).map(|live| &live.manifest);
         if manifest.is_some_and(|manifest| manifest.owner.is_none()) {
             // An upstream server removes its own; the log is taken over as a whole soon.
