@@ -599,6 +599,64 @@ fn a_log_that_is_newer_than_the_snapshot_is_not_passed_over_for_appendonly_no() 
     we_read(&dir, "always", &strings(&[("b", "2")]), "the log, as it was asked for");
 }
 
+/// A directory that was served here, and then lost what was written since it was taken over from another server.
+fn we_write_on(dir: &Path, strategy: &str) {
+    // Both servers note seconds.
+    next_second();
+    let server = Server::spawn(dir, &["--persist-strategy", strategy, "--save", ""]);
+    let mut client = server.client();
+    assert_eq!(client.run("SET a newer"), Reply::ok());
+    assert_eq!(client.run("SET ours 1"), Reply::ok());
+    drop(client);
+    assert!(server.stop().success());
+}
+
+/// The files of the day of the move are no substitute for what was lost since.
+#[test]
+fn files_of_another_server_do_not_stand_in_for_data_of_ours_that_are_lost() {
+    const LOST: &[&str] = &["would be lost", "nothing was changed", "restore a backup", "holdfast-identity.json"];
+    let root = tempfile::tempdir().unwrap();
+    let old = strings(&[("a", "old")]);
+
+    // A snapshot that stayed when its data went into our log.
+    let dir = root.path().join("snapshot");
+    redis_executes(&dir, "no", &["SET a old", "SAVE"]);
+    we_write_on(&dir, "everysec");
+    std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+    we_refuse(&dir, "everysec", LOST);
+    we_refuse(&dir, "never", LOST);
+    std::fs::remove_file(dir.join("holdfast-identity.json")).unwrap();
+    we_read(&dir, "everysec", &old, "the identity is given up, as the message says");
+
+    // A copy of it in the place of our own snapshot.
+    let dir = root.path().join("copied");
+    redis_executes(&dir, "no", &["SET a old", "SAVE"]);
+    let copied = std::fs::read(dir.join("dump.rdb")).unwrap();
+    we_write_on(&dir, "never");
+    std::fs::write(dir.join("dump.rdb"), copied).unwrap();
+    we_refuse(&dir, "never", &[LOST, &["dump.rdb", "written by another server"]].concat());
+    std::fs::remove_file(dir.join("holdfast-identity.json")).unwrap();
+    we_read(&dir, "never", &old, "the identity is given up, as the message says");
+
+    // The single file from which we took over.
+    let dir = root.path().join("single-file");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("appendonly.aof"), commands(&["SELECT 0", "SET a old"])).unwrap();
+    we_write_on(&dir, "everysec");
+    std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+    we_refuse(&dir, "everysec", &[LOST, &["appendonly.aof"]].concat());
+
+    // A copy of the log from which we took over.
+    let dir = root.path().join("log");
+    redis_executes(&dir, "yes", &["SET a old"]);
+    let copied = root.path().join("copied-log");
+    copy(&dir.join("appendonlydir"), &copied);
+    we_write_on(&dir, "everysec");
+    std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+    copy(&copied, &dir.join("appendonlydir"));
+    we_refuse(&dir, "everysec", &[LOST, &["appendonly.aof.1.base.rdb", "written by another server"]].concat());
+}
+
 /// The bytes of the newest segment.
 fn newest_segment(dir: &Path) -> (PathBuf, Vec<u8>) {
     let manifest = std::fs::read_to_string(dir.join("appendonlydir/appendonly.aof.manifest")).unwrap();

@@ -9,6 +9,7 @@
 
 mod choice;
 mod error;
+mod promise;
 mod strays;
 
 pub(crate) use error::{Interrupted, RecoverError};
@@ -120,6 +121,8 @@ pub(crate) struct Recovered {
     pub(crate) offset: u64,
     /// True when an upstream server has written to the directory since we did: offsets were counted on from its bytes.
     pub(crate) foreign: bool,
+    /// True when `offset` was counted on from a file that says its own, as ours do.
+    pub(crate) is_counted: bool,
     /// The log as it is on disk, when there is one: for [`super::log::segments::Log`].
     pub(crate) log: Option<LogPosition>,
     /// The torn tail that was cut.
@@ -155,6 +158,7 @@ pub(crate) fn recover(
     };
     // What lies beside a log that is not loaded stays beside it.
     let strays = if passed_over.is_some() { Strays::default() } else { recovery.find_strays(live.as_ref())? };
+    recovery.check_promise(source, live.as_ref(), snapshot.as_ref())?;
     let mut recovered = match (source, live) {
         (Source::Log, Some(live)) => recovery.load_log(live, target)?,
         (Source::Snapshot, live) => {
@@ -171,6 +175,7 @@ pub(crate) fn recover(
             source: Source::Nothing,
             offset: 0,
             foreign: false,
+            is_counted: true,
             log: None,
             cut: None,
             keys_loaded: 0,
@@ -272,7 +277,7 @@ impl Recovery<'_> {
     }
 
     fn load_snapshot(&self, target: &mut dyn RecoveryTarget) -> Result<Recovered, RecoverError> {
-        let path = self.options.dir.join(&self.options.snapshot_name);
+        let path = self.snapshot_path();
         let mut reader = Self::storage_error("open", &path, self.storage.open_read(&path))?;
         let total = Self::storage_error("measure", &path, measure(&mut *reader))?;
         let mut loader = Loader::new(target, total, self.options.drop_expired_at_ms);
@@ -285,6 +290,7 @@ impl Recovery<'_> {
             source: Source::Snapshot,
             offset: aux.offset.unwrap_or_else(|| self.last_known_offset()),
             foreign: aux.offset.is_none(),
+            is_counted: aux.offset.is_some(),
             log: None,
             cut: None,
             keys_loaded,
@@ -312,6 +318,7 @@ impl Recovery<'_> {
             source: Source::Log,
             offset: self.last_known_offset(),
             foreign: manifest.owner.is_none(),
+            is_counted: manifest.owner.is_some(),
             log: None,
             cut: None,
             keys_loaded: 0,
@@ -410,6 +417,7 @@ impl Recovery<'_> {
             loader.report(path);
             recovered.keys_loaded = loader.keys;
             offset = loader.aux.offset;
+            recovered.is_counted |= offset.is_some();
             let summary = result.map_err(|source| RecoverError::Snapshot {
                 path: path.to_owned(),
                 source: Box::new(source),
@@ -519,18 +527,18 @@ impl Recovery<'_> {
             };
         }
         let Some(identity) = &self.options.identity else { return Ok(()) };
-        if recovered.foreign {
-            // Counted on from what we knew: never behind what was promised before.
-            recovered.offset = recovered.offset.max(identity.last_offset);
-            return Ok(());
-        }
-        let expected = if identity.clean_shutdown { identity.last_offset } else { identity.durable_offset };
-        if recovered.offset < expected {
+        let expected = self.promised_offset();
+        // Without an offset of their own, files of another server are judged by their age, before they are loaded.
+        if recovered.is_counted && recovered.offset < expected {
             return Err(RecoverError::Short {
                 end: self.end_of(recovered),
                 found: recovered.offset,
                 expected,
             });
+        }
+        if recovered.foreign {
+            // What we knew and did not promise may be gone, and its offsets are not given out again.
+            recovered.offset = recovered.offset.max(identity.last_offset);
         }
         Ok(())
     }
@@ -547,7 +555,7 @@ impl Recovery<'_> {
             }
             (None, Source::Log, Some(last)) => format!("with the last byte of file {:?}", log.file(last)),
             (None, Source::Snapshot, _) => {
-                format!("in snapshot {:?}", self.options.dir.join(&self.options.snapshot_name))
+                format!("in snapshot {:?}", self.snapshot_path())
             }
             _ => format!("because there is no data file in {:?}", self.options.dir),
         }

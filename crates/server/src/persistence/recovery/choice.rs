@@ -47,7 +47,7 @@ impl Recovery<'_> {
     }
 
     pub(super) fn find_snapshot(&self) -> Result<Option<SnapshotAux>, RecoverError> {
-        let path = self.options.dir.join(&self.options.snapshot_name);
+        let path = self.snapshot_path();
         let present = self.list(&self.options.dir)?;
         match present.iter().find(|entry| entry.name == self.options.snapshot_name) {
             None => Ok(None),
@@ -100,7 +100,7 @@ impl Recovery<'_> {
                 });
                 if !foreign_log && snapshot.created_s > log_s {
                     return Err(RecoverError::Ambiguous {
-                        snapshot: self.options.dir.join(&self.options.snapshot_name),
+                        snapshot: self.snapshot_path(),
                         log: self.options.log.directory.clone(),
                         snapshot_s: snapshot.created_s,
                         log_s,
@@ -118,7 +118,7 @@ impl Recovery<'_> {
     }
 
     /// True when the snapshot is of the Store that starts, or what it was made from.
-    fn is_kin(&self, snapshot: &SnapshotAux) -> bool {
+    pub(super) fn is_kin(&self, snapshot: &SnapshotAux) -> bool {
         let identity = self.options.identity.as_ref();
         identity.is_some_and(|identity| is_kin(snapshot, &identity.store_id, identity.parent.as_ref()))
     }
@@ -126,7 +126,7 @@ impl Recovery<'_> {
     /// When an upstream server has written both. It keeps the log current while it has one, and never removes one that
     /// it has no more: `appendonly` says which of the two it would load.
     fn choose_among_foreign(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<Source, RecoverError> {
-        let (log, path) = (self.log_path(live), self.options.dir.join(&self.options.snapshot_name));
+        let (log, path) = (self.log_path(live), self.snapshot_path());
         let identity = self.options.identity.as_ref();
         // A log that was live when we ran here last is no leftover.
         if self.options.log_is_configured || identity.is_some_and(|identity| identity.has_log == Some(true)) {
@@ -163,12 +163,12 @@ impl Recovery<'_> {
     }
 
     /// What holds a log: its directory, or the single file.
-    fn log_path(&self, live: &LiveLog) -> PathBuf {
+    pub(super) fn log_path(&self, live: &LiveLog) -> PathBuf {
         let log = &self.options.log;
         if live.single_file { self.options.dir.join(&log.name) } else { log.directory.clone() }
     }
 
-    fn live_file(&self, live: &LiveLog, file: &LiveFile) -> PathBuf {
+    pub(super) fn live_file(&self, live: &LiveLog, file: &LiveFile) -> PathBuf {
         if live.single_file { self.log_path(live) } else { self.options.log.file(file) }
     }
 
@@ -177,7 +177,7 @@ impl Recovery<'_> {
         if !self.is_kin(snapshot) {
             return self.choose_among_foreign(live, snapshot);
         }
-        let path = self.options.dir.join(&self.options.snapshot_name);
+        let path = self.snapshot_path();
         if live.single_file {
             // Servers that write such a file cannot read our snapshot: it was there before, and was taken over.
             tracing::warn!(

@@ -161,6 +161,37 @@ pub enum RecoverError {
         /// What the identity says.
         expected: u64,
     },
+    /// The only data are of another server, and older than what was served here.
+    #[error(
+        "{path:?} was written by another server at {created_s} (Unix time), and this server last noted at {written_s} what \
+         it had: everything written until then would be lost, and nothing was changed. Put the files of that time back, or \
+         restore a backup; to start from {path:?} all the same, move {identity:?} away"
+    )]
+    Outdated {
+        /// The snapshot, or the base of the log.
+        path: PathBuf,
+        /// When it was made.
+        created_s: u64,
+        /// When the identity was written.
+        written_s: u64,
+        /// The identity file.
+        identity: PathBuf,
+    },
+    /// The only data are in a file from which this server has long taken over.
+    #[error(
+        "{path:?} is the log of a server before Redis 7, and this server noted at {written_s} (Unix time) that it has data \
+         of its own, which are not there: everything written since the takeover would be lost, and nothing was changed. Put \
+         the log directory or the snapshot back, or restore a backup; to start from {path:?} all the same, move \
+         {identity:?} away"
+    )]
+    Superseded {
+        /// The file.
+        path: PathBuf,
+        /// The identity file.
+        identity: PathBuf,
+        /// When the identity was written.
+        written_s: u64,
+    },
     /// Both a log and a snapshot, and neither is known to be the newer one.
     #[error(
         "snapshot {snapshot:?} was written by another server at {snapshot_s} (Unix time), after the last record of the \

@@ -1,0 +1,82 @@
+//! What the identity promises: which sources cannot go on from where the data ended, known before anything is loaded.
+//!
+//! Files of our own are compared by their offsets once they are loaded. Those of another server have none: they may have
+//! gone on from our data, and then they are younger than our last word.
+
+use std::path::PathBuf;
+
+use holdfast_contract::identity::{IDENTITY_FILE, Identity};
+
+use super::{LiveLog, RecoverError, Recovery, Source};
+use crate::persistence::snapshot::SnapshotAux;
+
+impl Recovery<'_> {
+    /// Stream offset up to which the data must be there.
+    pub(super) fn promised_offset(&self) -> u64 {
+        let Some(identity) = &self.options.identity else { return 0 };
+        if identity.clean_shutdown { identity.last_offset } else { identity.durable_offset }
+    }
+
+    /// The identity, when data must be there by its word.
+    fn promise(&self) -> Option<&Identity> {
+        if self.options.stop_at.is_some() {
+            // Less than what was there is wanted, and the identity is that of the new Store.
+            return None;
+        }
+        let is_promise = |identity: &&Identity| self.promised_offset() > 0 || identity.has_log == Some(true);
+        self.options.identity.as_ref().filter(is_promise)
+    }
+
+    /// Refuses to start from files that do not hold what was promised.
+    pub(super) fn check_promise(
+        &self,
+        source: Source,
+        live: Option<&LiveLog>,
+        snapshot: Option<&SnapshotAux>,
+    ) -> Result<(), RecoverError> {
+        let Some(identity) = self.promise() else { return Ok(()) };
+        match (source, live, snapshot) {
+            (Source::Snapshot, _, Some(snapshot)) if !self.is_kin(snapshot) => {
+                self.check_age(self.snapshot_path(), snapshot.created_s, identity)
+            }
+            (Source::Log, Some(live), _) if live.single_file => Err(RecoverError::Superseded {
+                path: self.log_path(live),
+                identity: self.identity_path(),
+                written_s: identity.written_ms / 1000,
+            }),
+            (Source::Log, Some(live), _) if live.manifest.owner.is_none() => {
+                let Some(base) = &live.manifest.base else { return Ok(()) };
+                let path = self.live_file(live, base);
+                let peek = self.peek(&path)?;
+                // A base of commands alone does not say when it was made; from one of ours offsets are counted on.
+                if !peek.is_readable || self.is_kin(&peek.aux) {
+                    return Ok(());
+                }
+                self.check_age(path, peek.aux.created_s, identity)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A file that was made before our last word cannot hold what came until then.
+    fn check_age(&self, path: PathBuf, created_s: u64, identity: &Identity) -> Result<(), RecoverError> {
+        let written_s = identity.written_ms / 1000;
+        if created_s < written_s {
+            return Err(RecoverError::Outdated {
+                path,
+                created_s,
+                written_s,
+                identity: self.identity_path(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn snapshot_path(&self) -> PathBuf {
+        self.options.dir.join(&self.options.snapshot_name)
+    }
+
+    fn identity_path(&self) -> PathBuf {
+        self.options.dir.join(IDENTITY_FILE)
+    }
+}
