@@ -459,6 +459,47 @@ fn a_redis_that_never_loaded_our_snapshot_does_not_win_over_it() {
     we_read(&dir, "never", &expected, "after the log of Redis was moved away");
 }
 
+/// The log that Redis begins beside our snapshot is told from one that went on from ours, whatever its number and form.
+#[test]
+fn a_redis_that_has_rewritten_its_log_does_not_win_over_a_snapshot_that_it_never_loaded() {
+    let root = tempfile::tempdir().unwrap();
+    for preamble in ["yes", "no"] {
+        let dir = root.path().join(preamble);
+        let ours = ["--persist-strategy", "never", "--save", ""];
+        let server = Server::spawn(&dir, &ours);
+        assert_eq!(server.client().run("SET ours 1"), Reply::ok());
+        assert!(server.stop().success());
+        let redis = Server::spawn_redis(
+            &dir,
+            &[
+                "--appendonly",
+                "yes",
+                "--save",
+                "",
+                "--aof-use-rdb-preamble",
+                preamble,
+                "--maxmemory",
+                "200mb",
+            ],
+        );
+        let mut client = redis.client();
+        client.run("SET x 1");
+        client.run("BGREWRITEAOF");
+        client.wait_for_info("aof_rewrite_in_progress", "0");
+        drop(client);
+        shut_down(redis, "NOSAVE");
+        for strategy in ["never", "everysec"] {
+            we_refuse(&dir, strategy, &["dump.rdb", "appendonlydir", "begun by another server", "Move"]);
+        }
+        let other = root.path().join(format!("{preamble}-other"));
+        copy(&dir, &other);
+        std::fs::rename(dir.join("appendonlydir"), root.path().join(format!("{preamble}-log"))).unwrap();
+        we_read(&dir, "never", &strings(&[("ours", "1")]), "the log was moved away");
+        std::fs::remove_file(other.join("dump.rdb")).unwrap();
+        we_read(&other, "never", &strings(&[("x", "1")]), "the snapshot was moved away");
+    }
+}
+
 /// Debian's Redis with or without a log, and without rules to save.
 fn redis(dir: &Path, appendonly: &str) -> Server {
     Server::spawn_redis(dir, &["--appendonly", appendonly, "--save", "", "--maxmemory", "200mb"])

@@ -187,18 +187,23 @@ impl Recovery<'_> {
             );
             return Ok(Source::Snapshot);
         }
-        // Redis starts empty when it is given a snapshot and no log, and then begins a log with number 1.
-        if let Some(base) = live.manifest.base.as_ref().filter(|base| base.seq == 1) {
-            let log_s = self.peek(&self.options.log.file(base))?.aux.created_s;
-            if log_s > snapshot.created_s {
-                return Err(RecoverError::BegunBeside {
-                    snapshot: path,
-                    log: self.options.log.directory.clone(),
-                    snapshot_s: snapshot.created_s,
-                    log_s,
-                });
-            }
+        if self.is_begun_beside(live, snapshot)? {
+            return Err(RecoverError::BegunBeside {
+                snapshot: path,
+                log: self.options.log.directory.clone(),
+                snapshot_s: snapshot.created_s,
+            });
         }
         Ok(Source::Log)
+    }
+
+    /// Redis starts empty when it is given a snapshot and no log, and then begins a log of its own, with number 1.
+    fn is_begun_beside(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<bool, RecoverError> {
+        if self.options.identity.as_ref().and_then(|identity| identity.has_log) == Some(false) {
+            // There was no log to go on with when we ran here last, whatever number it has by now.
+            return Ok(true);
+        }
+        let Some(base) = live.manifest.base.as_ref().filter(|base| base.seq == 1) else { return Ok(false) };
+        Ok(self.peek(&self.options.log.file(base))?.aux.created_s > snapshot.created_s)
     }
 }

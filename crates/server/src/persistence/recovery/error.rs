@@ -226,9 +226,9 @@ pub enum RecoverError {
     },
     /// Another server has begun a log of its own beside our snapshot.
     #[error(
-        "the log in {log:?} was begun by another server at {log_s} (Unix time), after snapshot {snapshot:?} of \
-         {snapshot_s}, which that server has not loaded: it is unknown which of them is wanted. Move the log directory \
-         away to start from the snapshot, or the snapshot away to start from the log"
+        "the log in {log:?} was begun by another server, after snapshot {snapshot:?} of {snapshot_s} (Unix time), which that \
+         server has not loaded with its log: it is unknown which of them is wanted. Move the log directory away to start \
+         from the snapshot, or the snapshot away to start from the log"
     )]
     BegunBeside {
         /// The snapshot.
@@ -237,8 +237,6 @@ pub enum RecoverError {
         log: PathBuf,
         /// When the snapshot was made.
         snapshot_s: u64,
-        /// When the log was begun.
-        log_s: u64,
     },
     /// The offset to stop at is not there.
     #[error("the files in {dir:?} end at stream offset {found}, before offset {wanted} that was asked for")]
