@@ -500,6 +500,48 @@ fn a_redis_that_has_rewritten_its_log_does_not_win_over_a_snapshot_that_it_never
     }
 }
 
+/// A live directory that was copied around a BGREWRITEAOF: an old manifest, and files that it does not name.
+#[test]
+fn what_the_manifest_of_redis_does_not_name_is_neither_ignored_nor_overwritten() {
+    let root = tempfile::tempdir().unwrap();
+    let origin = root.path().join("origin");
+    redis_executes(&origin, "yes", &["SET a 1"]);
+    let older = root.path().join("older");
+    copy(&origin.join("appendonlydir"), &older);
+    redis_executes(&origin, "yes", &["BGREWRITEAOF", "SET b 2"]);
+    // Whatever was copied first is there, too.
+    copy(&older, &origin.join("appendonlydir"));
+    let part = |dir: &Path, end: &str| dir.join(format!("appendonlydir/appendonly.aof.{end}"));
+    let newest = std::fs::read(part(&origin, "2.incr.aof")).unwrap();
+    assert!(!newest.is_empty() && part(&origin, "1.incr.aof").exists());
+
+    for strategy in ["always", "never"] {
+        let dir = root.path().join(format!("stale-{strategy}"));
+        copy(&origin, &dir);
+        we_refuse(&dir, strategy, &["appendonly.aof.2.base.rdb", "holds writes", "appendonly.aof.manifest"]);
+        std::fs::remove_file(part(&dir, "2.base.rdb")).unwrap();
+        we_refuse(&dir, strategy, &["appendonly.aof.2.incr.aof", "holds writes", "copy all of it again"]);
+        std::fs::write(part(&dir, "2.incr.aof"), b"").unwrap();
+        we_read(&dir, strategy, &strings(&[("a", "1")]), "an empty segment that is not named");
+    }
+
+    // Redis was killed before its manifest named the base that it had written.
+    let dir = root.path().join("rewriting");
+    copy(&origin, &dir);
+    let names = ["1.base.rdb seq 1 type b", "1.incr.aof seq 1 type i", "2.incr.aof seq 2 type i"];
+    let lines: String = names.map(|line| format!("file appendonly.aof.{line}\n")).concat();
+    std::fs::write(part(&dir, "manifest"), lines).unwrap();
+    let base = std::fs::read(part(&dir, "2.base.rdb")).unwrap();
+    let both = strings(&[("a", "1"), ("b", "2")]);
+    for start in ["first", "second"] {
+        we_read(&dir, "always", &both, &format!("a rewrite of Redis cut short, {start} start"));
+    }
+    let bases = kept(&dir.join("appendonlydir"), "appendonly.aof.2.base.rdb");
+    assert_eq!(bases.len(), 1);
+    assert_eq!(std::fs::read(&bases[0]).unwrap(), base);
+    redis_reads(&dir, &both, "a rewrite of Redis cut short");
+}
+
 /// Debian's Redis with or without a log, and without rules to save.
 fn redis(dir: &Path, appendonly: &str) -> Server {
     Server::spawn_redis(dir, &["--appendonly", appendonly, "--save", "", "--maxmemory", "200mb"])

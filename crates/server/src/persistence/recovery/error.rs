@@ -44,10 +44,11 @@ pub enum RecoverError {
         /// Name of the manifest.
         manifest: String,
     },
-    /// Log files with writes that a manifest of ours should name and does not.
+    /// Log files with writes that the manifest should name and does not.
     #[error(
         "file {path:?} holds writes, and manifest {manifest:?} does not name it: the manifest is older than the log. \
-         Put back the newest manifest, or keep a copy of the directory and restore a backup"
+         Put back the newest manifest (of a copied directory, copy all of it again while the server is stopped), or keep a \
+         copy of the directory and restore a backup"
     )]
     ManifestStale {
         /// The file.

@@ -9,17 +9,20 @@ use std::io;
 use std::path::Path;
 
 use super::{LiveLog, RecoverError, Recovered, Recovery, Source};
+use crate::persistence::aside::set_aside;
 use crate::persistence::log::record::LINE_LEN_MAX;
-use crate::persistence::manifest::{MANIFEST_LEN_MAX, Manifest};
+use crate::persistence::manifest::{FileKind, MANIFEST_LEN_MAX, Manifest};
 use crate::storage::{DirectoryEntry, TEMP_PREFIX, read_all};
 
 /// What is in the log directory besides the live log.
 #[derive(Default)]
 pub(super) struct Strays {
-    /// There is a manifest, and it is ours.
+    /// There is a manifest.
     has_manifest: bool,
     /// Parts of a log: to be removed when all is well.
     parts: Vec<String>,
+    /// Parts of the log of another server that holds them twice: to be set aside when all is well.
+    aside: Vec<String>,
     /// Those of them that are bases, with what they hold.
     bases: Vec<StrayBase>,
     /// The manifest of a log that was given up, whose removal was cut short.
@@ -40,9 +43,8 @@ impl Recovery<'_> {
     pub(super) fn find_strays(&self, live: Option<&LiveLog>) -> Result<Strays, RecoverError> {
         let mut strays = Strays::default();
         let manifest = live.filter(|live| !live.single_file).map(|live| &live.manifest);
-        if manifest.is_some_and(|manifest| manifest.owner.is_none()) {
-            // An upstream server removes its own; the log is taken over as a whole soon.
-            return Ok(strays);
+        if let Some(manifest) = manifest.filter(|manifest| manifest.owner.is_none()) {
+            return self.find_foreign_strays(manifest);
         }
         strays.has_manifest = manifest.is_some();
         let retired = self.read_retired()?;
@@ -71,13 +73,43 @@ impl Recovery<'_> {
         Ok(strays)
     }
 
+    /// Looks at every part of the log of an upstream server that its manifest does not name. Copies of a directory that is
+    /// in use have such parts, and they may hold the newest data.
+    fn find_foreign_strays(&self, manifest: &Manifest) -> Result<Strays, RecoverError> {
+        let mut strays = Strays { has_manifest: true, ..Strays::default() };
+        let last_seq = manifest.incrementals.last().map_or(0, |file| file.seq);
+        let base_seq = manifest.base.as_ref().map_or(0, |base| base.seq);
+        // A rewrite names its new segment first and its base when it is whole: until then a base with the next number
+        // holds nothing but what the base and the segments before it hold.
+        let next_base_seq = (manifest.incrementals.len() > 1).then_some(base_seq + 1);
+        for entry in self.list(&self.options.log.directory)? {
+            let Some((seq, is_base)) = self.part(&entry) else { continue };
+            if names(manifest, &entry.name) {
+                continue;
+            }
+            let path = self.options.log.directory.join(&entry.name);
+            if entry.len == 0 {
+                strays.parts.push(entry.name);
+                continue;
+            }
+            let is_known = if is_base {
+                let peek = self.peek(&path)?;
+                seq < base_seq || Some(seq) == next_base_seq || (peek.is_readable && !peek.has_keys)
+            } else {
+                seq < last_seq
+            };
+            if !is_known {
+                return Err(self.not_named(true, &entry.name));
+            }
+            strays.aside.push(entry.name);
+        }
+        Ok(strays)
+    }
+
     /// Number and kind (true: base) of a file that is part of a log by its name.
     fn part(&self, entry: &DirectoryEntry) -> Option<(u64, bool)> {
-        let rest = entry.name.strip_prefix(&self.options.log.name)?.strip_prefix('.')?;
-        let (seq, kind) = rest.split_once('.')?;
-        let is_base = kind.starts_with("base.");
-        let is_part = !entry.is_directory && (is_base || kind.starts_with("incr."));
-        if is_part { Some((seq.parse().ok()?, is_base)) } else { None }
+        let (seq, kind) = self.options.log.part(&entry.name).filter(|_| !entry.is_directory)?;
+        Some((seq, kind == FileKind::Base))
     }
 
     /// A segment that never was live has its header line, or a part of it, and nothing behind it.
@@ -141,6 +173,11 @@ impl Recovery<'_> {
         let is_temporary = |name: &str| name.starts_with(TEMP_PREFIX);
         self.remove_named(&self.options.dir, is_temporary)?;
         let directory = &self.options.log.directory;
+        for name in &strays.aside {
+            let path = directory.join(name);
+            let kept_at = Self::storage_error("set aside", &path, set_aside(self.storage, &path))?;
+            tracing::warn!(?path, ?kept_at, "a part of the log that its manifest does not name is kept under another name");
+        }
         self.remove_named(directory, |name| {
             is_temporary(name) || strays.parts.iter().any(|part| part == name)
         })?;
