@@ -542,6 +542,39 @@ fn what_the_manifest_of_redis_does_not_name_is_neither_ignored_nor_overwritten()
     redis_reads(&dir, &both, "a rewrite of Redis cut short");
 }
 
+/// A base of Redis has no offset: nothing but its number tells that what was loaded holds all of it.
+#[test]
+fn a_base_of_redis_that_no_manifest_names_is_not_removed_for_an_older_snapshot() {
+    let root = tempfile::tempdir().unwrap();
+    let origin = root.path().join("origin");
+    redis_executes(&origin, "yes", &["SET a old", "SAVE", "SET a new", "BGREWRITEAOF"]);
+    let base = "appendonlydir/appendonly.aof.2.base.rdb";
+    assert_eq!(std::fs::read(origin.join("appendonlydir/appendonly.aof.2.incr.aof")).unwrap(), b"");
+    for strategy in ["always", "never"] {
+        let dir = root.path().join(format!("no-manifest-{strategy}"));
+        copy(&origin, &dir);
+        std::fs::remove_file(dir.join("appendonlydir/appendonly.aof.manifest")).unwrap();
+        we_refuse(&dir, strategy, &["no manifest", "appendonly.aof.2.base.rdb", "Put the manifest back"]);
+    }
+
+    // Beside our own manifest: what a takeover has replaced goes, and what nothing accounts for is refused.
+    let dir = root.path().join("taken-over");
+    copy(&origin, &dir);
+    let new = strings(&[("a", "new")]);
+    we_read(&dir, "always", &new, "taken over");
+    assert!(!dir.join(base).exists(), "its data are in our base");
+    std::fs::copy(origin.join(base), dir.join(base)).unwrap();
+    we_read(&dir, "always", &new, "a kill before the old base was removed");
+    assert!(!dir.join(base).exists());
+    let unknown = dir.join("appendonlydir/appendonly.aof.9.base.rdb");
+    std::fs::copy(origin.join(base), &unknown).unwrap();
+    we_refuse(&dir, "always", &["appendonly.aof.9.base.rdb", "holds writes", "newest manifest"]);
+    std::fs::write(&unknown, b"REDIS0010\xfa\x09damaged").unwrap();
+    we_refuse(&dir, "always", &["appendonly.aof.9.base.rdb", "newest manifest"]);
+    std::fs::remove_file(&unknown).unwrap();
+    we_read(&dir, "always", &new, "it was moved away");
+}
+
 /// Debian's Redis with or without a log, and without rules to save.
 fn redis(dir: &Path, appendonly: &str) -> Server {
     Server::spawn_redis(dir, &["--appendonly", appendonly, "--save", "", "--maxmemory", "200mb"])

@@ -31,7 +31,7 @@ pub(super) struct Strays {
 
 struct StrayBase {
     name: String,
-    offset: Option<u64>,
+    offset: u64,
     has_keys: bool,
 }
 
@@ -39,7 +39,8 @@ impl Recovery<'_> {
     /// Looks at every part of a log that is not live.
     ///
     /// # Errors
-    /// [`RecoverError::ManifestMissing`] or [`RecoverError::ManifestStale`] when a segment holds writes.
+    /// [`RecoverError::ManifestMissing`] or [`RecoverError::ManifestStale`] when a segment holds writes, or a base that does
+    /// not say up to which offset.
     pub(super) fn find_strays(&self, live: Option<&LiveLog>) -> Result<Strays, RecoverError> {
         let mut strays = Strays::default();
         let manifest = live.filter(|live| !live.single_file).map(|live| &live.manifest);
@@ -50,22 +51,29 @@ impl Recovery<'_> {
         let retired = self.read_retired()?;
         strays.is_retired = retired.is_some();
         let last_seq = manifest.and_then(|manifest| manifest.incrementals.last()).map(|file| file.seq);
+        let base_seq = manifest.and_then(|manifest| manifest.base.as_ref()).map(|base| base.seq);
         for entry in self.list(&self.options.log.directory)? {
             let Some((seq, is_base)) = self.part(&entry) else { continue };
             if manifest.is_some_and(|manifest| names(manifest, &entry.name)) {
                 continue;
             }
-            let is_past = retired.as_ref().is_some_and(|retired| names(retired, &entry.name))
-                || (!is_base && last_seq.is_some_and(|last| seq < last));
+            let is_retired = retired.as_ref().is_some_and(|retired| names(retired, &entry.name));
+            let live_seq = if is_base { base_seq } else { last_seq };
+            let is_replaced = live_seq.is_some_and(|live| seq < live);
             let path = self.options.log.directory.join(&entry.name);
-            if is_base && !is_past {
+            if is_base && !is_retired {
                 let peek = self.peek(&path)?;
-                if !peek.is_readable && manifest.is_none() && entry.len > 0 {
-                    return Err(self.not_named(false, &entry.name));
+                match peek.aux.offset.filter(|_| peek.is_readable) {
+                    Some(offset) => {
+                        let (name, has_keys) = (entry.name.clone(), peek.has_keys);
+                        strays.bases.push(StrayBase { name, offset, has_keys });
+                    }
+                    // Without an offset nothing tells that what is recovered holds all of it, but that a takeover has
+                    // replaced it.
+                    None if is_replaced || entry.len == 0 || (peek.is_readable && !peek.has_keys) => {}
+                    None => return Err(self.not_named(strays.has_manifest, &entry.name)),
                 }
-                let (offset, has_keys) = (peek.aux.offset, peek.has_keys);
-                strays.bases.push(StrayBase { name: entry.name.clone(), offset, has_keys });
-            } else if !is_past && self.has_records(&path, entry.len)? {
+            } else if !is_base && !is_retired && !is_replaced && self.has_records(&path, entry.len)? {
                 return Err(self.not_named(strays.has_manifest, &entry.name));
             }
             strays.parts.push(entry.name);
@@ -156,8 +164,7 @@ impl Recovery<'_> {
             return Ok(());
         }
         let holds_more = |base: &&StrayBase| {
-            base.offset.is_some_and(|offset| offset > recovered.offset)
-                || (base.has_keys && recovered.source == Source::Nothing)
+            base.offset > recovered.offset || (base.has_keys && recovered.source == Source::Nothing)
         };
         match strays.bases.iter().find(holds_more) {
             None => Ok(()),
