@@ -153,8 +153,9 @@ pub fn load(
         // The strategy has no log: what was in it must be in the snapshot before the log is left behind.
         journal.save_now(&mut engine, now_ms).map_err(prepare)?;
     }
-    if config.strategy() == Strategy::Never && recovered.log.is_some() {
-        retire_log(&**storage, journal.settings()).map_err(prepare)?;
+    let gives_log_up = config.strategy() == Strategy::Never && recovered.log.is_some();
+    if gives_log_up {
+        put_manifest_away(&**storage, journal.settings()).map_err(prepare)?;
     }
     if recovered.source == Source::Snapshot {
         journal.loaded_snapshot(Some(JobReport {
@@ -168,6 +169,10 @@ pub fn load(
     identity.has_log = Some(config.log);
     stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
         .map_err(prepare)?;
+    if gives_log_up {
+        // Order matters: while the identity speaks of a log, the manifest that was put away says what became of it.
+        remove_log(&**storage, journal.settings()).map_err(prepare)?;
+    }
     if is_distrusted {
         let path = distrust_mark(&config.dir);
         storage.remove(&path).map_err(|error| prepare(format!("failed to remove {path:?}: {error}")))?;
@@ -227,17 +232,22 @@ fn open_log(
     }
 }
 
-/// Removes a log whose data is in the snapshot. From the first step on it is not live any more, and recovery finishes
-/// what was cut short: the manifest goes aside in one rename, and tells which files may go.
-fn retire_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
+/// Begins to give up a log whose data is in the snapshot. From here on it is not live any more, and recovery finishes
+/// what was cut short: the manifest goes away in one rename, and tells which files may go.
+fn put_manifest_away(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
+    let manifest = settings.log.manifest();
+    storage
+        .rename(&manifest, &settings.log.retired_manifest())
+        .and_then(|()| storage.sync_dir(&settings.log.directory))
+        .map_err(|error| format!("failed to remove the log file {manifest:?}: {error}"))
+}
+
+/// Removes the files of a log whose manifest was put away.
+fn remove_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
     let directory = &settings.log.directory;
     let failed =
         |path: &Path, error: std::io::Error| format!("failed to remove the log file {path:?}: {error}");
-    let (manifest, retired) = (settings.log.manifest(), settings.log.retired_manifest());
-    storage
-        .rename(&manifest, &retired)
-        .and_then(|()| storage.sync_dir(directory))
-        .map_err(|error| failed(&manifest, error))?;
+    let retired = settings.log.retired_manifest();
     for entry in storage.list(directory).map_err(|error| failed(directory, error))? {
         let is_part = entry.name.contains(".base.") || entry.name.contains(".incr.");
         if is_part && entry.name.starts_with(&format!("{}.", settings.log.name)) {

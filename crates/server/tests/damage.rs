@@ -231,6 +231,57 @@ fn a_directory_with_the_name_of_the_snapshot_is_refused() {
     }
 }
 
+/// Until the first barrier or stop the identity knows of no offset, but of the log it does.
+#[test]
+fn a_log_that_is_missing_after_a_kill_is_no_empty_dataset() {
+    const MISSING: &[&str] =
+        &["the log is missing", "appendonly.aof.manifest", "Put the log directory back", "holdfast-identity.json"];
+    let root = tempfile::tempdir().unwrap();
+    for saves in [false, true] {
+        let dir = root.path().join(format!("saves-{saves}"));
+        let args = ["--persist-strategy", "everysec", "--save", ""];
+        let server = Server::spawn(&dir, &args);
+        let mut client = server.client();
+        client.run("SET saved 1");
+        if saves {
+            assert_eq!(client.run("SAVE"), Reply::ok());
+        }
+        client.run("SET logged 1");
+        server.kill();
+        let away = root.path().join(format!("away-{saves}"));
+        std::fs::rename(dir.join("appendonlydir"), &away).unwrap();
+        refused(&dir, &args, MISSING);
+        refused(&dir, &["--persist-strategy", "never"], MISSING);
+        refused(&dir, &["--appenddirname", "another"], &[MISSING, &["another", "appenddirname"]].concat());
+        std::fs::rename(&away, dir.join("appendonlydir")).unwrap();
+        let server = Server::spawn(&dir, &args);
+        assert_eq!(server.client().run("EXISTS saved logged").int(), 2);
+        server.kill();
+        // Who gives the log up says so.
+        std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+        std::fs::remove_file(dir.join("holdfast-identity.json")).unwrap();
+        let server = Server::spawn(&dir, &args);
+        assert_eq!(server.client().run("EXISTS saved logged").int(), i64::from(saves));
+    }
+}
+
+/// A snapshot that holds everything up to a clean stop needs no log.
+#[test]
+fn a_snapshot_that_holds_all_of_the_log_stands_in_for_it() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let args = ["--persist-strategy", "everysec", "--save", ""];
+    let server = Server::spawn(&dir, &args);
+    let mut client = server.client();
+    client.run("SET a 1");
+    assert_eq!(client.run("SAVE"), Reply::ok());
+    drop(client);
+    assert!(server.stop().success());
+    std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+    let server = Server::spawn(&dir, &args);
+    assert_eq!(server.client().run("GET a"), Reply::bulk("1"));
+}
+
 #[test]
 fn an_older_manifest_does_not_take_the_newer_segments_with_it() {
     let root = tempfile::tempdir().unwrap();

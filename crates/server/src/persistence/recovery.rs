@@ -158,7 +158,7 @@ pub(crate) fn recover(
     };
     // What lies beside a log that is not loaded stays beside it.
     let strays = if passed_over.is_some() { Strays::default() } else { recovery.find_strays(live.as_ref())? };
-    recovery.check_promise(source, live.as_ref(), snapshot.as_ref())?;
+    recovery.check_promise(source, live.as_ref(), snapshot.as_ref(), strays.is_log_given_up())?;
     let mut recovered = match (source, live) {
         (Source::Log, Some(live)) => recovery.load_log(live, target)?,
         (Source::Snapshot, live) => {

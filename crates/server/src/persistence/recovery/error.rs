@@ -34,7 +34,7 @@ pub enum RecoverError {
     /// Log files without a manifest.
     #[error(
         "log directory {path:?} holds {file:?} and no manifest {manifest:?}: without it, it is unknown which files are \
-         live. Put the manifest back, or move the directory away to start without the log"
+         live. Put the manifest back, or move the directory and holdfast-identity.json away to start without the log"
     )]
     ManifestMissing {
         /// The directory.
@@ -162,6 +162,21 @@ pub enum RecoverError {
         /// What the identity says.
         expected: u64,
     },
+    /// The identity says that there is a log, and there is none.
+    #[error(
+        "the log is missing: {identity:?} says that there was one, {log:?} is not there, and there is {instead} to start \
+         from instead: what was acknowledged since would be lost, and nothing was changed. Put the log directory back \
+         (appenddirname and appendfilename say where it is expected), or restore a backup; to start without the log, move \
+         {identity:?} away"
+    )]
+    LogMissing {
+        /// The manifest.
+        log: PathBuf,
+        /// What could be loaded, in words.
+        instead: String,
+        /// The identity file.
+        identity: PathBuf,
+    },
     /// The only data are of another server, and older than what was served here.
     #[error(
         "{path:?} was written by another server at {created_s} (Unix time), and this server last noted at {written_s} what \
@@ -197,7 +212,7 @@ pub enum RecoverError {
     #[error(
         "snapshot {snapshot:?} was written by another server at {snapshot_s} (Unix time), after the last record of the \
          log at {log_s}: it is unknown which of them is wanted. Move the snapshot away to start from the log, or the \
-         log directory {log:?} away to start from the snapshot"
+         log directory {log:?} and holdfast-identity.json away to start from the snapshot"
     )]
     Ambiguous {
         /// The snapshot.

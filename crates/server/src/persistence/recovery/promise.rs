@@ -27,14 +27,20 @@ impl Recovery<'_> {
         self.options.identity.as_ref().filter(is_promise)
     }
 
-    /// Refuses to start from files that do not hold what was promised.
+    /// Refuses to start from files that do not hold what was promised. `is_given_up`: the manifest was put away, which a
+    /// server does when all of its log is in the snapshot.
     pub(super) fn check_promise(
         &self,
         source: Source,
         live: Option<&LiveLog>,
         snapshot: Option<&SnapshotAux>,
+        is_given_up: bool,
     ) -> Result<(), RecoverError> {
         let Some(identity) = self.promise() else { return Ok(()) };
+        let has_manifest = live.is_some_and(|live| !live.single_file);
+        if identity.has_log == Some(true) && !has_manifest && !is_given_up {
+            self.check_without_log(identity, source, snapshot)?;
+        }
         match (source, live, snapshot) {
             (Source::Snapshot, _, Some(snapshot)) if !self.is_kin(snapshot) => {
                 self.check_age(self.snapshot_path(), snapshot.created_s, identity)
@@ -56,6 +62,34 @@ impl Recovery<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The log that was live is not there. Until a clean stop the identity does not know how far it went, so no snapshot
+    /// stands in for it; after one, offsets decide when the data are loaded.
+    fn check_without_log(
+        &self,
+        identity: &Identity,
+        source: Source,
+        snapshot: Option<&SnapshotAux>,
+    ) -> Result<(), RecoverError> {
+        let is_compared = match source {
+            Source::Snapshot => identity.clean_shutdown && snapshot.is_some_and(|snapshot| self.is_kin(snapshot)),
+            Source::Nothing => self.promised_offset() > 0,
+            Source::Log => false,
+        };
+        if is_compared {
+            return Ok(());
+        }
+        let instead = match source {
+            Source::Snapshot => format!("snapshot {:?}, which may be older,", self.snapshot_path()),
+            Source::Log => format!("{:?}, which is older,", self.options.dir.join(&self.options.log.name)),
+            Source::Nothing => "nothing".to_owned(),
+        };
+        Err(RecoverError::LogMissing {
+            log: self.options.log.manifest(),
+            instead,
+            identity: self.identity_path(),
+        })
     }
 
     /// A file that was made before our last word cannot hold what came until then.

@@ -29,6 +29,13 @@ pub(super) struct Strays {
     is_retired: bool,
 }
 
+impl Strays {
+    /// True when the log was put away because its data are in the snapshot.
+    pub(super) fn is_log_given_up(&self) -> bool {
+        self.is_retired
+    }
+}
+
 struct StrayBase {
     name: String,
     offset: u64,
