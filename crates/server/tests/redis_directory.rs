@@ -791,6 +791,46 @@ fn commands(lines: &[&str]) -> Vec<u8> {
     bytes
 }
 
+/// Redis skips our lines, cuts a command off that is not whole, and goes on: what it has acknowledged is no torn tail.
+#[test]
+fn what_redis_has_appended_to_a_torn_record_is_not_cut_off_with_it() {
+    let root = tempfile::tempdir().unwrap();
+    let args = ["--persist-strategy", "always", "--save", ""];
+    // More than the rest of the record had room for, and less.
+    for len in [400, 10] {
+        let dir = root.path().join(format!("appended-{len}"));
+        let server = Server::spawn(&dir, &args);
+        let mut client = server.client();
+        // One turn, and so one record.
+        client.send_bytes(&commands(&["SET first 1", &format!("SET second {}", "x".repeat(200))])).unwrap();
+        (0..2).for_each(|_| assert_eq!(client.read_reply().unwrap(), Reply::ok()));
+        server.kill();
+        let (segment, contents) = newest_segment(&dir);
+        assert_eq!(contents.windows(5).filter(|bytes| *bytes == b"#HF1 ").count(), 1, "one record");
+        std::fs::write(&segment, &contents[..contents.len() - 50]).unwrap();
+        redis_executes(&dir, "yes", &[&format!("SET theirs {}", "y".repeat(len))]);
+        let contents = std::fs::read(&segment).unwrap();
+        let begins_at = contents.windows(5).position(|bytes| bytes == b"#HF1 ").unwrap();
+        if len == 10 {
+            let server = Server::spawn(&dir, &args);
+            assert_eq!(server.client().run("DBSIZE").int(), 0, "nothing of a torn record");
+            let is_torn = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("torn-");
+            let kept: Vec<_> = files(&dir).into_iter().filter(|(path, _)| is_torn(path)).collect();
+            assert_eq!(kept.len(), 1);
+            assert_eq!(kept[0].1, &contents[begins_at..]);
+            assert!(server.log_text().contains(&*kept[0].0.to_string_lossy()), "{}", server.log_text());
+            continue;
+        }
+        let line_end = begins_at + contents[begins_at..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let remedy = format!("remove bytes {begins_at} to {line_end}");
+        we_refuse(&dir, "always", &["appendonly.aof.1.incr.aof", "is not whole", "another server", &remedy]);
+        std::fs::write(&segment, [&contents[..begins_at], &contents[line_end..]].concat()).unwrap();
+        let theirs = "y".repeat(len);
+        let expected = strings(&[("first", "1"), ("theirs", &*theirs)]);
+        we_read(&dir, "always", &expected, "the line of the torn record was removed");
+    }
+}
+
 /// `aof-annotations no`: commands alone, which survive a kill, a rotation and a torn tail, and which Redis reads.
 #[test]
 fn a_log_without_our_lines_is_what_redis_would_write() {

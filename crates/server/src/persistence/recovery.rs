@@ -108,7 +108,9 @@ pub(crate) struct CutTail {
     pub(crate) position: u64,
     /// Bytes cut off.
     pub(crate) len: u64,
-    /// Where they were kept.
+    /// There are whole commands in it.
+    pub(crate) holds_commands: bool,
+    /// Where it was kept.
     pub(crate) kept_at: Option<PathBuf>,
 }
 
@@ -452,7 +454,7 @@ impl Recovery<'_> {
                 if !manifest.incrementals.is_empty() {
                     return Err(RecoverError::TornInTheMiddle { path, position, len });
                 }
-                recovered.cut = Some(CutTail { path, position, len, kept_at: None });
+                recovered.cut = Some(CutTail { path, position, len, holds_commands: false, kept_at: None });
             }
         }
         recovered.bytes_read += len;
@@ -473,18 +475,20 @@ impl Recovery<'_> {
                 Err(RecoverError::TornInTheMiddle { path, position, len })
             }
             Tail::Torn { position, len } => {
-                recovered.cut = Some(CutTail { path, position, len, kept_at: None });
+                let holds_commands = summary.tail_holds_commands;
+                recovered.cut = Some(CutTail { path, position, len, holds_commands, kept_at: None });
                 Ok(())
             }
         }
     }
 
     fn cut(&self, cut: &mut CutTail) -> Result<(), RecoverError> {
-        let CutTail { path, position, len, kept_at } = cut;
+        let CutTail { path, position, len, holds_commands, kept_at } = cut;
         if !self.options.cut_torn_tail {
             return Err(RecoverError::TornTail { path: path.clone(), position: *position, len: *len });
         }
-        if self.options.keep_torn_tail {
+        // Whole commands may be of another server, which has acknowledged them.
+        if self.options.keep_torn_tail || *holds_commands {
             *kept_at = Some(self.keep_tail(path, *position)?);
         }
         tracing::warn!(?path, position, bytes = len, ?kept_at, "cutting a torn tail off the log");
