@@ -16,7 +16,7 @@ use crate::error_chain::error_chain;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::{Journal, JournalSettings, create_log};
 use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options};
-use crate::persistence::aside::Replaceable;
+use crate::persistence::aside::{Replaceable, is_kin};
 use crate::persistence::directives::Event as PointEvent;
 use crate::persistence::identity::stamp;
 use crate::persistence::log::reader::ApplyError;
@@ -147,10 +147,14 @@ pub fn load(
         parent: identity.parent.clone(),
         loaded: recovered.snapshot.clone().map(|aux| (recovered.snapshot_len, aux)),
     });
+    let is_adopted = recovered.snapshot.as_ref().is_some_and(|snapshot| {
+        snapshot.store_id.is_some() && !is_kin(snapshot, &identity.store_id, identity.parent.as_ref())
+    });
     if config.strategy() == Strategy::Never
-        && (recovered.source == Source::Log || fresh_base || is_foreign_since)
+        && (recovered.source == Source::Log || fresh_base || is_foreign_since || is_adopted)
     {
-        // The strategy has no log: what was in it must be in the snapshot before the log is left behind.
+        // The strategy has no log: what was in it must be in the snapshot before the log is left behind. And what another
+        // Store has written must be ours before the identity speaks of it: at the next start it would be refused.
         journal.save_now(&mut engine, now_ms).map_err(prepare)?;
     }
     let gives_log_up = config.strategy() == Strategy::Never && recovered.log.is_some();

@@ -282,6 +282,52 @@ fn a_snapshot_that_holds_all_of_the_log_stands_in_for_it() {
     assert_eq!(server.client().run("GET a"), Reply::bulk("1"));
 }
 
+fn store_id(dir: &Path) -> String {
+    let text = std::fs::read_to_string(dir.join("holdfast-identity.json")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    line["storeID"].as_str().unwrap().to_owned()
+}
+
+/// Offsets of another Store say nothing of this one's, however high they are.
+#[test]
+fn files_of_another_store_are_told_by_their_owner() {
+    for (strategy, file) in [("never", "dump.rdb"), ("everysec", "appendonlydir")] {
+        let root = tempfile::tempdir().unwrap();
+        let args = ["--persist-strategy", strategy, "--save", ""];
+        let write = |name: &str, keys: usize| {
+            let dir = root.path().join(name);
+            let server = Server::spawn(&dir, &args);
+            let mut client = server.client();
+            (0..keys).for_each(|number| assert_eq!(client.run(&format!("SET {name}:{number} 1")), Reply::ok()));
+            drop(client);
+            assert!(server.stop().success());
+            dir
+        };
+        // With offsets below and above.
+        for (keys, other_keys) in [(3, 50), (50, 3)] {
+            let dir = write(&format!("own-{keys}"), keys);
+            let other = write(&format!("other-{keys}"), other_keys);
+            let own = root.path().join(format!("moved-{keys}"));
+            std::fs::rename(dir.join(file), &own).unwrap();
+            if strategy == "never" {
+                std::fs::copy(other.join(file), dir.join(file)).unwrap();
+            } else {
+                support::copy(&other.join(file), &dir.join(file));
+            }
+            let (expected, found) = (store_id(&dir), store_id(&other));
+            refused(&dir, &args, &[file, &found, &expected, "restore a backup", "holdfast-identity.json"]);
+            // Who wants it says so; from then on it is this directory's own.
+            std::fs::remove_file(dir.join("holdfast-identity.json")).unwrap();
+            for _ in 0..2 {
+                let server = Server::spawn(&dir, &args);
+                assert_eq!(server.client().run("DBSIZE").int(), i64::try_from(other_keys).unwrap());
+                server.kill();
+            }
+            assert_ne!(store_id(&dir), found);
+        }
+    }
+}
+
 #[test]
 fn an_older_manifest_does_not_take_the_newer_segments_with_it() {
     let root = tempfile::tempdir().unwrap();

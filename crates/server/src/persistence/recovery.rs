@@ -152,6 +152,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, RecoverError> {
     let recovery = Recovery { storage, options };
     let mut live = recovery.find_log()?;
+    recovery.check_log_owner(live.as_ref())?;
     let snapshot = recovery.find_snapshot()?;
     let source = recovery.choose(live.as_ref(), snapshot.as_ref())?;
     let passed_over = match &live {

@@ -91,6 +91,8 @@ impl Recovery<'_> {
                     Source::Snapshot
                 })
             }
+            // From before the Store was made, whatever the clocks say.
+            _ if !self.is_own(snapshot) && self.is_kin(snapshot) => Ok(Source::Log),
             _ => {
                 let summary = self.scan_last_segment(live)?;
                 let foreign_log = summary.as_ref().is_none_or(|summary| summary.foreign_commands > 0);

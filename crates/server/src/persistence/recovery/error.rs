@@ -162,6 +162,22 @@ pub enum RecoverError {
         /// What the identity says.
         expected: u64,
     },
+    /// The files are those of another Store.
+    #[error(
+        "{path:?} holds data of Store {found}, and {identity:?} says that this directory has data of Store {expected}: they \
+         are not there, and nothing was changed. Put the files of this directory back, or restore a backup; to start from \
+         those of the other Store, move {identity:?} away"
+    )]
+    OtherStore {
+        /// The snapshot or the manifest.
+        path: PathBuf,
+        /// Whose data it holds.
+        found: String,
+        /// Whose data the directory should hold.
+        expected: String,
+        /// The identity file.
+        identity: PathBuf,
+    },
     /// The identity says that there is a log, and there is none.
     #[error(
         "the log is missing: {identity:?} says that there was one, {log:?} is not there, and there is {instead} to start \

@@ -37,6 +37,15 @@ impl Recovery<'_> {
         is_given_up: bool,
     ) -> Result<(), RecoverError> {
         let Some(identity) = self.promise() else { return Ok(()) };
+        if source == Source::Snapshot && !self.peek(&self.snapshot_path())?.is_readable {
+            // What it says of itself is not known; the load says what is wrong with it.
+            return Ok(());
+        }
+        if let (Source::Snapshot, Some(snapshot)) = (source, snapshot)
+            && let Some(found) = snapshot.store_id.as_ref().filter(|_| !self.is_kin(snapshot))
+        {
+            return Err(self.other_store(self.snapshot_path(), found, identity));
+        }
         let has_manifest = live.is_some_and(|live| !live.single_file);
         if identity.has_log == Some(true) && !has_manifest && !is_given_up {
             self.check_without_log(identity, source, snapshot)?;
@@ -61,6 +70,26 @@ impl Recovery<'_> {
                 self.check_age(path, peek.aux.created_s, identity)
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses a log of another Store: it never went on from our data, and its offsets say nothing of ours.
+    pub(super) fn check_log_owner(&self, live: Option<&LiveLog>) -> Result<(), RecoverError> {
+        let owner = live.and_then(|live| live.manifest.owner.as_ref());
+        match (self.promise(), owner) {
+            (Some(identity), Some(owner)) if owner.store_id != identity.store_id => {
+                Err(self.other_store(self.options.log.manifest(), &owner.store_id, identity))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn other_store(&self, path: PathBuf, found: &str, identity: &Identity) -> RecoverError {
+        RecoverError::OtherStore {
+            path,
+            found: found.to_owned(),
+            expected: identity.store_id.clone(),
+            identity: self.identity_path(),
         }
     }
 
