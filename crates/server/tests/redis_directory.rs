@@ -575,6 +575,54 @@ fn a_base_of_redis_that_no_manifest_names_is_not_removed_for_an_older_snapshot()
     we_read(&dir, "always", &new, "it was moved away");
 }
 
+/// Guides to migration say: stop, copy the dump.rdb, start. Beside a log it is not loaded, and no save may take it away.
+#[test]
+fn a_snapshot_that_was_copied_in_is_told_and_never_overwritten() {
+    let root = tempfile::tempdir().unwrap();
+    let redis_dir = root.path().join("redis");
+    redis_executes(&redis_dir, "no", &["SET theirs 1", "SAVE"]);
+    let copied = std::fs::read(redis_dir.join("dump.rdb")).unwrap();
+    next_second();
+    let ours = strings(&[("ours", "1")]);
+    let check = |dir: &Path, place: &str| {
+        let snapshots = kept(dir, "dump.rdb");
+        assert_eq!(snapshots.len(), 1, "{place}");
+        assert_eq!(std::fs::read(&snapshots[0]).unwrap(), copied, "{place}");
+    };
+    let begin = |name: &str, strategy: &str| {
+        let dir = root.path().join(name);
+        let server = Server::spawn(&dir, &["--persist-strategy", strategy, "--save", ""]);
+        assert_eq!(server.client().run("SET ours 1"), Reply::ok());
+        (dir, server)
+    };
+
+    // While the server is stopped, and then the log is given up.
+    let (dir, server) = begin("stopped", "everysec");
+    assert!(server.stop().success());
+    std::fs::write(dir.join("dump.rdb"), &copied).unwrap();
+    we_read(&dir, "everysec", &ours, "an older snapshot beside the log");
+    let said = std::fs::read_to_string(dir.with_extension("log")).unwrap();
+    assert!(said.contains("is not loaded") && said.contains("move the log away"), "{said}");
+    assert_eq!(std::fs::read(dir.join("dump.rdb")).unwrap(), copied, "nothing has to make way yet");
+    we_read(&dir, "never", &ours, "the log is given up");
+    check(&dir, "given up");
+
+    // While the server runs: a save in the background, and one at the stop.
+    let (dir, server) = begin("running", "everysec");
+    std::fs::write(dir.join("dump.rdb"), &copied).unwrap();
+    let mut client = server.client();
+    client.run("BGSAVE");
+    client.wait_for_info("rdb_bgsave_in_progress", "0");
+    assert_eq!(client.info("rdb_last_bgsave_status"), "ok");
+    check(&dir, "background");
+    server.kill();
+    let (dir, server) = begin("stopping", "never");
+    std::fs::write(dir.join("dump.rdb"), &copied).unwrap();
+    assert!(server.stop().success());
+    check(&dir, "at the stop");
+    we_read(&dir, "never", &ours, "our own snapshot has its name");
+}
+
 /// Debian's Redis with or without a log, and without rules to save.
 fn redis(dir: &Path, appendonly: &str) -> Server {
     Server::spawn_redis(dir, &["--appendonly", appendonly, "--save", "", "--maxmemory", "200mb"])

@@ -108,9 +108,19 @@ impl Recovery<'_> {
                         log_s,
                     });
                 }
+                self.tell_not_loaded(snapshot);
                 Ok(Source::Log)
             }
         }
+    }
+
+    fn tell_not_loaded(&self, snapshot: &SnapshotAux) {
+        tracing::warn!(
+            snapshot = ?self.snapshot_path(),
+            created_s = snapshot.created_s,
+            "a snapshot that this server has not written lies beside the log and is not loaded: it is kept under another name \
+             before a snapshot of this server takes its place; to start from it, move the log away"
+        );
     }
 
     /// True when the snapshot is of the Store that starts.
@@ -132,6 +142,7 @@ impl Recovery<'_> {
         let identity = self.options.identity.as_ref();
         // A log that was live when we ran here last is no leftover.
         if self.options.log_is_configured || identity.is_some_and(|identity| identity.has_log == Some(true)) {
+            self.tell_not_loaded(snapshot);
             return Ok(Source::Log);
         }
         let log_s = match &live.manifest.base {
