@@ -623,6 +623,29 @@ fn a_snapshot_that_was_copied_in_is_told_and_never_overwritten() {
     we_read(&dir, "never", &ours, "our own snapshot has its name");
 }
 
+/// The log of an older Redis begins with a snapshot, and somebody has renamed it to one.
+#[test]
+fn a_log_by_the_name_of_a_snapshot_is_refused_and_loads_by_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let origin = root.path().join("origin");
+    redis_executes(&origin, "no", &["SET a old", "SET b 1", "SAVE"]);
+    let snapshot = std::fs::read(origin.join("dump.rdb")).unwrap();
+    let whole = [&snapshot[..], &commands(&["SELECT 0", "SET a new"])].concat();
+    for strategy in ["never", "always"] {
+        let dir = root.path().join(strategy);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("dump.rdb"), &whole).unwrap();
+        let place = format!("at byte {} of {}", snapshot.len(), whole.len());
+        we_refuse(&dir, strategy, &["dump.rdb", &place, "would be lost", "Rename the file to", "appendonly.aof"]);
+        std::fs::rename(dir.join("dump.rdb"), dir.join("appendonly.aof")).unwrap();
+        we_read(&dir, strategy, &strings(&[("a", "new"), ("b", "1")]), "renamed, as the message says");
+    }
+    let dir = root.path().join("cut");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("dump.rdb"), &snapshot).unwrap();
+    we_read(&dir, "never", &strings(&[("a", "old"), ("b", "1")]), "cut, as the message says");
+}
+
 /// Debian's Redis with or without a log, and without rules to save.
 fn redis(dir: &Path, appendonly: &str) -> Server {
     Server::spawn_redis(dir, &["--appendonly", appendonly, "--save", "", "--maxmemory", "200mb"])

@@ -287,7 +287,12 @@ impl Recovery<'_> {
         let result = RdbReader::new(reader).read(&mut loader);
         loader.report(&path);
         let (aux, keys_loaded) = (loader.aux, loader.keys);
-        result.map_err(|source| RecoverError::Snapshot { path, source: Box::new(source) })?;
+        let summary = result
+            .map_err(|source| RecoverError::Snapshot { path: path.clone(), source: Box::new(source) })?;
+        if summary.bytes < total {
+            let log_name = self.options.log.name.clone();
+            return Err(RecoverError::SnapshotGoesOn { path, position: summary.bytes, total, log_name });
+        }
         target.file_ended();
         Ok(Recovered {
             source: Source::Snapshot,

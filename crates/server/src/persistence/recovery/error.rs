@@ -95,6 +95,22 @@ pub enum RecoverError {
         /// Where and why.
         source: Box<ReadRdbError>,
     },
+    /// There is more in the file than a snapshot.
+    #[error(
+        "snapshot file {path:?} goes on behind its end at byte {position} of {total}, as a log does that begins with a \
+         snapshot: what follows would be lost, and nothing was changed. Rename the file to {log_name:?}, and let no other log \
+         be there, to load all of it; or cut it at byte {position} to give up what follows"
+    )]
+    SnapshotGoesOn {
+        /// The file.
+        path: PathBuf,
+        /// Where the snapshot ends.
+        position: u64,
+        /// Length of the file.
+        total: u64,
+        /// Name of a log in one file.
+        log_name: String,
+    },
     /// A segment is damaged.
     #[error(
         "log segment {path:?} cannot be replayed; nothing was changed. Keep a copy of the directory and restore a \
