@@ -395,6 +395,26 @@ fn what_an_interrupted_server_left_is_removed_and_the_data_are_whole() {
     assert!(server.stop().success());
 }
 
+/// A compressed string says how long it is; a damaged one may say anything that its bytes could make.
+#[test]
+fn a_string_that_memory_does_not_suffice_for_is_refused_and_ends_no_process() {
+    const COMPRESSED_LEN: u64 = 64 << 20;
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    std::fs::create_dir(&dir).unwrap();
+    let mut file = b"REDIS0010\0\x01k\xc3".to_vec();
+    for len in [COMPRESSED_LEN, COMPRESSED_LEN * 88] {
+        file.push(0x81);
+        file.extend_from_slice(&len.to_be_bytes());
+    }
+    file.resize(file.len() + usize::try_from(COMPRESSED_LEN).unwrap(), 0);
+    std::fs::write(dir.join("dump.rdb"), file).unwrap();
+    let mut server = Server::spawn_with_address_space(4 << 30, &dir, &["--persist-strategy", "never"]);
+    assert_eq!(server.wait().code(), REFUSED, "{}", server.log_text());
+    let log = server.log_text();
+    assert!(log.contains("dump.rdb") && log.contains("no memory for the string at byte 12"), "{log}");
+}
+
 #[test]
 fn the_second_server_on_a_directory_refuses_and_names_the_lock() {
     let root = tempfile::tempdir().unwrap();
