@@ -14,7 +14,7 @@ mod strays;
 
 pub(crate) use error::{Interrupted, RecoverError};
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use holdfast_contract::identity::Identity;
@@ -441,15 +441,13 @@ impl Recovery<'_> {
             }
         }
         if commands_from < len {
-            let rest_len = len - commands_from;
-            let mut rest = Vec::new();
-            Self::storage_error("seek", path, reader.seek(io::SeekFrom::Start(commands_from)).map(drop))?;
-            Self::storage_error("read", path, reader.take(rest_len).read_to_end(&mut rest).map(drop))?;
+            let mut rest = Rest { reader: &mut *reader, from: commands_from };
+            Self::storage_error("seek", path, rest.rewind())?;
             let expectation =
                 Expectation { offset: Some(0), store_id: None, seq: base.seq, ours: false, stop_at: None };
             let mut replay = Replay { target, before: commands_from, total, commands: 0 };
             let summary =
-                read_segment(&mut io::Cursor::new(rest), rest_len, &expectation, &mut replay).map_err(
+                read_segment(&mut rest, len - commands_from, &expectation, &mut replay).map_err(
                     |source| RecoverError::Segment { path: path.to_owned(), source: Box::new(source) },
                 )?;
             recovered.commands_replayed += replay.commands;
@@ -576,6 +574,28 @@ fn measure(reader: &mut dyn StorageReader) -> io::Result<u64> {
     let len = reader.seek(io::SeekFrom::End(0))?;
     reader.rewind()?;
     Ok(len)
+}
+
+/// A file from one of its bytes on.
+struct Rest<'r> {
+    reader: &'r mut dyn StorageReader,
+    from: u64,
+}
+
+impl io::Read for Rest<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl io::Seek for Rest<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            io::SeekFrom::Start(position) => io::SeekFrom::Start(self.from.saturating_add(position)),
+            other => other,
+        };
+        self.reader.seek(to)?.checked_sub(self.from).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
 }
 
 struct Loader<'t> {
