@@ -10,13 +10,13 @@
 
 use std::io::{self, SeekFrom};
 
-use super::tail::{TailCommands, find_commands};
-use super::record::{FRAME_PREFIX, FrameHeader, LINE_LEN_MAX, LineError, SEGMENT_PREFIX, SegmentHeader};
+use super::tail::{TailCommands, TailSearch, find_commands};
+use super::record::{FrameHeader, LINE_LEN_MAX, LineError, SEGMENT_PREFIX, SegmentHeader};
 use crate::protocol::{DecodeLimits, Decoder, ProtocolError, Request};
 use crate::storage::StorageReader;
 
 /// How much is read at once, in bytes.
-const CHUNK_LEN: usize = 1 << 18;
+pub(super) const CHUNK_LEN: usize = 1 << 18;
 
 /// Why a command of the log could not be applied.
 pub type ApplyError = Box<dyn std::error::Error + Send + Sync>;
@@ -285,13 +285,13 @@ fn read_frames(
             Some(header.prev) == summary.last_crc
                 && header.len <= file_len.saturating_sub(position + line_len as u64)
         });
-        let Some(header) = header else { return read_tail(window, file_len, seed, summary) };
+        let Some(header) = header else { return read_tail(window, file_len, seed, summary, visitor) };
         // Bounded by the length of the file, checked above.
         let body_len = usize::try_from(header.len).map_err(|_| out_of_memory(position))?;
         window.fill(line_len + body_len)?;
         let body = window.bytes().get(line_len..line_len + body_len);
         let Some(body) = body.filter(|body| header.fits(seed, body)) else {
-            return read_tail(window, file_len, seed, summary);
+            return read_tail(window, file_len, seed, summary, visitor);
         };
         if header.offset != summary.end_offset {
             return Err(ReadSegmentError::Gap {
@@ -347,19 +347,23 @@ fn read_tail(
     file_len: u64,
     seed: u32,
     summary: &mut SegmentSummary,
+    visitor: &mut dyn LogVisitor,
 ) -> Result<(), ReadSegmentError> {
     let position = window.position;
-    match find_valid_frame(window.reader, position + 1, file_len, seed, summary.end_offset) {
-        Err(source) => Err(ReadSegmentError::Read { position, source }),
-        Ok(Some((next_position, header))) => Err(ReadSegmentError::Damaged {
+    let mut progress = |position| {
+        visitor.progress(position).map_err(|source| ReadSegmentError::Apply { position, source })
+    };
+    let tail = TailSearch { from: position + 1, file_len, seed, offset_min: summary.end_offset };
+    match tail.find_valid_frame(window.reader, &mut progress)? {
+        Some((next_position, offset)) => Err(ReadSegmentError::Damaged {
             position,
             next_position,
             lost_from: summary.end_offset,
-            lost_to: header.offset,
+            lost_to: offset,
         }),
-        Ok(None) => {
+        None => {
             window.rewind_to(position)?;
-            match find_commands(window, summary.last_crc)? {
+            match find_commands(window, summary.last_crc, &mut progress)? {
                 TailCommands::Foreign { commands_at } => {
                     return Err(ReadSegmentError::Overwritten { position, commands_at });
                 }
@@ -371,64 +375,7 @@ fn read_tail(
     }
 }
 
-/// Position and header of the first valid frame at or after `from`.
-///
-/// The seed makes it certain that a frame found is one that this server wrote into this segment, and no text inside a
-/// value. A frame counts whatever comes before it in the chain, since its predecessor may be what is damaged.
-fn find_valid_frame(
-    reader: &mut dyn StorageReader,
-    from: u64,
-    file_len: u64,
-    seed: u32,
-    offset_min: u64,
-) -> io::Result<Option<(u64, FrameHeader)>> {
-    let mut chunk = vec![0; CHUNK_LEN];
-    let mut chunk_position = from;
-    loop {
-        reader.seek(SeekFrom::Start(chunk_position))?;
-        let filled = read_up_to(reader, &mut chunk)?;
-        let at_end = filled < chunk.len();
-        // A line that begins near the end of the chunk is looked at with the next one.
-        let search_len = if at_end { filled } else { filled - LINE_LEN_MAX };
-        for at in find_all(&chunk[..filled], FRAME_PREFIX).take_while(|at| *at < search_len) {
-            let line = &chunk[at..filled.min(at + LINE_LEN_MAX)];
-            let Some(line_len) = line.iter().position(|byte| *byte == b'\n').map(|end| end + 1) else {
-                continue;
-            };
-            let Ok(header) = FrameHeader::decode(&line[..line_len]) else { continue };
-            let body_position = chunk_position + (at + line_len) as u64;
-            if header.offset < offset_min || header.len > file_len.saturating_sub(body_position) {
-                continue;
-            }
-            if body_fits(reader, body_position, header, seed)? {
-                return Ok(Some((chunk_position + at as u64, header)));
-            }
-        }
-        if at_end {
-            return Ok(None);
-        }
-        chunk_position += search_len as u64;
-    }
-}
-
-fn body_fits(
-    reader: &mut dyn StorageReader,
-    position: u64,
-    header: FrameHeader,
-    seed: u32,
-) -> io::Result<bool> {
-    let Ok(len) = usize::try_from(header.len) else { return Ok(false) };
-    reader.seek(SeekFrom::Start(position))?;
-    // Bounded by the length of the file, which the caller has checked.
-    let mut body = vec![0; len];
-    Ok(read_up_to(reader, &mut body)? == len && header.fits(seed, &body))
-}
-
-fn find_all<'a>(haystack: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    haystack.windows(needle.len()).enumerate().filter(move |(_, window)| *window == needle).map(|(at, _)| at)
-}
-
-fn read_up_to(reader: &mut dyn StorageReader, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_up_to(reader: &mut dyn StorageReader, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {
