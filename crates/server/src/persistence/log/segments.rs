@@ -227,7 +227,11 @@ impl Log {
         let LogPosition { manifest, base_len, segments_len, .. } = position;
         let next_base_seq = manifest.base.as_ref().map_or(0, |base| base.seq) + 1;
         let path = paths.directory.join(paths.segment_name(end.seq));
-        let writer = LogWriter::resume(storage, &path, end)
+        // The process before may have died between the rename of the manifest and the sync of its directory: without this,
+        // a power cut would bring back a manifest that does not name the segment.
+        let writer = storage
+            .sync_dir(&paths.directory)
+            .and_then(|()| LogWriter::resume(storage, &path, end))
             .map_err(|source| LogFilesError::OpenSegment { path, source })?;
         let len = base_len + segments_len;
         let closed_len = len.saturating_sub(writer.file_len());
