@@ -234,8 +234,12 @@ fn a_directory_with_the_name_of_the_snapshot_is_refused() {
 /// Until the first barrier or stop the identity knows of no offset, but of the log it does.
 #[test]
 fn a_log_that_is_missing_after_a_kill_is_no_empty_dataset() {
-    const MISSING: &[&str] =
-        &["the log is missing", "appendonly.aof.manifest", "Put the log directory back", "holdfast-identity.json"];
+    const MISSING: &[&str] = &[
+        "the log is missing",
+        "appendonly.aof.manifest",
+        "Put the log directory back",
+        "holdfast-identity.json",
+    ];
     let root = tempfile::tempdir().unwrap();
     for saves in [false, true] {
         let dir = root.path().join(format!("saves-{saves}"));
@@ -298,7 +302,8 @@ fn files_of_another_store_are_told_by_their_owner() {
             let dir = root.path().join(name);
             let server = Server::spawn(&dir, &args);
             let mut client = server.client();
-            (0..keys).for_each(|number| assert_eq!(client.run(&format!("SET {name}:{number} 1")), Reply::ok()));
+            (0..keys)
+                .for_each(|number| assert_eq!(client.run(&format!("SET {name}:{number} 1")), Reply::ok()));
             drop(client);
             assert!(server.stop().success());
             dir

@@ -636,7 +636,11 @@ fn a_log_by_the_name_of_a_snapshot_is_refused_and_loads_by_its_own() {
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("dump.rdb"), &whole).unwrap();
         let place = format!("at byte {} of {}", snapshot.len(), whole.len());
-        we_refuse(&dir, strategy, &["dump.rdb", &place, "would be lost", "Rename the file to", "appendonly.aof"]);
+        we_refuse(
+            &dir,
+            strategy,
+            &["dump.rdb", &place, "would be lost", "Rename the file to", "appendonly.aof"],
+        );
         std::fs::rename(dir.join("dump.rdb"), dir.join("appendonly.aof")).unwrap();
         we_read(&dir, strategy, &strings(&[("a", "new"), ("b", "1")]), "renamed, as the message says");
     }
@@ -666,10 +670,7 @@ fn redis_executes(dir: &Path, appendonly: &str, commands: &[&str]) {
 }
 
 fn strings(pairs: &[(&str, &str)]) -> Dataset {
-    pairs
-        .iter()
-        .map(|(key, value)| ((0, key.as_bytes().to_vec()), (value.as_bytes().to_vec(), -1)))
-        .collect()
+    pairs.iter().map(|(key, value)| ((0, key.as_bytes().to_vec()), (value.as_bytes().to_vec(), -1))).collect()
 }
 
 /// Times in files have a resolution of one second.
@@ -801,7 +802,8 @@ fn we_write_on(dir: &Path, strategy: &str) {
 /// The files of the day of the move are no substitute for what was lost since.
 #[test]
 fn files_of_another_server_do_not_stand_in_for_data_of_ours_that_are_lost() {
-    const LOST: &[&str] = &["would be lost", "nothing was changed", "restore a backup", "holdfast-identity.json"];
+    const LOST: &[&str] =
+        &["would be lost", "nothing was changed", "restore a backup", "holdfast-identity.json"];
     let root = tempfile::tempdir().unwrap();
     let old = strings(&[("a", "old")]);
 
@@ -841,7 +843,11 @@ fn files_of_another_server_do_not_stand_in_for_data_of_ours_that_are_lost() {
     we_write_on(&dir, "everysec");
     std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
     copy(&copied, &dir.join("appendonlydir"));
-    we_refuse(&dir, "everysec", &[LOST, &["appendonly.aof.1.base.rdb", "written by another server"]].concat());
+    we_refuse(
+        &dir,
+        "everysec",
+        &[LOST, &["appendonly.aof.1.base.rdb", "written by another server"]].concat(),
+    );
 }
 
 /// The bytes of the newest segment.

@@ -27,11 +27,11 @@ use super::log::segments::{LogPaths, LogPosition};
 use super::log::writer::SegmentEnd;
 use super::manifest::{LiveFile, Manifest};
 use super::snapshot::{BoxError, RdbReader, RdbVisitor, SnapshotAux};
-use strays::Strays;
 use crate::engine::Tools;
 use crate::engine::value::Entry;
 use crate::protocol::Request;
 use crate::storage::{Storage, StorageReader};
+use strays::Strays;
 
 /// Where the files are, and what recovery may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,11 +156,14 @@ pub(crate) fn recover(
     let snapshot = recovery.find_snapshot()?;
     let source = recovery.choose(live.as_ref(), snapshot.as_ref())?;
     let passed_over = match &live {
-        Some(log) if source == Source::Snapshot && recovery.is_passed_over(log, snapshot.as_ref()) => live.take(),
+        Some(log) if source == Source::Snapshot && recovery.is_passed_over(log, snapshot.as_ref()) => {
+            live.take()
+        }
         _ => None,
     };
     // What lies beside a log that is not loaded stays beside it.
-    let strays = if passed_over.is_some() { Strays::default() } else { recovery.find_strays(live.as_ref())? };
+    let strays =
+        if passed_over.is_some() { Strays::default() } else { recovery.find_strays(live.as_ref())? };
     recovery.check_promise(source, live.as_ref(), snapshot.as_ref(), strays.is_log_given_up())?;
     let mut recovered = match (source, live) {
         (Source::Log, Some(live)) => recovery.load_log(live, target)?,
@@ -446,10 +449,9 @@ impl Recovery<'_> {
             let expectation =
                 Expectation { offset: Some(0), store_id: None, seq: base.seq, ours: false, stop_at: None };
             let mut replay = Replay { target, before: commands_from, total, commands: 0 };
-            let summary =
-                read_segment(&mut rest, len - commands_from, &expectation, &mut replay).map_err(
-                    |source| RecoverError::Segment { path: path.to_owned(), source: Box::new(source) },
-                )?;
+            let summary = read_segment(&mut rest, len - commands_from, &expectation, &mut replay).map_err(
+                |source| RecoverError::Segment { path: path.to_owned(), source: Box::new(source) },
+            )?;
             recovered.commands_replayed += replay.commands;
             recovered.foreign = true;
             offset = Some(self.last_known_offset() + summary.end_offset);

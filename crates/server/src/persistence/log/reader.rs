@@ -10,8 +10,8 @@
 
 use std::io::{self, SeekFrom};
 
-use super::tail::{TailCommands, TailSearch, find_commands};
 use super::record::{FrameHeader, LINE_LEN_MAX, LineError, SEGMENT_PREFIX, SegmentHeader};
+use super::tail::{TailCommands, TailSearch, find_commands};
 use crate::protocol::{DecodeLimits, Decoder, ProtocolError, Request};
 use crate::storage::StorageReader;
 
@@ -350,9 +350,8 @@ fn read_tail(
     visitor: &mut dyn LogVisitor,
 ) -> Result<(), ReadSegmentError> {
     let position = window.position;
-    let mut progress = |position| {
-        visitor.progress(position).map_err(|source| ReadSegmentError::Apply { position, source })
-    };
+    let mut progress =
+        |position| visitor.progress(position).map_err(|source| ReadSegmentError::Apply { position, source });
     let tail = TailSearch { from: position + 1, file_len, seed, offset_min: summary.end_offset };
     match tail.find_valid_frame(window.reader, &mut progress)? {
         Some((next_position, offset)) => Err(ReadSegmentError::Damaged {
@@ -636,10 +635,7 @@ mod tests {
                     result,
                     Err(ReadSegmentError::Format { .. } | ReadSegmentError::Overwritten { .. })
                 );
-                assert!(
-                    torn || is_refused,
-                    "bit {bit}: {result:?}"
-                );
+                assert!(torn || is_refused, "bit {bit}: {result:?}");
             } else {
                 assert!(result.is_err(), "bit {bit}: {result:?}");
             }
@@ -720,7 +716,8 @@ mod tests {
     fn commands_that_follow_a_torn_frame_and_are_not_its_own_are_no_torn_tail() {
         let (whole, line_at, body_at) = last_frame(&["SET b 2", "SET c 3"]);
         let first_len = command("SET b 2").len();
-        let more: Vec<u8> = ["SELECT 0", "SET d 4", "SET e 5"].iter().flat_map(|words| command(words)).collect();
+        let more: Vec<u8> =
+            ["SELECT 0", "SET d 4", "SET e 5"].iter().flat_map(|words| command(words)).collect();
         let check = |kept: usize, commands_at: usize| {
             let mut file = whole[..kept].to_vec();
             file.extend_from_slice(&more);

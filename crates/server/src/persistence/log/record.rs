@@ -123,8 +123,7 @@ impl FrameHeader {
     /// True when `body` is the one that the header was made for, in a segment with this seed.
     #[must_use]
     pub(crate) fn fits(&self, seed: u32, body: &[u8]) -> bool {
-        body.len() as u64 == self.len
-            && crc32c::crc32c_append(self.crc_before_body(seed), body) == self.crc
+        body.len() as u64 == self.len && crc32c::crc32c_append(self.crc_before_body(seed), body) == self.crc
     }
 
     /// CRC of all that the frame's CRC covers before the body.

@@ -183,8 +183,9 @@ impl Log {
         let last_seq = |kind: fn(&Manifest) -> Option<u64>| previous.and_then(kind).unwrap_or(0);
         // Above everything that is there, named or not: no file is overwritten.
         let (base_found, segment_found) = last_parts(storage, &paths)?;
-        let base_seq =
-            last_seq(|manifest| manifest.base.as_ref().map(|base| base.seq)).max(base_found).saturating_add(1);
+        let base_seq = last_seq(|manifest| manifest.base.as_ref().map(|base| base.seq))
+            .max(base_found)
+            .saturating_add(1);
         let segment_seq = last_seq(|manifest| manifest.incrementals.last().map(|file| file.seq))
             .max(segment_found)
             .saturating_add(1);

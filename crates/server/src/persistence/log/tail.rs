@@ -130,7 +130,8 @@ impl RunningCrc {
     /// them.
     fn advance(&mut self, to: u64, chunk: &[u8], chunk_position: u64) -> u32 {
         let within = |position: u64| {
-            usize::try_from(position.saturating_sub(chunk_position)).map_or(chunk.len(), |at| at.min(chunk.len()))
+            usize::try_from(position.saturating_sub(chunk_position))
+                .map_or(chunk.len(), |at| at.min(chunk.len()))
         };
         if to > self.position {
             self.crc = crc32c::crc32c_append(self.crc, &chunk[within(self.position)..within(to)]);

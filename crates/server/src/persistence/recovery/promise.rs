@@ -102,7 +102,9 @@ impl Recovery<'_> {
         snapshot: Option<&SnapshotAux>,
     ) -> Result<(), RecoverError> {
         let is_compared = match source {
-            Source::Snapshot => identity.clean_shutdown && snapshot.is_some_and(|snapshot| self.is_kin(snapshot)),
+            Source::Snapshot => {
+                identity.clean_shutdown && snapshot.is_some_and(|snapshot| self.is_kin(snapshot))
+            }
             Source::Nothing => self.promised_offset() > 0,
             Source::Log => false,
         };

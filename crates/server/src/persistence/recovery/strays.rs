@@ -190,7 +190,11 @@ impl Recovery<'_> {
         for name in &strays.aside {
             let path = directory.join(name);
             let kept_at = Self::storage_error("set aside", &path, set_aside(self.storage, &path))?;
-            tracing::warn!(?path, ?kept_at, "a part of the log that its manifest does not name is kept under another name");
+            tracing::warn!(
+                ?path,
+                ?kept_at,
+                "a part of the log that its manifest does not name is kept under another name"
+            );
         }
         self.remove_named(directory, |name| {
             is_temporary(name) || strays.parts.iter().any(|part| part == name)

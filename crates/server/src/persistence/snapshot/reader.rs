@@ -15,6 +15,7 @@ pub use error::{BoxError, ReadRdbError};
 
 use input::Input;
 
+use super::RdbSummary;
 use super::format::{
     Dialect, ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, HEADER_LEN, LEN_32, LEN_64, MAGIC, MAGIC_VALKEY,
     OP_AUX, OP_EOF, OP_EXPIRE_MS, OP_EXPIRE_S, OP_FREQ, OP_FUNCTION_PRE_GA, OP_FUNCTION2, OP_IDLE,
@@ -22,7 +23,6 @@ use super::format::{
     VERSION_CHECKSUM, VERSION_MAX, VERSION_VALKEY, module_name, type_name,
 };
 use super::lzf::{self, DecodeError};
-use super::RdbSummary;
 use crate::engine::value::{Entry, Value};
 use crate::engine::{Access, Tools};
 use crate::protocol::parse_i64;
