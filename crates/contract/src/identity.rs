@@ -32,6 +32,10 @@ pub struct Identity {
     pub granted: bool,
     /// True when the instance stopped cleanly and nothing has been written since.
     pub clean_shutdown: bool,
+    /// Whether a log was live when a server that had loaded the data wrote this. Absent before the first load, and in
+    /// files of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_log: Option<bool>,
     /// Where the data came from, when it was restored or cloned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,

@@ -228,6 +228,7 @@ impl Gate {
             durable_offset: 0,
             granted,
             clean_shutdown: false,
+            has_log: None,
             parent: None,
             written_ms: unix_ms(),
         }

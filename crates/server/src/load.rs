@@ -16,6 +16,7 @@ use crate::error_chain::error_chain;
 use crate::executor::inbox::InboxSender;
 use crate::executor::journal::{Journal, JournalSettings, create_log};
 use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options};
+use crate::persistence::aside::{Replaceable, is_kin};
 use crate::persistence::directives::Event as PointEvent;
 use crate::persistence::identity::stamp;
 use crate::persistence::log::reader::ApplyError;
@@ -104,6 +105,7 @@ pub fn load(
         dir: settings.dir.clone(),
         snapshot_name: settings.snapshot_name.clone(),
         log: settings.log.clone(),
+        log_is_configured: config.log,
         cut_torn_tail: config.aof_load_truncated,
         keep_torn_tail: points.before(PointEvent::SysCrash).is_some(),
         stop_at,
@@ -141,14 +143,23 @@ pub fn load(
     let mut journal =
         Journal::new(Arc::clone(storage), settings, config.sync_mode, log, recovered.offset, now_ms, events)
             .map_err(|error| prepare(format!("failed to start the log's sync thread: {error}")))?;
+    journal.may_replace(Replaceable {
+        parent: identity.parent.clone(),
+        loaded: recovered.snapshot.clone().map(|aux| (recovered.snapshot_len, aux)),
+    });
+    let is_adopted = recovered.snapshot.as_ref().is_some_and(|snapshot| {
+        snapshot.store_id.is_some() && !is_kin(snapshot, &identity.store_id, identity.parent.as_ref())
+    });
     if config.strategy() == Strategy::Never
-        && (recovered.source == Source::Log || fresh_base || is_foreign_since)
+        && (recovered.source == Source::Log || fresh_base || is_foreign_since || is_adopted)
     {
-        // The strategy has no log: what was in it must be in the snapshot before the log is left behind.
+        // The strategy has no log: what was in it must be in the snapshot before the log is left behind. And what another
+        // Store has written must be ours before the identity speaks of it: at the next start it would be refused.
         journal.save_now(&mut engine, now_ms).map_err(prepare)?;
     }
-    if config.strategy() == Strategy::Never && recovered.log.is_some() {
-        retire_log(&**storage, journal.settings()).map_err(prepare)?;
+    let gives_log_up = config.strategy() == Strategy::Never && recovered.log.is_some();
+    if gives_log_up {
+        put_manifest_away(&**storage, journal.settings()).map_err(prepare)?;
     }
     if recovered.source == Source::Snapshot {
         journal.loaded_snapshot(Some(JobReport {
@@ -159,8 +170,13 @@ pub fn load(
         }));
     }
     identity.clean_shutdown = false;
+    identity.has_log = Some(config.log);
     stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
         .map_err(prepare)?;
+    if gives_log_up {
+        // Order matters: while the identity speaks of a log, the manifest that was put away says what became of it.
+        remove_log(&**storage, journal.settings()).map_err(prepare)?;
+    }
     if is_distrusted {
         let path = distrust_mark(&config.dir);
         storage.remove(&path).map_err(|error| prepare(format!("failed to remove {path:?}: {error}")))?;
@@ -220,17 +236,22 @@ fn open_log(
     }
 }
 
-/// Removes a log whose data is in the snapshot. From the first step on it is not live any more, and recovery finishes
-/// what was cut short: the manifest goes aside in one rename, and tells which files may go.
-fn retire_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
+/// Begins to give up a log whose data is in the snapshot. From here on it is not live any more, and recovery finishes
+/// what was cut short: the manifest goes away in one rename, and tells which files may go.
+fn put_manifest_away(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
+    let manifest = settings.log.manifest();
+    storage
+        .rename(&manifest, &settings.log.retired_manifest())
+        .and_then(|()| storage.sync_dir(&settings.log.directory))
+        .map_err(|error| format!("failed to remove the log file {manifest:?}: {error}"))
+}
+
+/// Removes the files of a log whose manifest was put away.
+fn remove_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
     let directory = &settings.log.directory;
     let failed =
         |path: &Path, error: std::io::Error| format!("failed to remove the log file {path:?}: {error}");
-    let (manifest, retired) = (settings.log.manifest(), settings.log.retired_manifest());
-    storage
-        .rename(&manifest, &retired)
-        .and_then(|()| storage.sync_dir(directory))
-        .map_err(|error| failed(&manifest, error))?;
+    let retired = settings.log.retired_manifest();
     for entry in storage.list(directory).map_err(|error| failed(directory, error))? {
         if !entry.is_directory && settings.log.part(&entry.name).is_some() {
             let path = directory.join(&entry.name);
@@ -305,6 +326,7 @@ pub(crate) fn reload(journal: &Journal, config: &Config, from_log: bool) -> Resu
         dir: settings.dir.clone(),
         snapshot_name,
         log,
+        log_is_configured: from_log,
         cut_torn_tail: false,
         keep_torn_tail: false,
         stop_at: None,

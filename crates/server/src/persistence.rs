@@ -1,5 +1,6 @@
 //! Log, snapshot, manifest, identity, recovery.
 
+pub(crate) mod aside;
 pub(crate) mod barrier;
 pub mod digest;
 pub mod directives;

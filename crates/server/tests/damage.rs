@@ -232,6 +232,108 @@ fn a_directory_with_the_name_of_the_snapshot_is_refused() {
     }
 }
 
+/// Until the first barrier or stop the identity knows of no offset, but of the log it does.
+#[test]
+fn a_log_that_is_missing_after_a_kill_is_no_empty_dataset() {
+    const MISSING: &[&str] = &[
+        "the log is missing",
+        "appendonly.aof.manifest",
+        "Put the log directory back",
+        "holdfast-identity.json",
+    ];
+    let root = tempfile::tempdir().unwrap();
+    for saves in [false, true] {
+        let dir = root.path().join(format!("saves-{saves}"));
+        let args = ["--persist-strategy", "everysec", "--save", ""];
+        let server = Server::spawn(&dir, &args);
+        let mut client = server.client();
+        client.run("SET saved 1");
+        if saves {
+            assert_eq!(client.run("SAVE"), Reply::ok());
+        }
+        client.run("SET logged 1");
+        server.kill();
+        let away = root.path().join(format!("away-{saves}"));
+        std::fs::rename(dir.join("appendonlydir"), &away).unwrap();
+        refused(&dir, &args, MISSING);
+        refused(&dir, &["--persist-strategy", "never"], MISSING);
+        refused(&dir, &["--appenddirname", "another"], &[MISSING, &["another", "appenddirname"]].concat());
+        std::fs::rename(&away, dir.join("appendonlydir")).unwrap();
+        let server = Server::spawn(&dir, &args);
+        assert_eq!(server.client().run("EXISTS saved logged").int(), 2);
+        server.kill();
+        // Who gives the log up says so.
+        std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+        std::fs::remove_file(dir.join("holdfast-identity.json")).unwrap();
+        let server = Server::spawn(&dir, &args);
+        assert_eq!(server.client().run("EXISTS saved logged").int(), i64::from(saves));
+    }
+}
+
+/// A snapshot that holds everything up to a clean stop needs no log.
+#[test]
+fn a_snapshot_that_holds_all_of_the_log_stands_in_for_it() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let args = ["--persist-strategy", "everysec", "--save", ""];
+    let server = Server::spawn(&dir, &args);
+    let mut client = server.client();
+    client.run("SET a 1");
+    assert_eq!(client.run("SAVE"), Reply::ok());
+    drop(client);
+    assert!(server.stop().success());
+    std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+    let server = Server::spawn(&dir, &args);
+    assert_eq!(server.client().run("GET a"), Reply::bulk("1"));
+}
+
+fn store_id(dir: &Path) -> String {
+    let text = std::fs::read_to_string(dir.join("holdfast-identity.json")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    line["storeID"].as_str().unwrap().to_owned()
+}
+
+/// Offsets of another Store say nothing of this one's, however high they are.
+#[test]
+fn files_of_another_store_are_told_by_their_owner() {
+    for (strategy, file) in [("never", "dump.rdb"), ("everysec", "appendonlydir")] {
+        let root = tempfile::tempdir().unwrap();
+        let args = ["--persist-strategy", strategy, "--save", ""];
+        let write = |name: &str, keys: usize| {
+            let dir = root.path().join(name);
+            let server = Server::spawn(&dir, &args);
+            let mut client = server.client();
+            (0..keys)
+                .for_each(|number| assert_eq!(client.run(&format!("SET {name}:{number} 1")), Reply::ok()));
+            drop(client);
+            assert!(server.stop().success());
+            dir
+        };
+        // With offsets below and above.
+        for (keys, other_keys) in [(3, 50), (50, 3)] {
+            let dir = write(&format!("own-{keys}"), keys);
+            let other = write(&format!("other-{keys}"), other_keys);
+            let own = root.path().join(format!("moved-{keys}"));
+            std::fs::rename(dir.join(file), &own).unwrap();
+            if strategy == "never" {
+                std::fs::copy(other.join(file), dir.join(file)).unwrap();
+            } else {
+                support::copy(&other.join(file), &dir.join(file));
+            }
+            let (expected, found) = (store_id(&dir), store_id(&other));
+            refused(&dir, &args, &[file, &found, &expected, "restore a backup", "holdfast-identity.json"]);
+            // Who wants it says so; from then on it is this directory's own.
+            std::fs::remove_file(dir.join("holdfast-identity.json")).unwrap();
+            for _ in 0..2 {
+                let server = Server::spawn(&dir, &args);
+                assert_eq!(server.client().run("DBSIZE").int(), i64::try_from(other_keys).unwrap());
+                server.kill();
+            }
+            assert_ne!(store_id(&dir), found);
+        }
+    }
+}
+
 #[test]
 fn an_older_manifest_does_not_take_the_newer_segments_with_it() {
     let root = tempfile::tempdir().unwrap();
@@ -317,6 +419,26 @@ fn what_an_interrupted_server_left_is_removed_and_the_data_are_whole() {
         assert!(file.exists(), "{file:?}");
     }
     assert!(server.stop().success());
+}
+
+/// A compressed string says how long it is; a damaged one may say anything that its bytes could make.
+#[test]
+fn a_string_that_memory_does_not_suffice_for_is_refused_and_ends_no_process() {
+    const COMPRESSED_LEN: u64 = 64 << 20;
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    std::fs::create_dir(&dir).unwrap();
+    let mut file = b"REDIS0010\0\x01k\xc3".to_vec();
+    for len in [COMPRESSED_LEN, COMPRESSED_LEN * 88] {
+        file.push(0x81);
+        file.extend_from_slice(&len.to_be_bytes());
+    }
+    file.resize(file.len() + usize::try_from(COMPRESSED_LEN).unwrap(), 0);
+    std::fs::write(dir.join("dump.rdb"), file).unwrap();
+    let mut server = Server::spawn_with_address_space(4 << 30, &dir, &["--persist-strategy", "never"]);
+    assert_eq!(server.wait().code(), REFUSED, "{}", server.log_text());
+    let log = server.log_text();
+    assert!(log.contains("dump.rdb") && log.contains("no memory for the string at byte 12"), "{log}");
 }
 
 #[test]

@@ -22,6 +22,29 @@ fn huge_bytes(process: &str) -> u64 {
     line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
+/// The log of a server before Redis 7 may be much larger than the data.
+#[test]
+fn a_log_in_one_file_is_not_held_in_memory_while_it_loads() {
+    const FILE_LEN: usize = 160 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("data");
+    std::fs::create_dir(&dir).unwrap();
+    let value = "x".repeat(64 << 10);
+    let mut file = Vec::new();
+    support::Client::encode(&["SELECT", "0"], &mut file);
+    while file.len() < FILE_LEN {
+        support::Client::encode(&["SET", "key", &value], &mut file);
+    }
+    std::fs::write(dir.join("appendonly.aof"), &file).unwrap();
+    drop(file);
+    let server = Server::spawn(&dir, &["--save", ""]);
+    assert_eq!(server.client().run("STRLEN key").int(), 64 << 10);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let peak = line.split_ascii_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10;
+    assert!(peak < FILE_LEN / 2, "{peak} bytes at the most, for one key");
+}
+
 /// Full memory moves into huge pages and keeps what it holds; a server that shall not do so does not. Where the machine has
 /// none the server says so and goes on.
 #[test]

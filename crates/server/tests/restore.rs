@@ -264,6 +264,7 @@ async fn a_volume_with_data_is_never_touched() {
         durable_offset: 1,
         granted: true,
         clean_shutdown: false,
+        has_log: None,
         parent: None,
         written_ms: 0,
     };

@@ -189,6 +189,7 @@ impl Server {
                 durable_offset: 0,
                 granted: self.is_granted,
                 clean_shutdown: false,
+                has_log: None,
                 parent: None,
                 written_ms: 0,
             }),

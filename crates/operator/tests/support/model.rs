@@ -584,6 +584,7 @@ fn identity(store_id: &str, epoch: u64) -> Identity {
         durable_offset: 0,
         granted: false,
         clean_shutdown: false,
+        has_log: None,
         parent: None,
         written_ms: 0,
     }

@@ -304,6 +304,7 @@ pub async fn restore_into(restore: Restore<'_>) -> Result<Restored, RestoreError
         durable_offset: manifest.offset,
         granted: false,
         clean_shutdown: true,
+        has_log: None,
         parent: Some(Parent {
             store_id: manifest.store_id.clone(),
             epoch: manifest.epoch,

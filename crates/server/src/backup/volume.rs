@@ -127,6 +127,7 @@ mod tests {
             durable_offset: 0,
             granted: false,
             clean_shutdown: false,
+            has_log: None,
             parent: None,
             written_ms: 0,
         };

@@ -30,6 +30,7 @@ use jobs::Job;
 use syncs::SyncThread;
 
 use crate::engine::Engine;
+use crate::persistence::aside::{Replaceable, make_way};
 use crate::persistence::log::segments::{Log, LogFilesError, LogPaths};
 use crate::persistence::log::writer::AppendError;
 use crate::persistence::manifest::Owner;
@@ -143,6 +144,8 @@ pub struct Journal {
     /// A job that ended while a barrier was held: settled when it is released.
     unsettled: Option<Result<WrittenSnapshot, SnapshotJobError>>,
     hold_files: bool,
+    /// Which snapshot file of whom may be overwritten.
+    replaceable: Replaceable,
     changes_at_save: u64,
     save_backoff: JobBackoff,
     rewrite_backoff: JobBackoff,
@@ -185,6 +188,7 @@ impl Journal {
             next_job_id: 1,
             unsettled: None,
             hold_files: false,
+            replaceable: Replaceable::default(),
             changes_at_save: 0,
             save_backoff: JobBackoff::default(),
             rewrite_backoff: JobBackoff::default(),
@@ -223,6 +227,19 @@ impl Journal {
     /// The data was loaded from a snapshot made at `saved_ms`.
     pub(crate) fn loaded_snapshot(&mut self, report: Option<JobReport>) {
         self.facts.last_save = report;
+    }
+
+    /// Says which snapshots, besides those of this Store, may be replaced by the next one.
+    pub(crate) fn may_replace(&mut self, replaceable: Replaceable) {
+        self.replaceable = replaceable;
+    }
+
+    /// Keeps a snapshot that is neither ours nor what was loaded, before one of ours takes its name.
+    fn make_way_for_snapshot(&self) -> Result<(), String> {
+        let path = self.snapshot_path();
+        make_way(&*self.storage, &path, &self.settings.owner.store_id, &self.replaceable).map_err(|error| {
+            format!("failed to keep {path:?}, which another server has written, under another name: {error}")
+        })
     }
 
     /// Changes since the last snapshot.

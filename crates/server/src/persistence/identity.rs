@@ -207,6 +207,7 @@ mod tests {
             durable_offset: 800,
             granted: true,
             clean_shutdown: false,
+            has_log: Some(true),
             parent: Some(Parent {
                 store_id: "p".into(),
                 epoch: 2,
@@ -223,6 +224,14 @@ mod tests {
         assert_eq!(decode(&bytes).unwrap(), identity());
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
         assert_eq!(serde_json::from_slice::<Identity>(line).unwrap(), identity());
+    }
+
+    #[test]
+    fn files_of_earlier_releases_do_not_say_whether_there_was_a_log() {
+        let line = String::from_utf8(encode(&identity())).unwrap();
+        let line = line.lines().next().unwrap().replace("\"hasLog\":true,", "") + "\n";
+        let bytes = format!("{line}crc32c:{:08x}\n", crc32c::crc32c(line.as_bytes()));
+        assert_eq!(decode(bytes.as_bytes()), Ok(Identity { has_log: None, ..identity() }));
     }
 
     #[test]

@@ -10,4 +10,5 @@
 pub mod reader;
 pub mod record;
 pub(crate) mod segments;
+mod tail;
 pub(crate) mod writer;

@@ -2,17 +2,19 @@
 //! exactly what is missing when it cannot.
 //!
 //! Invariant: recovery never guesses. What the manifest names must be there and whole; only the end of the last segment
-//! may be torn. The only changes on disk are the cut of such a tail (kept aside on request) and the removal of files
-//! that are not live, both after everything else is known to be well: a refusal changes nothing. Case analysis:
+//! may be torn. The only changes on disk are the cut of such a tail (kept aside on request), another name for files of
+//! other servers that were not loaded, and the removal of our own that are not live, all after everything else is known
+//! to be well: a refusal changes nothing. Case analysis:
 //! `docs/format.md`, "Recovery".
 
 mod choice;
 mod error;
+mod promise;
 mod strays;
 
 pub(crate) use error::{Interrupted, RecoverError};
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use holdfast_contract::identity::Identity;
@@ -29,6 +31,7 @@ use crate::engine::Tools;
 use crate::engine::value::Entry;
 use crate::protocol::Request;
 use crate::storage::{Storage, StorageReader};
+use strays::Strays;
 
 /// Where the files are, and what recovery may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) struct RecoveryOptions {
     pub(crate) snapshot_name: String,
     /// The log directory and the first part of its files' names.
     pub(crate) log: LogPaths,
+    /// The strategy has a log (`appendonly yes`).
+    pub(crate) log_is_configured: bool,
     /// Cut a torn tail (`aof-load-truncated yes`) instead of refusing it.
     pub(crate) cut_torn_tail: bool,
     /// Keep the bytes of a torn tail beside the log before it is cut (`persist-before-sys-crash`).
@@ -103,7 +108,9 @@ pub(crate) struct CutTail {
     pub(crate) position: u64,
     /// Bytes cut off.
     pub(crate) len: u64,
-    /// Where they were kept.
+    /// There are whole commands in it.
+    pub(crate) holds_commands: bool,
+    /// Where it was kept.
     pub(crate) kept_at: Option<PathBuf>,
 }
 
@@ -116,6 +123,8 @@ pub(crate) struct Recovered {
     pub(crate) offset: u64,
     /// True when an upstream server has written to the directory since we did: offsets were counted on from its bytes.
     pub(crate) foreign: bool,
+    /// True when `offset` was counted on from a file that says its own, as ours do.
+    pub(crate) is_counted: bool,
     /// The log as it is on disk, when there is one: for [`super::log::segments::Log`].
     pub(crate) log: Option<LogPosition>,
     /// The torn tail that was cut.
@@ -128,6 +137,8 @@ pub(crate) struct Recovered {
     pub(crate) bytes_read: u64,
     /// Size of the snapshot, when the data came from it.
     pub(crate) snapshot_len: u64,
+    /// What the snapshot says of itself, when the data came from it.
+    pub(crate) snapshot: Option<SnapshotAux>,
 }
 
 /// Recovers the newest data in `options.dir` into `target`.
@@ -140,10 +151,20 @@ pub(crate) fn recover(
     target: &mut dyn RecoveryTarget,
 ) -> Result<Recovered, RecoverError> {
     let recovery = Recovery { storage, options };
-    let live = recovery.find_log()?;
-    let strays = recovery.find_strays(live.as_ref())?;
+    let mut live = recovery.find_log()?;
+    recovery.check_log_owner(live.as_ref())?;
     let snapshot = recovery.find_snapshot()?;
     let source = recovery.choose(live.as_ref(), snapshot.as_ref())?;
+    let passed_over = match &live {
+        Some(log) if source == Source::Snapshot && recovery.is_passed_over(log, snapshot.as_ref()) => {
+            live.take()
+        }
+        _ => None,
+    };
+    // What lies beside a log that is not loaded stays beside it.
+    let strays =
+        if passed_over.is_some() { Strays::default() } else { recovery.find_strays(live.as_ref())? };
+    recovery.check_promise(source, live.as_ref(), snapshot.as_ref(), strays.is_log_given_up())?;
     let mut recovered = match (source, live) {
         (Source::Log, Some(live)) => recovery.load_log(live, target)?,
         (Source::Snapshot, live) => {
@@ -160,12 +181,14 @@ pub(crate) fn recover(
             source: Source::Nothing,
             offset: 0,
             foreign: false,
+            is_counted: true,
             log: None,
             cut: None,
             keys_loaded: 0,
             commands_replayed: 0,
             bytes_read: 0,
             snapshot_len: 0,
+            snapshot: None,
         },
     };
     recovery.check_extent(&mut recovered)?;
@@ -174,6 +197,9 @@ pub(crate) fn recover(
         recovery.cut(cut)?;
     }
     if !options.read_only {
+        if let Some(log) = &passed_over {
+            recovery.set_log_aside(log)?;
+        }
         recovery.tidy(&strays)?;
     }
     Ok(recovered)
@@ -257,25 +283,32 @@ impl Recovery<'_> {
     }
 
     fn load_snapshot(&self, target: &mut dyn RecoveryTarget) -> Result<Recovered, RecoverError> {
-        let path = self.options.dir.join(&self.options.snapshot_name);
+        let path = self.snapshot_path();
         let mut reader = Self::storage_error("open", &path, self.storage.open_read(&path))?;
         let total = Self::storage_error("measure", &path, measure(&mut *reader))?;
         let mut loader = Loader::new(target, total, self.options.drop_expired_at_ms);
         let result = RdbReader::new(reader).read(&mut loader);
         loader.report(&path);
         let (aux, keys_loaded) = (loader.aux, loader.keys);
-        result.map_err(|source| RecoverError::Snapshot { path, source: Box::new(source) })?;
+        let summary = result
+            .map_err(|source| RecoverError::Snapshot { path: path.clone(), source: Box::new(source) })?;
+        if summary.bytes < total {
+            let log_name = self.options.log.name.clone();
+            return Err(RecoverError::SnapshotGoesOn { path, position: summary.bytes, total, log_name });
+        }
         target.file_ended();
         Ok(Recovered {
             source: Source::Snapshot,
             offset: aux.offset.unwrap_or_else(|| self.last_known_offset()),
             foreign: aux.offset.is_none(),
+            is_counted: aux.offset.is_some(),
             log: None,
             cut: None,
             keys_loaded,
             commands_replayed: 0,
             bytes_read: total,
             snapshot_len: total,
+            snapshot: Some(aux),
         })
     }
 
@@ -296,12 +329,14 @@ impl Recovery<'_> {
             source: Source::Log,
             offset: self.last_known_offset(),
             foreign: manifest.owner.is_none(),
+            is_counted: manifest.owner.is_some(),
             log: None,
             cut: None,
             keys_loaded: 0,
             commands_replayed: 0,
             bytes_read: 0,
             snapshot_len: 0,
+            snapshot: None,
         };
         let mut known_offset = None;
         if let Some(base) = &manifest.base {
@@ -393,6 +428,7 @@ impl Recovery<'_> {
             loader.report(path);
             recovered.keys_loaded = loader.keys;
             offset = loader.aux.offset;
+            recovered.is_counted |= offset.is_some();
             let summary = result.map_err(|source| RecoverError::Snapshot {
                 path: path.to_owned(),
                 source: Box::new(source),
@@ -408,17 +444,14 @@ impl Recovery<'_> {
             }
         }
         if commands_from < len {
-            let rest_len = len - commands_from;
-            let mut rest = Vec::new();
-            Self::storage_error("seek", path, reader.seek(io::SeekFrom::Start(commands_from)).map(drop))?;
-            Self::storage_error("read", path, reader.take(rest_len).read_to_end(&mut rest).map(drop))?;
+            let mut rest = Rest { reader: &mut *reader, from: commands_from };
+            Self::storage_error("seek", path, rest.rewind())?;
             let expectation =
                 Expectation { offset: Some(0), store_id: None, seq: base.seq, ours: false, stop_at: None };
             let mut replay = Replay { target, before: commands_from, total, commands: 0 };
-            let summary =
-                read_segment(&mut io::Cursor::new(rest), rest_len, &expectation, &mut replay).map_err(
-                    |source| RecoverError::Segment { path: path.to_owned(), source: Box::new(source) },
-                )?;
+            let summary = read_segment(&mut rest, len - commands_from, &expectation, &mut replay).map_err(
+                |source| RecoverError::Segment { path: path.to_owned(), source: Box::new(source) },
+            )?;
             recovered.commands_replayed += replay.commands;
             recovered.foreign = true;
             offset = Some(self.last_known_offset() + summary.end_offset);
@@ -427,7 +460,7 @@ impl Recovery<'_> {
                 if !manifest.incrementals.is_empty() {
                     return Err(RecoverError::TornInTheMiddle { path, position, len });
                 }
-                recovered.cut = Some(CutTail { path, position, len, kept_at: None });
+                recovered.cut = Some(CutTail { path, position, len, holds_commands: false, kept_at: None });
             }
         }
         recovered.bytes_read += len;
@@ -448,18 +481,20 @@ impl Recovery<'_> {
                 Err(RecoverError::TornInTheMiddle { path, position, len })
             }
             Tail::Torn { position, len } => {
-                recovered.cut = Some(CutTail { path, position, len, kept_at: None });
+                let holds_commands = summary.tail_holds_commands;
+                recovered.cut = Some(CutTail { path, position, len, holds_commands, kept_at: None });
                 Ok(())
             }
         }
     }
 
     fn cut(&self, cut: &mut CutTail) -> Result<(), RecoverError> {
-        let CutTail { path, position, len, kept_at } = cut;
+        let CutTail { path, position, len, holds_commands, kept_at } = cut;
         if !self.options.cut_torn_tail {
             return Err(RecoverError::TornTail { path: path.clone(), position: *position, len: *len });
         }
-        if self.options.keep_torn_tail {
+        // Whole commands may be of another server, which has acknowledged them.
+        if self.options.keep_torn_tail || *holds_commands {
             *kept_at = Some(self.keep_tail(path, *position)?);
         }
         tracing::warn!(?path, position, bytes = len, ?kept_at, "cutting a torn tail off the log");
@@ -508,18 +543,18 @@ impl Recovery<'_> {
             };
         }
         let Some(identity) = &self.options.identity else { return Ok(()) };
-        if recovered.foreign {
-            // Counted on from what we knew: never behind what was promised before.
-            recovered.offset = recovered.offset.max(identity.last_offset);
-            return Ok(());
-        }
-        let expected = if identity.clean_shutdown { identity.last_offset } else { identity.durable_offset };
-        if recovered.offset < expected {
+        let expected = self.promised_offset();
+        // Without an offset of their own, files of another server are judged by their age, before they are loaded.
+        if recovered.is_counted && recovered.offset < expected {
             return Err(RecoverError::Short {
                 end: self.end_of(recovered),
                 found: recovered.offset,
                 expected,
             });
+        }
+        if recovered.foreign {
+            // What we knew and did not promise may be gone, and its offsets are not given out again.
+            recovered.offset = recovered.offset.max(identity.last_offset);
         }
         Ok(())
     }
@@ -536,7 +571,7 @@ impl Recovery<'_> {
             }
             (None, Source::Log, Some(last)) => format!("with the last byte of file {:?}", log.file(last)),
             (None, Source::Snapshot, _) => {
-                format!("in snapshot {:?}", self.options.dir.join(&self.options.snapshot_name))
+                format!("in snapshot {:?}", self.snapshot_path())
             }
             _ => format!("because there is no data file in {:?}", self.options.dir),
         }
@@ -547,6 +582,28 @@ fn measure(reader: &mut dyn StorageReader) -> io::Result<u64> {
     let len = reader.seek(io::SeekFrom::End(0))?;
     reader.rewind()?;
     Ok(len)
+}
+
+/// A file from one of its bytes on.
+struct Rest<'r> {
+    reader: &'r mut dyn StorageReader,
+    from: u64,
+}
+
+impl io::Read for Rest<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl io::Seek for Rest<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let to = match to {
+            io::SeekFrom::Start(position) => io::SeekFrom::Start(self.from.saturating_add(position)),
+            other => other,
+        };
+        self.reader.seek(to)?.checked_sub(self.from).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
 }
 
 struct Loader<'t> {

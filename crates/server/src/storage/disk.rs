@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use super::{DirectoryEntry, FileSync, Space, Storage, StorageFile, StorageLock, StorageReader};
 
@@ -51,6 +51,14 @@ impl StorageFile for DiskFile {
         let _ =
             rustix::fs::fadvise(&*self.file, 0, std::num::NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
     }
+}
+
+/// Whether an error of the sync of a directory says that the file system has no such thing, as CIFS and some of FUSE do.
+/// Redis goes on as well (`util.c`, `fsyncFileDir`).
+fn is_unsupported(error: &io::Error) -> bool {
+    [rustix::io::Errno::INVAL, rustix::io::Errno::BADF, rustix::io::Errno::NOTSUP]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 impl Storage for Disk {
@@ -116,7 +124,19 @@ impl Storage for Disk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let result = File::open(path)?.sync_all();
+        if result.as_ref().is_err_and(is_unsupported) {
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| {
+                tracing::warn!(
+                    ?path,
+                    "the file system of this directory cannot sync directories: files that were created or renamed last may be \
+                     lost or have their old names after a power cut"
+                );
+            });
+            return Ok(());
+        }
+        result
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn StorageLock>> {
@@ -133,5 +153,26 @@ impl Storage for Disk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(path)?;
         Ok(Space { total: stat.f_blocks * stat.f_frsize, available: stat.f_bavail * stat.f_frsize })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_says_that_there_is_no_sync_of_directories_is_passed_over() {
+        let check = |errno: rustix::io::Errno, expected: bool| {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            assert_eq!(is_unsupported(&error), expected, "{error}");
+        };
+        check(rustix::io::Errno::INVAL, true);
+        check(rustix::io::Errno::BADF, true);
+        check(rustix::io::Errno::NOTSUP, true);
+        check(rustix::io::Errno::IO, false);
+        check(rustix::io::Errno::NOSPC, false);
+        check(rustix::io::Errno::DQUOT, false);
+        check(rustix::io::Errno::NOENT, false);
+        assert!(!is_unsupported(&io::Error::other("no number")));
     }
 }

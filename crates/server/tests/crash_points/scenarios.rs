@@ -476,6 +476,40 @@ fn rotating_the_log() {
     run(&rotations(), Log::WithLines);
 }
 
+/// A process is killed in the middle of a rotation, the next one writes on, and then the machine goes down.
+#[test]
+fn what_is_written_after_a_kill_in_a_rotation_survives_a_power_cut() {
+    use holdfast_server::storage::memory::{UnsyncedBytes, UnsyncedNames};
+    let wires = crate::world::Wires::new();
+    let mut origin = World::new(&wires, MemoryDisk::new(), crate::world::config("always"));
+    some_data(&mut origin);
+    let copy = || origin.on(origin.disk.after_crash(UnsyncedBytes::Kept, UnsyncedNames::Kept));
+    let rotate = |world: &mut World<'_>| -> Step {
+        world.boot()?;
+        world.write(&["SET a before"])?;
+        world.job(JobRequest::Rewrite)?;
+        Ok(())
+    };
+    let mut probe = copy();
+    rotate(&mut probe).unwrap();
+    for call in 0..probe.disk.calls() {
+        let mut world = copy();
+        world.disk.crash_at(call);
+        let _ = rotate(&mut world);
+        world.lose_power();
+        world.disk = world.disk.after_restart();
+        world.boot().unwrap();
+        world.write(&["SET a after"]).unwrap();
+        let expected = world.found();
+        world.lose_power();
+        world.disk = world.disk.after_crash(UnsyncedBytes::Forgotten, UnsyncedNames::Forgotten);
+        let started = world.boot();
+        assert!(started.is_ok(), "killed at call {call}, then a power cut: {started:?}");
+        assert_eq!(world.found(), expected, "killed at call {call}, then a power cut");
+        world.lose_power();
+    }
+}
+
 #[test]
 fn saving_the_snapshot() {
     run(&snapshots(), Log::WithLines);

@@ -252,6 +252,14 @@ impl Server {
         Self::start(command, dir, args, &[])
     }
 
+    /// Our server on a data directory, with so many bytes of address space.
+    pub(crate) fn spawn_with_address_space(bytes: u64, dir: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -v {} && exec \"$@\"", bytes >> 10), "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_holdfast-server"));
+        Self::start(command, dir, args, &[])
+    }
+
     fn start(mut command: Command, dir: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let port = free_port();
         let log = dir.with_extension("log");

@@ -483,6 +483,7 @@ fn identity(store_id: &str, epoch: u64) -> Identity {
         durable_offset: 10,
         granted: true,
         clean_shutdown: false,
+        has_log: None,
         parent: None,
         written_ms: 0,
     }

@@ -40,6 +40,7 @@ fn identity(store_id: &str, epoch: u64, last_offset: u64) -> Identity {
         durable_offset: last_offset,
         granted: false,
         clean_shutdown: false,
+        has_log: None,
         parent: None,
         written_ms: 0,
     }

@@ -53,7 +53,10 @@ impl Journal {
             rdb: self.settings.rdb_options(false, offset, engine, now_ms),
             digest: false,
         };
-        match write_all(&*self.storage, &plan, engine, now_ms) {
+        let written = self.make_way_for_snapshot().and_then(|()| {
+            write_all(&*self.storage, &plan, engine, now_ms).map_err(|error| error_chain(&error))
+        });
+        match written {
             Ok(written) => {
                 let took = started.elapsed();
                 let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -68,7 +71,6 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
-                let error = error_chain(&error);
                 self.save_backoff.failed(self.now());
                 self.job_failed(&JobKind::Save, error.clone());
                 Err(error)

@@ -304,6 +304,9 @@ impl Journal {
             JobKind::Save => {
                 let temp = self.settings.dir.join(TEMP_SNAPSHOT);
                 let path = self.snapshot_path();
+                if let Err(error) = self.make_way_for_snapshot() {
+                    return Ok(Err(error));
+                }
                 let placed = self
                     .storage
                     .rename(&temp, &path)

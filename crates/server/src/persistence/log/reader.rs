@@ -2,19 +2,21 @@
 //!
 //! A frame that is not valid, with no valid frame after it, is a torn tail: the writer died while it was written, so
 //! none of it was acknowledged under `always`. A valid frame *after* it means that bytes changed which had been written
-//! long before: that is damage, and nothing behind it may be trusted to be complete.
+//! long before: that is damage, and nothing behind it may be trusted to be complete. So do commands behind it that cannot
+//! be its own: an upstream server has gone on behind a torn frame.
 //!
 //! Commands without frames are accepted by Redis's rules where an upstream server wrote them, or we did so by
 //! `aof-annotations no`: in a segment without our header, and behind our last frame.
 
 use std::io::{self, SeekFrom};
 
-use super::record::{FRAME_PREFIX, FrameHeader, LINE_LEN_MAX, LineError, SEGMENT_PREFIX, SegmentHeader};
+use super::record::{FrameHeader, LINE_LEN_MAX, LineError, SEGMENT_PREFIX, SegmentHeader};
+use super::tail::{TailCommands, TailSearch, find_commands};
 use crate::protocol::{DecodeLimits, Decoder, ProtocolError, Request};
 use crate::storage::StorageReader;
 
 /// How much is read at once, in bytes.
-const CHUNK_LEN: usize = 1 << 18;
+pub(super) const CHUNK_LEN: usize = 1 << 18;
 
 /// Why a command of the log could not be applied.
 pub type ApplyError = Box<dyn std::error::Error + Send + Sync>;
@@ -81,6 +83,18 @@ pub enum ReadSegmentError {
         lost_from: u64,
         /// First stream offset after the gap.
         lost_to: u64,
+    },
+    /// Commands that are in no record, behind a record that is not whole.
+    #[error(
+        "the record at byte {position} is not whole, and commands from byte {commands_at} on cannot be its own: another \
+         server has gone on behind it. Cut off, they would be lost. To keep them, remove bytes {position} to \
+         {commands_at} (the record's line); to give them up, cut the file at byte {position}"
+    )]
+    Overwritten {
+        /// Position of the record.
+        position: u64,
+        /// Position of the first command.
+        commands_at: u64,
     },
     /// Frames are whole and do not follow each other.
     #[error(
@@ -171,6 +185,8 @@ pub struct SegmentSummary {
     pub(crate) last_time_ms: Option<u64>,
     /// Its end.
     pub tail: Tail,
+    /// There are whole commands in a torn tail of frames.
+    pub(crate) tail_holds_commands: bool,
 }
 
 /// Reads a segment of `file_len` bytes to its end.
@@ -193,6 +209,7 @@ pub fn read_segment(
         foreign_commands: 0,
         last_time_ms: None,
         tail: Tail::Clean,
+        tail_holds_commands: false,
     };
     if let Some(seed) = summary.header.as_ref().map(|header| header.seed) {
         read_frames(&mut window, file_len, seed, expectation, &mut summary, visitor)?;
@@ -268,13 +285,13 @@ fn read_frames(
             Some(header.prev) == summary.last_crc
                 && header.len <= file_len.saturating_sub(position + line_len as u64)
         });
-        let Some(header) = header else { return read_tail(window, file_len, seed, summary) };
+        let Some(header) = header else { return read_tail(window, file_len, seed, summary, visitor) };
         // Bounded by the length of the file, checked above.
         let body_len = usize::try_from(header.len).map_err(|_| out_of_memory(position))?;
         window.fill(line_len + body_len)?;
         let body = window.bytes().get(line_len..line_len + body_len);
         let Some(body) = body.filter(|body| header.fits(seed, body)) else {
-            return read_tail(window, file_len, seed, summary);
+            return read_tail(window, file_len, seed, summary, visitor);
         };
         if header.offset != summary.end_offset {
             return Err(ReadSegmentError::Gap {
@@ -330,81 +347,34 @@ fn read_tail(
     file_len: u64,
     seed: u32,
     summary: &mut SegmentSummary,
+    visitor: &mut dyn LogVisitor,
 ) -> Result<(), ReadSegmentError> {
     let position = window.position;
-    match find_valid_frame(window.reader, position + 1, file_len, seed, summary.end_offset) {
-        Err(source) => Err(ReadSegmentError::Read { position, source }),
-        Ok(Some((next_position, header))) => Err(ReadSegmentError::Damaged {
+    let mut progress =
+        |position| visitor.progress(position).map_err(|source| ReadSegmentError::Apply { position, source });
+    let tail = TailSearch { from: position + 1, file_len, seed, offset_min: summary.end_offset };
+    match tail.find_valid_frame(window.reader, &mut progress)? {
+        Some((next_position, offset)) => Err(ReadSegmentError::Damaged {
             position,
             next_position,
             lost_from: summary.end_offset,
-            lost_to: header.offset,
+            lost_to: offset,
         }),
-        Ok(None) => {
+        None => {
+            window.rewind_to(position)?;
+            match find_commands(window, summary.last_crc, &mut progress)? {
+                TailCommands::Foreign { commands_at } => {
+                    return Err(ReadSegmentError::Overwritten { position, commands_at });
+                }
+                commands => summary.tail_holds_commands = commands == TailCommands::Some,
+            }
             summary.tail = Tail::Torn { position, len: file_len - position };
             Ok(())
         }
     }
 }
 
-/// Position and header of the first valid frame at or after `from`.
-///
-/// The seed makes it certain that a frame found is one that this server wrote into this segment, and no text inside a
-/// value. A frame counts whatever comes before it in the chain, since its predecessor may be what is damaged.
-fn find_valid_frame(
-    reader: &mut dyn StorageReader,
-    from: u64,
-    file_len: u64,
-    seed: u32,
-    offset_min: u64,
-) -> io::Result<Option<(u64, FrameHeader)>> {
-    let mut chunk = vec![0; CHUNK_LEN];
-    let mut chunk_position = from;
-    loop {
-        reader.seek(SeekFrom::Start(chunk_position))?;
-        let filled = read_up_to(reader, &mut chunk)?;
-        let at_end = filled < chunk.len();
-        // A line that begins near the end of the chunk is looked at with the next one.
-        let search_len = if at_end { filled } else { filled - LINE_LEN_MAX };
-        for at in find_all(&chunk[..filled], FRAME_PREFIX).take_while(|at| *at < search_len) {
-            let line = &chunk[at..filled.min(at + LINE_LEN_MAX)];
-            let Some(line_len) = line.iter().position(|byte| *byte == b'\n').map(|end| end + 1) else {
-                continue;
-            };
-            let Ok(header) = FrameHeader::decode(&line[..line_len]) else { continue };
-            let body_position = chunk_position + (at + line_len) as u64;
-            if header.offset < offset_min || header.len > file_len.saturating_sub(body_position) {
-                continue;
-            }
-            if body_fits(reader, body_position, header, seed)? {
-                return Ok(Some((chunk_position + at as u64, header)));
-            }
-        }
-        if at_end {
-            return Ok(None);
-        }
-        chunk_position += search_len as u64;
-    }
-}
-
-fn body_fits(
-    reader: &mut dyn StorageReader,
-    position: u64,
-    header: FrameHeader,
-    seed: u32,
-) -> io::Result<bool> {
-    let Ok(len) = usize::try_from(header.len) else { return Ok(false) };
-    reader.seek(SeekFrom::Start(position))?;
-    // Bounded by the length of the file, which the caller has checked.
-    let mut body = vec![0; len];
-    Ok(read_up_to(reader, &mut body)? == len && header.fits(seed, &body))
-}
-
-fn find_all<'a>(haystack: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    haystack.windows(needle.len()).enumerate().filter(move |(_, window)| *window == needle).map(|(at, _)| at)
-}
-
-fn read_up_to(reader: &mut dyn StorageReader, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_up_to(reader: &mut dyn StorageReader, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match reader.read(&mut buffer[filled..]) {
@@ -484,7 +454,7 @@ fn read_commands(
 }
 
 /// A moving view of the file.
-struct Window<'r> {
+pub(super) struct Window<'r> {
     reader: &'r mut dyn StorageReader,
     buffer: Vec<u8>,
     start: usize,
@@ -494,8 +464,28 @@ struct Window<'r> {
 }
 
 impl Window<'_> {
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..]
+    }
+
+    /// Position in the file of the first byte in view.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Goes back, or on, to a position in the file.
+    fn rewind_to(&mut self, position: u64) -> Result<(), ReadSegmentError> {
+        self.reader
+            .seek(SeekFrom::Start(position))
+            .map_err(|source| ReadSegmentError::Read { position, source })?;
+        self.buffer.clear();
+        (self.start, self.position, self.at_end) = (0, position, false);
+        Ok(())
+    }
+
+    /// Reads on behind the `available` bytes in view; gives how many there are.
+    pub(super) fn fill_more(&mut self, available: usize) -> Result<usize, ReadSegmentError> {
+        self.fill(available + CHUNK_LEN)
     }
 
     /// Reads until `wanted` bytes are in view or the file ends; gives how many there are.
@@ -517,7 +507,7 @@ impl Window<'_> {
     }
 
     /// The line at the front with its end, cut at [`LINE_LEN_MAX`]; none at the end of the file.
-    fn line(&mut self) -> Result<Option<&[u8]>, ReadSegmentError> {
+    pub(super) fn line(&mut self) -> Result<Option<&[u8]>, ReadSegmentError> {
         let len = self.fill(LINE_LEN_MAX)?.min(LINE_LEN_MAX);
         let bytes = &self.buffer[self.start..self.start + len];
         let end = bytes.iter().position(|byte| *byte == b'\n').map_or(len, |end| end + 1);
@@ -528,7 +518,7 @@ impl Window<'_> {
         Ok(self.fill(1)? == 0)
     }
 
-    fn advance(&mut self, len: usize) {
+    pub(super) fn advance(&mut self, len: usize) {
         self.start += len;
         self.position += len as u64;
     }
@@ -640,10 +630,12 @@ mod tests {
             if at >= positions[2] {
                 // The first byte of a frame turned into `*` would be a foreign command, and is none.
                 let torn = matches!(&result, Ok(summary) if matches!(summary.tail, Tail::Torn { .. }));
-                assert!(
-                    torn || matches!(result, Err(ReadSegmentError::Format { .. })),
-                    "bit {bit}: {result:?}"
+                // A frame that is shorter by its line is followed by commands that are not its own.
+                let is_refused = matches!(
+                    result,
+                    Err(ReadSegmentError::Format { .. } | ReadSegmentError::Overwritten { .. })
                 );
+                assert!(torn || is_refused, "bit {bit}: {result:?}");
             } else {
                 assert!(result.is_err(), "bit {bit}: {result:?}");
             }
@@ -704,6 +696,78 @@ mod tests {
             result.unwrap().tail,
             Tail::Torn { position: whole as u64, len: (file.len() - whole) as u64 }
         );
+    }
+
+    /// A segment whose last frame holds these commands, and the positions of its line and of its body.
+    fn last_frame(commands: &[&str]) -> (Vec<u8>, usize, usize) {
+        let (mut file, _) = segment(&["SET a 1"]);
+        let last_crc = read(&file, &expectation()).1.unwrap().last_crc.unwrap();
+        let line_at = file.len();
+        let body: Vec<u8> = commands.iter().flat_map(|words| command(words)).collect();
+        FrameHeader::for_body(0xdead, last_crc, 100 + command("SET a 1").len() as u64, 7, &body)
+            .encode_into(&mut file);
+        let body_at = file.len();
+        file.extend_from_slice(&body);
+        assert_eq!(read(&file, &expectation()).1.unwrap().tail, Tail::Clean);
+        (file, line_at, body_at)
+    }
+
+    #[test]
+    fn commands_that_follow_a_torn_frame_and_are_not_its_own_are_no_torn_tail() {
+        let (whole, line_at, body_at) = last_frame(&["SET b 2", "SET c 3"]);
+        let first_len = command("SET b 2").len();
+        let more: Vec<u8> =
+            ["SELECT 0", "SET d 4", "SET e 5"].iter().flat_map(|words| command(words)).collect();
+        let check = |kept: usize, commands_at: usize| {
+            let mut file = whole[..kept].to_vec();
+            file.extend_from_slice(&more);
+            let (commands, result) = read(&file, &expectation());
+            assert_eq!(commands, ["SET a 1"], "cut at {kept}");
+            let Err(ReadSegmentError::Overwritten { position, commands_at: found }) = result else {
+                panic!("cut at {kept}: {result:?}");
+            };
+            assert_eq!((position, found), (line_at as u64, commands_at as u64), "cut at {kept}");
+            // The remedy of the message: what the other server has is all there.
+            let mut mended = file[..line_at].to_vec();
+            mended.extend_from_slice(&file[commands_at..]);
+            let (commands, result) = read(&mended, &expectation());
+            assert!(result.is_ok() && commands.ends_with(&["SET d 4".to_owned(), "SET e 5".to_owned()]));
+        };
+        // Redis skips a line that is not whole, and appends to it; it cuts a command that is not whole.
+        (line_at + 1..body_at).for_each(|kept| check(kept, kept));
+        check(body_at, body_at);
+        check(body_at + first_len, body_at);
+        // A time does not hide them.
+        let mut file = whole[..body_at].to_vec();
+        file.extend_from_slice(b"#TS:1700000000\r\n");
+        file.extend_from_slice(&more);
+        let (_, result) = read(&file, &expectation());
+        assert!(matches!(result, Err(ReadSegmentError::Overwritten { .. })), "{result:?}");
+    }
+
+    #[test]
+    fn whole_commands_in_a_torn_tail_are_noted() {
+        let (whole, line_at, body_at) = last_frame(&["SET b 2", "SET c 3"]);
+        let first_len = command("SET b 2").len();
+        for len in line_at..whole.len() {
+            let (commands, result) = read(&whole[..len], &expectation());
+            let summary = result.unwrap();
+            assert_eq!(commands, ["SET a 1"]);
+            assert_eq!(summary.tail_holds_commands, len >= body_at + first_len, "cut at {len}");
+        }
+        // They may be another server's, as long as they are no more than the frame had.
+        let mut file = whole[..body_at].to_vec();
+        file.extend(command("SET d 4"));
+        assert!(read(&file, &expectation()).1.unwrap().tail_holds_commands);
+        // Pages that did not reach the disk are nobody's commands.
+        let mut file = whole[..body_at + 3].to_vec();
+        file.resize(whole.len() + 5_000, 0);
+        assert!(!read(&file, &expectation()).1.unwrap().tail_holds_commands);
+        // A line that is damaged does not say how much is its own.
+        let mut file = whole;
+        file[line_at + 6] = b'x';
+        let summary = read(&file, &expectation()).1.unwrap();
+        assert!(summary.tail_holds_commands && matches!(summary.tail, Tail::Torn { .. }));
     }
 
     #[test]

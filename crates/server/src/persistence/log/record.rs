@@ -123,9 +123,12 @@ impl FrameHeader {
     /// True when `body` is the one that the header was made for, in a segment with this seed.
     #[must_use]
     pub(crate) fn fits(&self, seed: u32, body: &[u8]) -> bool {
-        body.len() as u64 == self.len
-            && crc32c::crc32c_append(header_crc(seed, self.prev, self.len, self.offset, self.time_ms), body)
-                == self.crc
+        body.len() as u64 == self.len && crc32c::crc32c_append(self.crc_before_body(seed), body) == self.crc
+    }
+
+    /// CRC of all that the frame's CRC covers before the body.
+    pub(super) fn crc_before_body(&self, seed: u32) -> u32 {
+        header_crc(seed, self.prev, self.len, self.offset, self.time_ms)
     }
 
     /// Appends the line with its end.

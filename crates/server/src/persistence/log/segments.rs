@@ -72,18 +72,18 @@ impl LogPaths {
         name == TEMP_BASE || replaced == Some(&self.name)
     }
 
-    /// What a file of this name would be in a log, ours or that of an upstream server: sequence number, and whether it is a
-    /// base. None for every other name, that of a copy such as `….incr.aof.bak` among them.
+    /// What a file of this name would be in a log, ours or that of an upstream server: sequence number and kind. None
+    /// for every other name, that of a copy such as `….incr.aof.bak` among them.
     #[must_use]
-    pub(crate) fn part(&self, name: &str) -> Option<(u64, bool)> {
+    pub(crate) fn part(&self, name: &str) -> Option<(u64, FileKind)> {
         let (seq, kind) = name.strip_prefix(&self.name)?.strip_prefix('.')?.split_once('.')?;
-        let is_base = match kind {
-            "base.rdb" | "base.aof" => true,
-            "incr.aof" => false,
+        let kind = match kind {
+            "base.rdb" | "base.aof" => FileKind::Base,
+            "incr.aof" => FileKind::Incremental,
             _ => return None,
         };
         let seq = seq.parse::<u64>().ok().filter(|number| number.to_string() == seq)?;
-        Some((seq, is_base))
+        Some((seq, kind))
     }
 }
 
@@ -93,6 +93,14 @@ pub enum LogFilesError {
     /// The log directory cannot be made.
     #[error("failed to create log directory {path:?}")]
     CreateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The log directory cannot be read.
+    #[error("failed to list log directory {path:?}")]
+    ListDirectory {
         /// The directory.
         path: PathBuf,
         /// What the file system said.
@@ -184,8 +192,14 @@ impl Log {
         base_len: u64,
     ) -> Result<Self, LogFilesError> {
         let last_seq = |kind: fn(&Manifest) -> Option<u64>| previous.and_then(kind).unwrap_or(0);
-        let base_seq = last_seq(|manifest| manifest.base.as_ref().map(|base| base.seq)) + 1;
-        let segment_seq = last_seq(|manifest| manifest.incrementals.last().map(|file| file.seq)) + 1;
+        // Above everything that is there, named or not: no file is overwritten.
+        let (base_found, segment_found) = last_parts(storage, &paths)?;
+        let base_seq = last_seq(|manifest| manifest.base.as_ref().map(|base| base.seq))
+            .max(base_found)
+            .saturating_add(1);
+        let segment_seq = last_seq(|manifest| manifest.incrementals.last().map(|file| file.seq))
+            .max(segment_found)
+            .saturating_add(1);
         let rewrite = Rewrite { segment_seq, base_seq, offset: start.offset, temp_path: paths.temp_base() };
         let segment =
             LiveFile { name: paths.segment_name(segment_seq), seq: segment_seq, kind: FileKind::Incremental };
@@ -225,7 +239,11 @@ impl Log {
         let LogPosition { manifest, base_len, segments_len, .. } = position;
         let next_base_seq = manifest.base.as_ref().map_or(0, |base| base.seq) + 1;
         let path = paths.directory.join(paths.segment_name(end.seq));
-        let writer = LogWriter::resume(storage, &path, end)
+        // The process before may have died between the rename of the manifest and the sync of its directory: without this,
+        // a power cut would bring back a manifest that does not name the segment.
+        let writer = storage
+            .sync_dir(&paths.directory)
+            .and_then(|()| LogWriter::resume(storage, &path, end))
             .map_err(|source| LogFilesError::OpenSegment { path, source })?;
         let len = base_len + segments_len;
         let closed_len = len.saturating_sub(writer.file_len());
@@ -411,6 +429,19 @@ fn write_manifest(storage: &dyn Storage, paths: &LogPaths, manifest: &Manifest) 
         .map_err(|source| LogFilesError::WriteManifest { path, source })
 }
 
+/// The highest numbers of a base and of a segment in the log directory, 0 where there is none.
+fn last_parts(storage: &dyn Storage, paths: &LogPaths) -> Result<(u64, u64), LogFilesError> {
+    let entries = storage
+        .list(&paths.directory)
+        .map_err(|source| LogFilesError::ListDirectory { path: paths.directory.clone(), source })?;
+    let (mut base_seq, mut segment_seq) = (0, 0);
+    for (seq, kind) in entries.iter().filter_map(|entry| paths.part(&entry.name)) {
+        let highest = if kind == FileKind::Base { &mut base_seq } else { &mut segment_seq };
+        *highest = seq.max(*highest);
+    }
+    Ok((base_seq, segment_seq))
+}
+
 fn file_len(storage: &dyn Storage, paths: &LogPaths, file: &LiveFile) -> u64 {
     let entries = storage.list(&paths.directory).unwrap_or_default();
     entries.iter().find(|entry| entry.name == file.name).map_or(0, |entry| entry.len)
@@ -427,4 +458,30 @@ pub(crate) fn create_log_directory(storage: &dyn Storage, paths: &LogPaths) -> R
         .create_dir(path)
         .and_then(|()| storage.sync_dir(parent))
         .map_err(|source| LogFilesError::CreateDirectory { path: path.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryDisk;
+
+    #[test]
+    fn a_new_log_is_numbered_above_every_file_that_is_there() {
+        let disk = MemoryDisk::new();
+        let paths = LogPaths { directory: "/data/log".into(), name: "a.aof".to_owned() };
+        let there = ["a.aof.7.base.aof", "a.aof.12.incr.aof", "a.aof.x.base.rdb", "b.aof.90.incr.aof"];
+        for name in there {
+            disk.put(&paths.directory.join(name), b"of another server");
+        }
+        disk.put(&paths.temp_base(), b"a base");
+        let owner = Owner { store_id: "s".to_owned(), epoch: 1, annotated: true };
+        let start = SegmentStart { offset: 0, seed: 1, now_ms: 1 };
+        let log = Log::create(&disk, paths.clone(), owner, None, start, 6).unwrap();
+        let names = log.manifest.base.iter().chain(&log.manifest.incrementals).map(|file| &*file.name);
+        assert_eq!(names.collect::<Vec<_>>(), ["a.aof.8.base.rdb", "a.aof.13.incr.aof"]);
+        for name in there {
+            let contents = disk.contents(&paths.directory.join(name));
+            assert_eq!(contents.as_deref(), Some(&b"of another server"[..]), "{name}");
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! Which of the files that are there holds the newest data.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{LiveLog, RecoverError, Recovery, Source};
-use crate::engine::value::Entry;
+use crate::persistence::aside::{Peek, is_kin, peek, set_aside};
 use crate::persistence::manifest::{FileKind, LiveFile, MANIFEST_LEN_MAX, Manifest};
-use crate::persistence::snapshot::{BoxError, RdbReader, RdbVisitor, ReadRdbError, SnapshotAux};
+use crate::persistence::snapshot::SnapshotAux;
 use crate::storage::read_all;
 
 impl Recovery<'_> {
@@ -47,7 +47,7 @@ impl Recovery<'_> {
     }
 
     pub(super) fn find_snapshot(&self) -> Result<Option<SnapshotAux>, RecoverError> {
-        let path = self.options.dir.join(&self.options.snapshot_name);
+        let path = self.snapshot_path();
         let present = self.list(&self.options.dir)?;
         match present.iter().find(|entry| entry.name == self.options.snapshot_name) {
             None => Ok(None),
@@ -58,14 +58,7 @@ impl Recovery<'_> {
 
     /// The auxiliary fields of an RDB, and whether there is anything in it.
     pub(super) fn peek(&self, path: &Path) -> Result<Peek, RecoverError> {
-        let mut peek = Peek::default();
-        let reader = Self::storage_error("open", path, self.storage.open_read(path))?;
-        // The visitor stops at the first thing that is not an auxiliary field; a damaged file shows when it is loaded.
-        peek.is_readable = match RdbReader::new(reader).read(&mut peek) {
-            Ok(_) => true,
-            Err(error) => matches!(error, ReadRdbError::Refused { .. }),
-        };
-        Ok(peek)
+        Self::storage_error("open", path, peek(self.storage, path))
     }
 
     /// Which of log and snapshot is newer.
@@ -98,6 +91,8 @@ impl Recovery<'_> {
                     Source::Snapshot
                 })
             }
+            // From before the Store was made, whatever the clocks say.
+            _ if !self.is_own(snapshot) && self.is_kin(snapshot) => Ok(Source::Log),
             _ => {
                 let summary = self.scan_last_segment(live)?;
                 let foreign_log = summary.as_ref().is_none_or(|summary| summary.foreign_commands > 0);
@@ -107,15 +102,25 @@ impl Recovery<'_> {
                 });
                 if !foreign_log && snapshot.created_s > log_s {
                     return Err(RecoverError::Ambiguous {
-                        snapshot: self.options.dir.join(&self.options.snapshot_name),
+                        snapshot: self.snapshot_path(),
                         log: self.options.log.directory.clone(),
                         snapshot_s: snapshot.created_s,
                         log_s,
                     });
                 }
+                self.tell_not_loaded(snapshot);
                 Ok(Source::Log)
             }
         }
+    }
+
+    fn tell_not_loaded(&self, snapshot: &SnapshotAux) {
+        tracing::warn!(
+            snapshot = ?self.snapshot_path(),
+            created_s = snapshot.created_s,
+            "a snapshot that this server has not written lies beside the log and is not loaded: it is kept under another name \
+             before a snapshot of this server takes its place; to start from it, move the log away"
+        );
     }
 
     /// True when the snapshot is of the Store that starts.
@@ -124,13 +129,68 @@ impl Recovery<'_> {
         own.is_some() && snapshot.store_id.as_ref() == own
     }
 
-    /// Which is newer, when an upstream server has written the log.
-    fn choose_foreign(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<Source, RecoverError> {
-        if !self.is_own(snapshot) {
-            // An upstream server keeps the log current while it has one.
+    /// True when the snapshot is of the Store that starts, or what it was made from.
+    pub(super) fn is_kin(&self, snapshot: &SnapshotAux) -> bool {
+        let identity = self.options.identity.as_ref();
+        identity.is_some_and(|identity| is_kin(snapshot, &identity.store_id, identity.parent.as_ref()))
+    }
+
+    /// When an upstream server has written both. It keeps the log current while it has one, and never removes one that
+    /// it has no more: `appendonly` says which of the two it would load.
+    fn choose_among_foreign(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<Source, RecoverError> {
+        let (log, path) = (self.log_path(live), self.snapshot_path());
+        let identity = self.options.identity.as_ref();
+        // A log that was live when we ran here last is no leftover.
+        if self.options.log_is_configured || identity.is_some_and(|identity| identity.has_log == Some(true)) {
+            self.tell_not_loaded(snapshot);
             return Ok(Source::Log);
         }
-        let path = self.options.dir.join(&self.options.snapshot_name);
+        let log_s = match &live.manifest.base {
+            Some(base) => self.peek(&self.live_file(live, base))?.aux.created_s,
+            None => 0,
+        };
+        if log_s > snapshot.created_s {
+            let snapshot_s = snapshot.created_s;
+            return Err(RecoverError::LogNotConfigured { snapshot: path, log, snapshot_s, log_s });
+        }
+        Ok(Source::Snapshot)
+    }
+
+    /// True for a log that is left where a snapshot is loaded, and that nothing of ours replaces.
+    pub(super) fn is_passed_over(&self, live: &LiveLog, snapshot: Option<&SnapshotAux>) -> bool {
+        live.manifest.owner.is_none() && !snapshot.is_some_and(|snapshot| self.is_kin(snapshot))
+    }
+
+    /// Gives a log that was not loaded another name.
+    pub(super) fn set_log_aside(&self, live: &LiveLog) -> Result<(), RecoverError> {
+        let log = self.log_path(live);
+        let kept_at = Self::storage_error("set aside", &log, set_aside(self.storage, &log))?;
+        tracing::warn!(
+            ?log,
+            ?kept_at,
+            snapshot = ?self.options.snapshot_name,
+            "appendonly is no, so the snapshot was loaded, as by Redis; the log of another server beside it was not, and is \
+             kept under another name: remove it when it is not needed"
+        );
+        Ok(())
+    }
+
+    /// What holds a log: its directory, or the single file.
+    pub(super) fn log_path(&self, live: &LiveLog) -> PathBuf {
+        let log = &self.options.log;
+        if live.single_file { self.options.dir.join(&log.name) } else { log.directory.clone() }
+    }
+
+    pub(super) fn live_file(&self, live: &LiveLog, file: &LiveFile) -> PathBuf {
+        if live.single_file { self.log_path(live) } else { self.options.log.file(file) }
+    }
+
+    /// Which is newer, when an upstream server has written the log.
+    fn choose_foreign(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<Source, RecoverError> {
+        if !self.is_kin(snapshot) {
+            return self.choose_among_foreign(live, snapshot);
+        }
+        let path = self.snapshot_path();
         if live.single_file {
             // Servers that write such a file cannot read our snapshot: it was there before, and was taken over.
             tracing::warn!(
@@ -140,44 +200,23 @@ impl Recovery<'_> {
             );
             return Ok(Source::Snapshot);
         }
-        // Redis starts empty when it is given a snapshot and no log, and then begins a log with number 1.
-        if let Some(base) = live.manifest.base.as_ref().filter(|base| base.seq == 1) {
-            let log_s = self.peek(&self.options.log.file(base))?.aux.created_s;
-            if log_s > snapshot.created_s {
-                return Err(RecoverError::BegunBeside {
-                    snapshot: path,
-                    log: self.options.log.directory.clone(),
-                    snapshot_s: snapshot.created_s,
-                    log_s,
-                });
-            }
+        if self.is_begun_beside(live, snapshot)? {
+            return Err(RecoverError::BegunBeside {
+                snapshot: path,
+                log: self.options.log.directory.clone(),
+                snapshot_s: snapshot.created_s,
+            });
         }
         Ok(Source::Log)
     }
-}
 
-/// Reads the auxiliary fields and stops at what follows them.
-#[derive(Default)]
-pub(super) struct Peek {
-    pub(super) aux: SnapshotAux,
-    /// There is at least one key.
-    pub(super) has_keys: bool,
-    /// What was read of it is an RDB.
-    pub(super) is_readable: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the auxiliary fields have ended")]
-struct PeekEnded;
-
-impl RdbVisitor for Peek {
-    fn aux(&mut self, name: &str, value: &str) -> Result<(), BoxError> {
-        self.aux.set(name, value);
-        Ok(())
-    }
-
-    fn entry(&mut self, _entry: Entry) -> Result<(), BoxError> {
-        self.has_keys = true;
-        Err(PeekEnded.into())
+    /// Redis starts empty when it is given a snapshot and no log, and then begins a log of its own, with number 1.
+    fn is_begun_beside(&self, live: &LiveLog, snapshot: &SnapshotAux) -> Result<bool, RecoverError> {
+        if self.options.identity.as_ref().and_then(|identity| identity.has_log) == Some(false) {
+            // There was no log to go on with when we ran here last, whatever number it has by now.
+            return Ok(true);
+        }
+        let Some(base) = live.manifest.base.as_ref().filter(|base| base.seq == 1) else { return Ok(false) };
+        Ok(self.peek(&self.options.log.file(base))?.aux.created_s > snapshot.created_s)
     }
 }

@@ -34,7 +34,7 @@ pub enum RecoverError {
     /// Log files without a manifest.
     #[error(
         "log directory {path:?} holds {file:?} and no manifest {manifest:?}: without it, it is unknown which files are \
-         live. Put the manifest back, or move the directory away to start without the log"
+         live. Put the manifest back, or move the directory and holdfast-identity.json away to start without the log"
     )]
     ManifestMissing {
         /// The directory.
@@ -44,10 +44,11 @@ pub enum RecoverError {
         /// Name of the manifest.
         manifest: String,
     },
-    /// Log files with writes that a manifest of ours should name and does not.
+    /// Log files with writes that the manifest should name and does not.
     #[error(
         "file {path:?} holds writes, and manifest {manifest:?} does not name it: the manifest is older than the log. \
-         Put back the newest manifest, or keep a copy of the directory and restore a backup"
+         Put back the newest manifest (of a copied directory, copy all of it again while the server is stopped), or keep a \
+         copy of the directory and restore a backup"
     )]
     ManifestStale {
         /// The file.
@@ -93,6 +94,22 @@ pub enum RecoverError {
         path: PathBuf,
         /// Where and why.
         source: Box<ReadRdbError>,
+    },
+    /// There is more in the file than a snapshot.
+    #[error(
+        "snapshot file {path:?} goes on behind its end at byte {position} of {total}, as a log does that begins with a \
+         snapshot: what follows would be lost, and nothing was changed. Rename the file to {log_name:?}, and let no other log \
+         be there, to load all of it; or cut it at byte {position} to give up what follows"
+    )]
+    SnapshotGoesOn {
+        /// The file.
+        path: PathBuf,
+        /// Where the snapshot ends.
+        position: u64,
+        /// Length of the file.
+        total: u64,
+        /// Name of a log in one file.
+        log_name: String,
     },
     /// A segment is damaged.
     #[error(
@@ -161,11 +178,73 @@ pub enum RecoverError {
         /// What the identity says.
         expected: u64,
     },
+    /// The files are those of another Store.
+    #[error(
+        "{path:?} holds data of Store {found}, and {identity:?} says that this directory has data of Store {expected}: they \
+         are not there, and nothing was changed. Put the files of this directory back, or restore a backup; to start from \
+         those of the other Store, move {identity:?} away"
+    )]
+    OtherStore {
+        /// The snapshot or the manifest.
+        path: PathBuf,
+        /// Whose data it holds.
+        found: String,
+        /// Whose data the directory should hold.
+        expected: String,
+        /// The identity file.
+        identity: PathBuf,
+    },
+    /// The identity says that there is a log, and there is none.
+    #[error(
+        "the log is missing: {identity:?} says that there was one, {log:?} is not there, and there is {instead} to start \
+         from instead: what was acknowledged since would be lost, and nothing was changed. Put the log directory back \
+         (appenddirname and appendfilename say where it is expected), or restore a backup; to start without the log, move \
+         {identity:?} away"
+    )]
+    LogMissing {
+        /// The manifest.
+        log: PathBuf,
+        /// What could be loaded, in words.
+        instead: String,
+        /// The identity file.
+        identity: PathBuf,
+    },
+    /// The only data are of another server, and older than what was served here.
+    #[error(
+        "{path:?} was written by another server at {created_s} (Unix time), and this server last noted at {written_s} what \
+         it had: everything written until then would be lost, and nothing was changed. Put the files of that time back, or \
+         restore a backup; to start from {path:?} all the same, move {identity:?} away"
+    )]
+    Outdated {
+        /// The snapshot, or the base of the log.
+        path: PathBuf,
+        /// When it was made.
+        created_s: u64,
+        /// When the identity was written.
+        written_s: u64,
+        /// The identity file.
+        identity: PathBuf,
+    },
+    /// The only data are in a file from which this server has long taken over.
+    #[error(
+        "{path:?} is the log of a server before Redis 7, and this server noted at {written_s} (Unix time) that it has data \
+         of its own, which are not there: everything written since the takeover would be lost, and nothing was changed. Put \
+         the log directory or the snapshot back, or restore a backup; to start from {path:?} all the same, move \
+         {identity:?} away"
+    )]
+    Superseded {
+        /// The file.
+        path: PathBuf,
+        /// The identity file.
+        identity: PathBuf,
+        /// When the identity was written.
+        written_s: u64,
+    },
     /// Both a log and a snapshot, and neither is known to be the newer one.
     #[error(
         "snapshot {snapshot:?} was written by another server at {snapshot_s} (Unix time), after the last record of the \
          log at {log_s}: it is unknown which of them is wanted. Move the snapshot away to start from the log, or the \
-         log directory {log:?} away to start from the snapshot"
+         log directory {log:?} and holdfast-identity.json away to start from the snapshot"
     )]
     Ambiguous {
         /// The snapshot.
@@ -177,11 +256,27 @@ pub enum RecoverError {
         /// When the last record was written.
         log_s: u64,
     },
+    /// A log that is not asked for, and that is newer than the snapshot that is.
+    #[error(
+        "the log in {log:?} was written by another server at {log_s} (Unix time) or later, after snapshot {snapshot:?} of \
+         {snapshot_s}, and appendonly is no: what only the log holds would not be loaded. Set appendonly to yes to start \
+         from the log, or move the log away to start from the snapshot"
+    )]
+    LogNotConfigured {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The log directory, or the single file.
+        log: PathBuf,
+        /// When the snapshot was made.
+        snapshot_s: u64,
+        /// When the base of the log was written.
+        log_s: u64,
+    },
     /// Another server has begun a log of its own beside our snapshot.
     #[error(
-        "the log in {log:?} was begun by another server at {log_s} (Unix time), after snapshot {snapshot:?} of \
-         {snapshot_s}, which that server has not loaded: it is unknown which of them is wanted. Move the log directory \
-         away to start from the snapshot, or the snapshot away to start from the log"
+        "the log in {log:?} was begun by another server, after snapshot {snapshot:?} of {snapshot_s} (Unix time), which that \
+         server has not loaded with its log: it is unknown which of them is wanted. Move the log directory away to start \
+         from the snapshot, or the snapshot away to start from the log"
     )]
     BegunBeside {
         /// The snapshot.
@@ -190,8 +285,6 @@ pub enum RecoverError {
         log: PathBuf,
         /// When the snapshot was made.
         snapshot_s: u64,
-        /// When the log was begun.
-        log_s: u64,
     },
     /// The offset to stop at is not there.
     #[error("the files in {dir:?} end at stream offset {found}, before offset {wanted} that was asked for")]

@@ -9,27 +9,38 @@ use std::io;
 use std::path::Path;
 
 use super::{LiveLog, RecoverError, Recovered, Recovery, Source};
+use crate::persistence::aside::set_aside;
 use crate::persistence::identity::TEMP_IDENTITY;
 use crate::persistence::log::record::LINE_LEN_MAX;
-use crate::persistence::manifest::{MANIFEST_LEN_MAX, Manifest};
+use crate::persistence::manifest::{FileKind, MANIFEST_LEN_MAX, Manifest};
 use crate::persistence::snapshot::TEMP_SNAPSHOT;
-use crate::storage::read_all;
+use crate::storage::{DirectoryEntry, read_all};
 
 /// What is in the log directory besides the live log.
+#[derive(Default)]
 pub(super) struct Strays {
-    /// There is a manifest, and it is ours.
+    /// There is a manifest.
     has_manifest: bool,
     /// Parts of a log: to be removed when all is well.
     parts: Vec<String>,
+    /// Parts of the log of another server that holds them twice: to be set aside when all is well.
+    aside: Vec<String>,
     /// Those of them that are bases, with what they hold.
     bases: Vec<StrayBase>,
     /// The manifest of a log that was given up, whose removal was cut short.
     is_retired: bool,
 }
 
+impl Strays {
+    /// True when the log was put away because its data are in the snapshot.
+    pub(super) fn is_log_given_up(&self) -> bool {
+        self.is_retired
+    }
+}
+
 struct StrayBase {
     name: String,
-    offset: Option<u64>,
+    offset: u64,
     has_keys: bool,
 }
 
@@ -37,41 +48,85 @@ impl Recovery<'_> {
     /// Looks at every part of a log that is not live.
     ///
     /// # Errors
-    /// [`RecoverError::ManifestMissing`] or [`RecoverError::ManifestStale`] when a segment holds writes.
+    /// [`RecoverError::ManifestMissing`] or [`RecoverError::ManifestStale`] when a segment holds writes, or a base that does
+    /// not say up to which offset.
     pub(super) fn find_strays(&self, live: Option<&LiveLog>) -> Result<Strays, RecoverError> {
-        let mut strays =
-            Strays { has_manifest: false, parts: Vec::new(), bases: Vec::new(), is_retired: false };
+        let mut strays = Strays::default();
         let manifest = live.filter(|live| !live.single_file).map(|live| &live.manifest);
-        if manifest.is_some_and(|manifest| manifest.owner.is_none()) {
-            // An upstream server removes its own; the log is taken over as a whole soon.
-            return Ok(strays);
+        if let Some(manifest) = manifest.filter(|manifest| manifest.owner.is_none()) {
+            return self.find_foreign_strays(manifest);
         }
         strays.has_manifest = manifest.is_some();
         let retired = self.read_retired()?;
         strays.is_retired = retired.is_some();
         let last_seq = manifest.and_then(|manifest| manifest.incrementals.last()).map(|file| file.seq);
+        let base_seq = manifest.and_then(|manifest| manifest.base.as_ref()).map(|base| base.seq);
         for entry in self.list(&self.options.log.directory)? {
-            let part = self.options.log.part(&entry.name).filter(|_| !entry.is_directory);
-            let Some((seq, is_base)) = part else { continue };
+            let Some((seq, is_base)) = self.part(&entry) else { continue };
             if manifest.is_some_and(|manifest| names(manifest, &entry.name)) {
                 continue;
             }
-            let is_past = retired.as_ref().is_some_and(|retired| names(retired, &entry.name))
-                || (!is_base && last_seq.is_some_and(|last| seq < last));
+            let is_retired = retired.as_ref().is_some_and(|retired| names(retired, &entry.name));
+            let live_seq = if is_base { base_seq } else { last_seq };
+            let is_replaced = live_seq.is_some_and(|live| seq < live);
             let path = self.options.log.directory.join(&entry.name);
-            if is_base && !is_past {
+            if is_base && !is_retired {
                 let peek = self.peek(&path)?;
-                if !peek.is_readable && manifest.is_none() && entry.len > 0 {
-                    return Err(self.not_named(false, &entry.name));
+                match peek.aux.offset.filter(|_| peek.is_readable) {
+                    Some(offset) => {
+                        let (name, has_keys) = (entry.name.clone(), peek.has_keys);
+                        strays.bases.push(StrayBase { name, offset, has_keys });
+                    }
+                    // Without an offset nothing tells that what is recovered holds all of it, but that a takeover has
+                    // replaced it.
+                    None if is_replaced || entry.len == 0 || (peek.is_readable && !peek.has_keys) => {}
+                    None => return Err(self.not_named(strays.has_manifest, &entry.name)),
                 }
-                let (offset, has_keys) = (peek.aux.offset, peek.has_keys);
-                strays.bases.push(StrayBase { name: entry.name.clone(), offset, has_keys });
-            } else if !is_past && self.has_records(&path, entry.len)? {
+            } else if !is_base && !is_retired && !is_replaced && self.has_records(&path, entry.len)? {
                 return Err(self.not_named(strays.has_manifest, &entry.name));
             }
             strays.parts.push(entry.name);
         }
         Ok(strays)
+    }
+
+    /// Looks at every part of the log of an upstream server that its manifest does not name. Copies of a directory that is
+    /// in use have such parts, and they may hold the newest data.
+    fn find_foreign_strays(&self, manifest: &Manifest) -> Result<Strays, RecoverError> {
+        let mut strays = Strays { has_manifest: true, ..Strays::default() };
+        let last_seq = manifest.incrementals.last().map_or(0, |file| file.seq);
+        let base_seq = manifest.base.as_ref().map_or(0, |base| base.seq);
+        // A rewrite names its new segment first and its base when it is whole: until then a base with the next number
+        // holds nothing but what the base and the segments before it hold.
+        let next_base_seq = (manifest.incrementals.len() > 1).then_some(base_seq + 1);
+        for entry in self.list(&self.options.log.directory)? {
+            let Some((seq, is_base)) = self.part(&entry) else { continue };
+            if names(manifest, &entry.name) {
+                continue;
+            }
+            let path = self.options.log.directory.join(&entry.name);
+            if entry.len == 0 {
+                strays.parts.push(entry.name);
+                continue;
+            }
+            let is_known = if is_base {
+                let peek = self.peek(&path)?;
+                seq < base_seq || Some(seq) == next_base_seq || (peek.is_readable && !peek.has_keys)
+            } else {
+                seq < last_seq
+            };
+            if !is_known {
+                return Err(self.not_named(true, &entry.name));
+            }
+            strays.aside.push(entry.name);
+        }
+        Ok(strays)
+    }
+
+    /// Number and kind (true: base) of a file that is part of a log by its name.
+    fn part(&self, entry: &DirectoryEntry) -> Option<(u64, bool)> {
+        let (seq, kind) = self.options.log.part(&entry.name).filter(|_| !entry.is_directory)?;
+        Some((seq, kind == FileKind::Base))
     }
 
     /// A segment that never was live has its header line, or a part of it, and nothing behind it.
@@ -118,8 +173,7 @@ impl Recovery<'_> {
             return Ok(());
         }
         let holds_more = |base: &&StrayBase| {
-            base.offset.is_some_and(|offset| offset > recovered.offset)
-                || (base.has_keys && recovered.source == Source::Nothing)
+            base.offset > recovered.offset || (base.has_keys && recovered.source == Source::Nothing)
         };
         match strays.bases.iter().find(holds_more) {
             None => Ok(()),
@@ -135,6 +189,15 @@ impl Recovery<'_> {
     pub(super) fn tidy(&self, strays: &Strays) -> Result<(), RecoverError> {
         self.remove_named(&self.options.dir, |name| [TEMP_SNAPSHOT, TEMP_IDENTITY].contains(&name))?;
         let directory = &self.options.log.directory;
+        for name in &strays.aside {
+            let path = directory.join(name);
+            let kept_at = Self::storage_error("set aside", &path, set_aside(self.storage, &path))?;
+            tracing::warn!(
+                ?path,
+                ?kept_at,
+                "a part of the log that its manifest does not name is kept under another name"
+            );
+        }
         self.remove_named(directory, |name| {
             self.options.log.is_unfinished(name) || strays.parts.iter().any(|part| part == name)
         })?;

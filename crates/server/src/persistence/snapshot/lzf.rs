@@ -115,25 +115,37 @@ fn low_byte(number: usize) -> u8 {
     number.to_le_bytes()[0]
 }
 
-/// Returned by [`decode`] for bytes that no encoder produces for this length.
+/// Why [`decode`] makes nothing of its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Damaged;
+pub(crate) enum DecodeError {
+    /// No encoder produces these bytes for this length.
+    Damaged,
+    /// There is no memory for so many bytes.
+    OutOfMemory,
+}
 
 /// Decompresses `input`, which must make exactly `len` bytes.
 ///
-/// Memory is bounded by the input: a `len` that the input cannot make is refused before anything is reserved.
+/// Memory is bounded by the input: a `len` that the input cannot make is refused before anything is reserved, and what is
+/// reserved is not exceeded.
 /// # Errors
-/// [`Damaged`] if `input` ends inside a run, copies from before the start, or makes more or less than `len` bytes.
-pub(crate) fn decode(mut input: &[u8], len: usize) -> Result<Vec<u8>, Damaged> {
+/// [`DecodeError::Damaged`] if `input` ends inside a run, copies from before the start, or makes more or less than `len`
+/// bytes; [`DecodeError::OutOfMemory`].
+pub(crate) fn decode(mut input: &[u8], len: usize) -> Result<Vec<u8>, DecodeError> {
+    use DecodeError::{Damaged, OutOfMemory};
     if len / EXPANSION_MAX > input.len() {
         return Err(Damaged);
     }
-    let mut out = Vec::with_capacity(len);
+    let mut out = Vec::new();
+    out.try_reserve_exact(len).map_err(|_| OutOfMemory)?;
     while let Some((&control, rest)) = input.split_first() {
         let high = usize::from(control & 0x1F);
         let short_len = usize::from(control >> 5);
         if short_len == 0 {
             let (literals, rest) = rest.split_at_checked(high + 1).ok_or(Damaged)?;
+            if literals.len() > len - out.len() {
+                return Err(Damaged);
+            }
             out.extend_from_slice(literals);
             input = rest;
         } else {
@@ -144,6 +156,9 @@ pub(crate) fn decode(mut input: &[u8], len: usize) -> Result<Vec<u8>, Damaged> {
             };
             let distance = (high << 8 | usize::from(*low)) + 1;
             let mut from = out.len().checked_sub(distance).ok_or(Damaged)?;
+            if copy_len > len - out.len() {
+                return Err(Damaged);
+            }
             let mut left = copy_len;
             // A copy may overlap its own output: each pass doubles what is there to copy.
             while left > 0 {
@@ -153,9 +168,6 @@ pub(crate) fn decode(mut input: &[u8], len: usize) -> Result<Vec<u8>, Damaged> {
                 left -= part;
             }
             input = rest;
-        }
-        if out.len() > len {
-            return Err(Damaged);
         }
     }
     if out.len() == len { Ok(out) } else { Err(Damaged) }
@@ -205,7 +217,7 @@ mod tests {
     #[test]
     fn damaged_input_is_refused() {
         fn check(input: &[u8], len: usize) {
-            assert_eq!(decode(input, len), Err(Damaged), "{input:?}");
+            assert_eq!(decode(input, len), Err(DecodeError::Damaged), "{input:?}");
         }
         check(&[], 1);
         check(&[4, b'a'], 5);

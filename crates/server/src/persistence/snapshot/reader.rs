@@ -15,13 +15,14 @@ pub use error::{BoxError, ReadRdbError};
 
 use input::Input;
 
+use super::RdbSummary;
 use super::format::{
     Dialect, ENC_INT8, ENC_INT16, ENC_INT32, ENC_LZF, HEADER_LEN, LEN_32, LEN_64, MAGIC, MAGIC_VALKEY,
     OP_AUX, OP_EOF, OP_EXPIRE_MS, OP_EXPIRE_S, OP_FREQ, OP_FUNCTION_PRE_GA, OP_FUNCTION2, OP_IDLE,
     OP_MODULE_AUX, OP_RESIZE_DB, OP_SELECT_DB, OP_SLOT_IMPORT, OP_SLOT_INFO, TYPE_MODULE, TYPE_MODULE_2,
     VERSION_CHECKSUM, VERSION_MAX, VERSION_VALKEY, module_name, type_name,
 };
-use super::{RdbSummary, lzf};
+use super::lzf::{self, DecodeError};
 use crate::engine::value::{Entry, Value};
 use crate::engine::{Access, Tools};
 use crate::protocol::parse_i64;
@@ -344,10 +345,13 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
                 let compressed_len = self.length(expected)?;
                 let len = self.length(expected)?;
                 let compressed = self.bytes(compressed_len, expected)?;
-                let plain = usize::try_from(len).ok().and_then(|len| lzf::decode(&compressed, len).ok());
-                RdbString::Bytes(plain.ok_or(ReadRdbError::Malformed {
-                    offset,
-                    what: "a compressed string does not decompress to its length",
+                let plain_len = usize::try_from(len).unwrap_or(usize::MAX);
+                RdbString::Bytes(lzf::decode(&compressed, plain_len).map_err(|error| match error {
+                    DecodeError::Damaged => ReadRdbError::Malformed {
+                        offset,
+                        what: "a compressed string does not decompress to its length",
+                    },
+                    DecodeError::OutOfMemory => ReadRdbError::OutOfMemory { offset, len },
                 })?)
             }
             _ => return Err(ReadRdbError::Malformed { offset, what: "an unknown encoding of a string" }),

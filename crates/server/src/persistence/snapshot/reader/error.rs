@@ -101,6 +101,17 @@ pub enum ReadRdbError {
         /// What is wrong.
         what: &'static str,
     },
+    /// There is no memory for what a compressed string says of its length.
+    #[error(
+        "there is no memory for the string at byte {offset} of the snapshot, which says that it has {len} bytes; give the \
+         server more memory, or, if there is no such string, use another copy of the file"
+    )]
+    OutOfMemory {
+        /// Where the string begins.
+        offset: u64,
+        /// Its length, as the file says.
+        len: u64,
+    },
     /// The bytes do not fit the checksum.
     #[error(
         "the checksum of the snapshot is wrong (the file says {expected:016x}, its {bytes} bytes give {found:016x}); \
