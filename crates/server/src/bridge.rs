@@ -119,7 +119,8 @@ pub enum AdminRequest {
         /// Where it goes.
         reply: Reply<CutFile>,
     },
-    /// Start a log rewrite (with a log) or a snapshot (without). Answered when it has begun, or is under way already.
+    /// Start a log rewrite (with a log) or a snapshot (without). Answered at once: it begins at the end of the turn, waits for a
+    /// job or barrier, or is under way already, and then no second one follows.
     StartRotation {
         /// Where the answer goes.
         reply: Reply<()>,

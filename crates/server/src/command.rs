@@ -140,7 +140,8 @@ pub enum Outcome {
 /// What the executor has still to do for a command, and how it replies then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deferred {
-    /// WAIT: integer, the number of replicas that have [`Session::last_write_offset`]. `timeout_ms` 0 is for ever.
+    /// WAIT: integer, the number of replicas that have [`Session::last_write_offset`]. `timeout_ms` 0 is for ever. One that waits
+    /// for nothing is left to the executor as well: a persistence point may belong to it.
     Wait {
         /// Replicas asked for.
         replicas: u64,
@@ -148,7 +149,7 @@ pub enum Deferred {
         timeout_ms: u64,
     },
     /// WAITAOF: array of two integers, 1 if [`Session::last_write_offset`] is on the local disk else 0, and the number
-    /// of replicas that have it on theirs.
+    /// of replicas that have it on theirs. As WAIT, also when it waits for nothing.
     WaitAof {
         /// 1 if the local disk is asked for.
         local: u64,

@@ -76,6 +76,7 @@ use compaction::Compaction;
 use freer::{FreedObjects, Freer};
 use huge_pages::Mover;
 use inbox::InboxSender;
+use jobs::ScheduledJobs;
 use journal::{JobRequest, Journal, JournalError};
 use listeners::Listeners;
 use outbox::Outbox;
@@ -237,8 +238,7 @@ struct Core {
     promises: Vec<Promise>,
     /// Jobs asked for in this turn: they are cut at its end.
     job_requests: Vec<JobRequest>,
-    /// A job that has to wait for the running one.
-    scheduled_job: Option<JobRequest>,
+    scheduled_jobs: ScheduledJobs,
     pause: Option<(PauseMode, i64)>,
     /// Slots of clients that a pause holds back.
     paused: Vec<usize>,
@@ -369,7 +369,7 @@ impl Executor {
             points,
             promises: Vec::new(),
             job_requests: Vec::new(),
-            scheduled_job: None,
+            scheduled_jobs: ScheduledJobs::default(),
             pause: None,
             paused: Vec::new(),
             killed: Vec::new(),

@@ -7,7 +7,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use holdfast_bucket::BucketError;
 use holdfast_contract::identity::{IDENTITY_VERSION, Identity};
 use holdfast_contract::record::{DecisionKind, DecisionReport, StoreRecord, reason};
 
@@ -22,6 +24,11 @@ use crate::storage::{LOCK_FILE, SIDE_PREFIX, Storage, StorageLock, create_dir_du
 
 /// Longest record that is read, in bytes.
 const RECORD_LEN_MAX: u64 = 64 << 10;
+/// A refusal whose cause may pass by itself is tried again after this time.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest time between two attempts of a restore: each may download the whole backup.
+const RESTORE_RETRY_MAX: Duration = Duration::from_secs(300);
+
 /// The way is free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passed {
@@ -33,6 +40,49 @@ pub struct Passed {
     pub report: Option<DecisionReport>,
     /// The epoch is not recorded outside the volume: no write may be accepted before it is.
     pub(crate) awaits_record: bool,
+}
+
+/// The way is not free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// What was decided, or a volume that cannot be used.
+    Held(DecisionReport),
+    /// A restore was decided and failed.
+    NotRestored {
+        /// Why.
+        report: DecisionReport,
+        /// Whether the same plan may succeed later.
+        may_pass: bool,
+    },
+}
+
+impl From<DecisionReport> for Refused {
+    fn from(report: DecisionReport) -> Self {
+        Self::Held(report)
+    }
+}
+
+impl Refused {
+    /// What is told of it.
+    #[must_use]
+    pub fn report(&self) -> &DecisionReport {
+        let (Self::Held(report) | Self::NotRestored { report, .. }) = self;
+        report
+    }
+
+    /// After which time to try again although the record stays as it is; none when only another record can help. `attempts` have
+    /// failed before in the same way.
+    #[must_use]
+    pub(crate) fn retry_pause(&self, attempts: u32) -> Option<Duration> {
+        let passing =
+            [reason::STORAGE_FAILED, "DirectoryUnusable", "PasswordMissing", reason::RECORD_UNREADABLE];
+        match self {
+            Self::Held(report) => passing.contains(&report.reason.as_str()).then_some(RETRY_INTERVAL),
+            Self::NotRestored { may_pass, .. } => {
+                may_pass.then(|| (RETRY_INTERVAL * (1 << attempts.min(16))).min(RESTORE_RETRY_MAX))
+            }
+        }
+    }
 }
 
 /// Facts that do not change while the process lives.
@@ -135,8 +185,8 @@ impl Gate {
         &self,
         sent: Option<&StoreRecord>,
         progress: &RestoreProgress,
-    ) -> Result<Passed, DecisionReport> {
-        let Some(record) = self.record(sent) else { return self.pass_alone() };
+    ) -> Result<Passed, Refused> {
+        let Some(record) = self.record(sent) else { return Ok(self.pass_alone()?) };
         let volume = inspect(&*self.storage, &self.dir, self.root());
         let decision = decide(record.as_ref().map_err(String::as_str), &volume);
         tracing::info!(
@@ -145,16 +195,14 @@ impl Gate {
             "{}",
             decision.report.message
         );
-        let Ok(record) = record else { return Err(decision.report) };
+        let Ok(record) = record else { return Err(decision.report.into()) };
         let (identity, stamp) = match decision.action {
-            Action::Hold => return Err(decision.report),
+            Action::Hold => return Err(decision.report.into()),
             Action::Keep => match volume {
                 VolumeState::Identity(identity) => (identity, None),
                 _ => {
-                    return Err(hold(
-                        reason::DAMAGED_IDENTITY,
-                        "The identity of the volume vanished.".to_owned(),
-                    ));
+                    let message = "The identity of the volume vanished.".to_owned();
+                    return Err(hold(reason::DAMAGED_IDENTITY, message).into());
                 }
             },
             Action::Initialise { store_id, epoch } => {
@@ -170,8 +218,12 @@ impl Gate {
                 (identity, Some(stop_at))
             }
             Action::Restore(plan) => {
-                let failed = |error: &dyn std::error::Error| hold(reason::RESTORE_FAILED, error_chain(error));
-                let bucket = open_plan(&plan, &self.credentials_dir).map_err(|error| failed(&error))?;
+                // Its keys may be mounted later, or be corrected.
+                let unopened = |error: BucketError| Refused::NotRestored {
+                    report: hold(reason::RESTORE_FAILED, error_chain(&error)),
+                    may_pass: true,
+                };
+                let bucket = open_plan(&plan, &self.credentials_dir).map_err(unopened)?;
                 let restored = restore_into(Restore {
                     storage: Arc::clone(&self.storage),
                     bucket: &bucket,
@@ -184,7 +236,10 @@ impl Gate {
                     now_ms: unix_ms(),
                 })
                 .await
-                .map_err(|error| error.report())?;
+                .map_err(|error| Refused::NotRestored {
+                    report: error.report(),
+                    may_pass: error.may_pass(),
+                })?;
                 match restored {
                     Restored::Done { identity, keys, bytes } => {
                         tracing::info!(keys, bytes, backup = plan.backup_path, "backup restored");
@@ -255,4 +310,31 @@ impl Gate {
 #[must_use]
 pub(crate) fn hold(reason: &str, message: String) -> DecisionReport {
     DecisionReport { decision: DecisionKind::Hold, reason: reason.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_restores_with_growing_pauses() {
+        let check = |refused: Refused, attempts, expected: Option<u64>| {
+            assert_eq!(
+                refused.retry_pause(attempts),
+                expected.map(Duration::from_secs),
+                "{refused:?}, {attempts}"
+            );
+        };
+        let report = |reason: &str| hold(reason, String::new());
+        check(report(reason::STORAGE_FAILED).into(), 9, Some(10));
+        check(report("PasswordMissing").into(), 0, Some(10));
+        check(report(reason::DATA_DAMAGED).into(), 0, None);
+        check(report(reason::UNKNOWN_DATA).into(), 0, None);
+        let not_restored =
+            |may_pass| Refused::NotRestored { report: report(reason::RESTORE_FAILED), may_pass };
+        for (attempts, pause) in [(0, 10), (1, 20), (2, 40), (4, 160), (5, 300), (u32::MAX, 300)] {
+            check(not_restored(true), attempts, Some(pause));
+        }
+        check(not_restored(false), 0, None);
+    }
 }

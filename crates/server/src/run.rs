@@ -30,7 +30,7 @@ use crate::executor::{
     engine_options,
 };
 use crate::exit_code;
-use crate::gate::{Gate, Passed, hold};
+use crate::gate::{Gate, Passed, Refused, hold};
 use crate::load::{distrust, load, reload};
 use crate::metrics::Metrics;
 use crate::network::descriptors;
@@ -42,8 +42,6 @@ use crate::storage::{Storage, StorageLock};
 
 /// While held, the record is looked at this often.
 const HOLD_LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// A refusal whose cause may pass by itself (a bucket that does not answer) is tried again after this time.
-const HOLD_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Where a stop goes: to the executor that runs, or to whoever waits.
 #[derive(Default)]
@@ -120,6 +118,8 @@ pub(crate) fn stop_on_signals() -> std::io::Result<Arc<StopLine>> {
 enum Trouble {
     /// Nothing may be written; another decision may come.
     Refused(DecisionReport, u8),
+    /// The same, at the gate.
+    AtGate(Refused),
     /// This process cannot go on.
     Fatal(anyhow::Error),
     /// A command has panicked; the data in memory must not be used any more.
@@ -232,23 +232,29 @@ fn first_status(config: &Config) -> ServerStatus {
 impl Process {
     /// Walks until a stop, or until a refusal ends the process.
     fn run(&mut self, mut bridge: Bridge) -> anyhow::Result<ExitCode> {
+        // Attempts since the record changed.
+        let mut attempts = 0;
         loop {
             let (result, returned) = self.live(bridge);
             bridge = returned;
-            match result {
+            let (refused, code) = match result {
                 Ok(()) => return Ok(ExitCode::SUCCESS),
                 Err(Trouble::Fatal(error)) => return Err(error),
                 Err(Trouble::Panicked) => return Ok(ExitCode::from(exit_code::PANICKED)),
-                Err(Trouble::Refused(report, code)) => {
-                    tracing::error!(reason = report.reason, "refused: {}", report.message);
-                    if self.config.on_refusal == OnRefusal::Exit {
-                        return Ok(ExitCode::from(code));
-                    }
-                    if !self.wait_for_change(&mut bridge, report) {
-                        return Ok(ExitCode::SUCCESS);
-                    }
-                }
+                Err(Trouble::Refused(report, code)) => (Refused::from(report), code),
+                Err(Trouble::AtGate(refused)) => (refused, exit_code::REFUSED),
+            };
+            let report = refused.report();
+            tracing::error!(reason = report.reason, "refused: {}", report.message);
+            if self.config.on_refusal == OnRefusal::Exit {
+                return Ok(ExitCode::from(code));
             }
+            attempts = match self.wait_for_change(&mut bridge, report.clone(), refused.retry_pause(attempts))
+            {
+                Waited::Stopped => return Ok(ExitCode::SUCCESS),
+                Waited::Changed => 0,
+                Waited::TimePassed => attempts.saturating_add(1),
+            };
         }
     }
 
@@ -333,13 +339,14 @@ impl Process {
         };
         // A restore that is given up has changed nothing that anybody reads.
         let Some(passed) = self.runtime.block_on(passing) else { return Ok(None) };
-        let mut passed = passed.map_err(refused)?;
+        let mut passed = passed.map_err(Trouble::AtGate)?;
         self.status.identity = Some(passed.identity.clone());
         self.status.decision.clone_from(&passed.report);
         if passed.awaits_record && !self.await_record(bridge, &passed.identity) {
             return Ok(None);
         }
-        if passed.awaits_record {
+        // A server that ended between the record and this leaves the epoch recorded, and the volume without knowing it.
+        if passed.report.is_some() && !passed.identity.granted {
             passed.identity.granted = true;
             if passed.stamp.is_none() {
                 self.gate.write(&passed.identity).map_err(refused)?;
@@ -473,31 +480,38 @@ impl Process {
         }
     }
 
-    /// Stays alive and unready until something changes; false when a stop came first.
-    fn wait_for_change(&mut self, bridge: &mut Bridge, report: DecisionReport) -> bool {
-        self.publish(bridge, ServerState::Holding, Some(report.clone()));
+    /// Stays alive and unready until something changes, or for the time after which it may have passed.
+    fn wait_for_change(
+        &mut self,
+        bridge: &mut Bridge,
+        report: DecisionReport,
+        retry_pause: Option<Duration>,
+    ) -> Waited {
+        self.publish(bridge, ServerState::Holding, Some(report));
         let before = self.gate.mounted_record();
-        let may_pass = [
-            reason::RESTORE_FAILED,
-            reason::STORAGE_FAILED,
-            "DirectoryUnusable",
-            "PasswordMissing",
-            reason::RECORD_UNREADABLE,
-        ]
-        .contains(&report.reason.as_str());
-        let retry_at = may_pass.then(|| Instant::now() + HOLD_RETRY_INTERVAL);
+        let retry_at = retry_pause.map(|pause| Instant::now() + pause);
         loop {
             if self.stop.is_requested() {
-                return false;
+                return Waited::Stopped;
             }
             let was_sent = self.serve_requests(bridge);
-            let is_time = retry_at.is_some_and(|at| Instant::now() >= at);
-            if was_sent || is_time || self.gate.mounted_record() != before {
+            let is_changed = was_sent || self.gate.mounted_record() != before;
+            if is_changed || retry_at.is_some_and(|at| Instant::now() >= at) {
                 tracing::info!("deciding again");
-                return true;
+                return if is_changed { Waited::Changed } else { Waited::TimePassed };
             }
         }
     }
+}
+
+/// Why a held server goes on.
+enum Waited {
+    /// A stop was asked for.
+    Stopped,
+    /// There is another record.
+    Changed,
+    /// It is time to try again.
+    TimePassed,
 }
 
 /// The init container: decides, restores if that is what was decided, and says so.
@@ -515,11 +529,14 @@ pub fn restore(config: &Config) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let progress = RestoreProgress::default();
-    let decided = gate.lock().and_then(|_lock| runtime.block_on(gate.pass(None, &progress)));
+    let locked = gate.lock().map_err(Refused::from);
+    let decided = locked.and_then(|_lock| runtime.block_on(gate.pass(None, &progress)));
     let (report, code) = match decided {
         Ok(passed) => (passed.report, ExitCode::SUCCESS),
-        Err(report) if config.on_refusal == OnRefusal::Hold => (Some(report), ExitCode::SUCCESS),
-        Err(report) => (Some(report), ExitCode::from(exit_code::REFUSED)),
+        Err(refused) if config.on_refusal == OnRefusal::Hold => {
+            (Some(refused.report().clone()), ExitCode::SUCCESS)
+        }
+        Err(refused) => (Some(refused.report().clone()), ExitCode::from(exit_code::REFUSED)),
     };
     if let Some(report) = report {
         let text = serde_json::to_string(&report)?;

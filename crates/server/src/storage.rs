@@ -11,7 +11,7 @@ pub mod memory;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_contract::identity::IDENTITY_FILE;
 
@@ -53,6 +53,37 @@ pub trait FileSync: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// Syncs a file on behalf of several threads: once a sync has failed, all others fail, those that were waiting included.
+///
+/// The kernel reports an error of write-back once for each open file, to whoever syncs next (`errseq_t`; Linux,
+/// `Documentation/filesystems/vfs.rst`, "Handling errors during writeback"). Another thread that syncs the same open file is then
+/// told that all is well.
+pub(crate) struct SharedSync {
+    file: Arc<dyn FileSync>,
+    has_failed: Mutex<bool>,
+}
+
+impl SharedSync {
+    pub(crate) fn new(file: Arc<dyn FileSync>) -> Self {
+        Self { file, has_failed: Mutex::new(false) }
+    }
+}
+
+impl FileSync for SharedSync {
+    fn sync(&self) -> io::Result<()> {
+        // Order matters: one sync at a time, because only how this one ends says whether the next proves anything.
+        let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_failed {
+            return Err(io::Error::other("an earlier sync of this file has failed"));
+        }
+        // A sync that panics has proven nothing either.
+        *has_failed = true;
+        let result = self.file.sync();
+        *has_failed = result.is_err();
+        result
+    }
+}
+
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEntry {
@@ -71,6 +102,15 @@ pub struct Space {
     pub total: u64,
     /// Bytes that this process may still use.
     pub(crate) available: u64,
+}
+
+impl Space {
+    /// How much of the volume is in use, in percent, rounded up; 0 for a volume without a size.
+    #[must_use]
+    pub(crate) fn used_percentage(self) -> u64 {
+        let free = (u128::from(self.available.min(self.total)) * 100).checked_div(self.total.into());
+        free.map_or(0, |free| 100_u64.saturating_sub(u64::try_from(free).unwrap_or(100)))
+    }
 }
 
 /// Keeps a lock until it is dropped.
@@ -227,4 +267,58 @@ pub(crate) const LOCK_FILE: &str = "holdfast.lock";
 pub(crate) fn is_own_name(name: &str) -> bool {
     [TEMP_PREFIX, SIDE_PREFIX].iter().any(|prefix| name.starts_with(prefix))
         || [LOCK_FILE, IDENTITY_FILE].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Fails once, when it is allowed to end, as a kernel reports an error once.
+    struct FailsOnce {
+        begun: Sender<()>,
+        may_end: Mutex<Option<Receiver<()>>>,
+    }
+
+    impl FileSync for FailsOnce {
+        fn sync(&self) -> io::Result<()> {
+            self.begun.send(()).unwrap();
+            let Some(may_end) = self.may_end.lock().unwrap().take() else { return Ok(()) };
+            may_end.recv().unwrap();
+            Err(io::ErrorKind::Other.into())
+        }
+    }
+
+    #[test]
+    fn the_use_of_a_volume_has_no_size_at_which_it_wraps() {
+        let check = |total, available, expected| {
+            assert_eq!(Space { total, available }.used_percentage(), expected, "{available} of {total}");
+        };
+        check(0, 0, 0);
+        check(1000, 1000, 0);
+        check(1000, 995, 1);
+        check(1000, 0, 100);
+        // Quotas and compression may tell of more room than there is in all.
+        check(1000, 5000, 0);
+        check(u64::MAX, u64::MAX / 2, 51);
+        check(1 << 60, 1 << 59, 50);
+    }
+
+    #[test]
+    fn a_failed_sync_fails_the_concurrent_and_the_later_ones() {
+        let (begun, begins) = channel();
+        let (end, may_end) = channel();
+        let syncer = SharedSync::new(Arc::new(FailsOnce { begun, may_end: Mutex::new(Some(may_end)) }));
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| syncer.sync());
+            begins.recv().unwrap();
+            let second = scope.spawn(|| syncer.sync());
+            end.send(()).unwrap();
+            first.join().unwrap().unwrap_err();
+            second.join().unwrap().unwrap_err();
+        });
+        syncer.sync().unwrap_err();
+        assert!(begins.try_recv().is_err(), "the file is not synced again");
+    }
 }

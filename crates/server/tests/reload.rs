@@ -176,3 +176,102 @@ fn what_a_point_is_promised_before_is_refused_where_it_fails() {
     client.run("SET b 1");
     assert_eq!(client.run("EXEC"), array(&[Reply::ok()]));
 }
+
+#[test]
+fn a_wait_for_nothing_takes_the_points_around_it() {
+    for directive in ["persist-before-wait", "persist-after-wait"] {
+        let (_folder, _dir, server) = start(&["--appendonly", "yes", &format!("--{directive}"), "yes"]);
+        let mut client = server.client();
+        let answers =
+            [("WAIT 0 0", Reply::Int(0)), ("WAITAOF 0 0 0", array(&[Reply::Int(1), Reply::Int(0)]))];
+        for (number, (words, answer)) in answers.into_iter().enumerate() {
+            client.run("SET key value");
+            let reply = client.run(words);
+            // The point behind it is taken when its answer has been made.
+            assert!(reply == answer || directive == "persist-after-wait", "{directive}, {words}: {reply:?}");
+            assert_eq!(client.info("persist_unsynced_bytes"), "0", "{directive}, {words}");
+            assert_eq!(
+                points(&mut client, directive),
+                Some((number + 1).to_string()),
+                "{directive}, {words}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_answer_of_a_wait_depends_on_the_point_behind_it() {
+    let (folder, dir, server) = start(&["--appendonly", "no", "--persist-after-wait", "yes"]);
+    let (mut client, mut admin) = (server.client(), server.client());
+    client.run("SET a 1");
+    let away = folder.path().join("away");
+    std::fs::rename(&dir, &away).unwrap();
+    let refused = "MISCONF persist-after-wait: what was written before is not durable";
+    for words in ["WAIT 0 0", "WAIT 1 10", "WAITAOF 0 0 0", "WAITAOF 0 1 10"] {
+        let text = error(client.run(words));
+        assert!(text.starts_with(refused), "{words}: {text}");
+    }
+    // A wait that another client ends is one as well.
+    let id = client.run("CLIENT ID").int();
+    client.send_bytes(b"WAIT 1 0\r\n").unwrap();
+    admin.wait_for_info("blocked_clients", "1");
+    assert_eq!(admin.run(&format!("CLIENT UNBLOCK {id}")), Reply::Int(1));
+    let text = error(client.read_reply().unwrap());
+    assert!(text.starts_with(refused), "{text}");
+    std::fs::rename(&away, &dir).unwrap();
+    assert_eq!(client.run("WAIT 0 0"), Reply::Int(0));
+    assert_eq!(client.info("persist_durable_offset"), client.info("persist_last_offset"));
+}
+
+#[test]
+fn nothing_is_begun_or_removed_behind_a_stop() {
+    let (_folder, dir, mut server) = start(&["--appendonly", "yes"]);
+    let mut client = server.client();
+    client.run("SET key value");
+    client.send_bytes(b"BGREWRITEAOF\r\nSHUTDOWN\r\n").unwrap();
+    assert!(server.wait().success());
+    let files: Vec<_> = std::fs::read_dir(dir.join("appendonlydir"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(files.iter().filter(|name| name.ends_with(".incr.aof")).count(), 1, "{files:?}");
+
+    // The key expires, and the periodic work is due, while the server sleeps; then it is stopped.
+    let mut server = spawn(&dir, &["--appendonly", "yes"]);
+    let (mut client, mut other) = (server.client(), server.client());
+    client.send_bytes(b"SET key value PX 50\r\nDEBUG SLEEP 1\r\n").unwrap();
+    other.socket().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    // Nobody is answered while it sleeps.
+    while other.try_command(&["PING"]).is_ok() {}
+    other.send_bytes(b"SHUTDOWN\r\n").unwrap();
+    assert!(server.wait().success());
+    let identity = std::fs::read_to_string(dir.join("holdfast-identity.json")).unwrap();
+    assert!(identity.contains("\"cleanShutdown\":true"), "{identity}");
+}
+
+#[test]
+fn a_point_is_one_sync() {
+    let (_folder, _dir, server) = start(&[
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "no",
+        "--persist-before-wait",
+        "yes",
+        "--persist-after-exec",
+        "yes",
+    ]);
+    let mut client = server.client();
+    let syncs = |client: &mut Client| client.info("persist_syncs").parse::<u64>().unwrap();
+    let before = syncs(&mut client);
+    client.run("MULTI");
+    client.run("SET a 1");
+    assert_eq!(client.run("EXEC"), array(&[Reply::ok()]));
+    assert_eq!(syncs(&mut client), before + 1);
+    client.run("SET a 2");
+    client.run("WAIT 0 0");
+    assert_eq!(syncs(&mut client), before + 2);
+    client.run("WAIT 0 0");
+    assert_eq!(syncs(&mut client), before + 2, "nothing has changed");
+    assert_eq!(points(&mut client, "persist-before-wait").as_deref(), Some("2"));
+}

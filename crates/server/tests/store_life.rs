@@ -490,3 +490,102 @@ fn a_stop_ends_a_barrier_and_nothing_is_renamed_before_that() {
     assert_eq!(pod.client().run("EXISTS before after late"), Reply::Int(3));
     assert!(pod.stop().success());
 }
+
+#[test]
+fn every_kind_of_job_that_waits_for_a_barrier_is_done_once() {
+    let cluster = Cluster::start();
+    let pod = cluster.born(&["--save", "", "--enable-debug-command", "yes"]);
+    let mut client = pod.client();
+    client.run("SET key value");
+    let request = holdfast_contract::control::BarrierRequest { token: "b-1".into(), timeout_seconds: 300 };
+    let _: Barrier = cluster.ask("POST", "/v1/barriers", &request);
+    assert_eq!(client.run("BGSAVE").text(), "Background saving scheduled");
+    for _ in 0..2 {
+        assert_eq!(client.run("BGREWRITEAOF").text(), "Background append only file rewriting scheduled");
+        let _: ServerStatus = cluster.ask("POST", "/v1/snapshot", &());
+    }
+    assert_eq!(client.info("aof_rewrite_scheduled"), "1");
+    let _: Barrier = cluster.ask("DELETE", "/v1/barriers/b-1", &());
+    client.wait_for_info("aof_rewrites", "1");
+    client.wait_for_info("rdb_saves", "1");
+    assert_eq!(client.info("aof_rewrite_scheduled"), "0");
+
+    // What runs is not done a second time for the control port.
+    assert_eq!(client.run("DEBUG POPULATE 200000 key 200"), Reply::ok());
+    assert_eq!(client.run("BGREWRITEAOF").text(), "Background append only file rewriting started");
+    let _: ServerStatus = cluster.ask("POST", "/v1/snapshot", &());
+    client.wait_for_info("aof_rewrite_in_progress", "0");
+    assert_eq!(client.info("aof_rewrite_scheduled"), "0");
+    assert_eq!(client.info("aof_rewrites"), "2");
+    assert!(pod.stop().success());
+}
+
+#[test]
+fn an_epoch_that_was_recorded_while_no_server_ran_is_granted_on_the_volume() {
+    let cluster = Cluster::start();
+    cluster.mount(&record(0, None));
+    let pod = cluster.pod();
+    cluster.wait_for(&pod, ServerState::AwaitingRecord);
+    pod.kill();
+    cluster.mount(&record(1, None));
+    let pod = cluster.pod();
+    let status = cluster.wait_for(&pod, ServerState::Ready);
+    assert!(status.identity.unwrap().granted);
+    assert_eq!(pod.client().run("SET a 1"), Reply::ok());
+    pod.kill();
+    // A record that lags behind holds back nobody who was granted the epoch.
+    cluster.mount(&record(0, None));
+    let pod = cluster.pod();
+    cluster.wait_for(&pod, ServerState::Ready);
+    assert_eq!(pod.client().run("GET a"), Reply::bulk("1"));
+    assert!(pod.stop().success());
+}
+
+#[test]
+fn metrics_count_every_snapshot_and_every_barrier_that_ran_out() {
+    let cluster = Cluster::start();
+    let pod = cluster.born(&NEVER);
+    let mut client = pod.client();
+    let metric = |name: &str| {
+        let text = cluster.health("/metrics").1;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in\n{text}")).to_owned()
+    };
+    let wait_for = |what: &str, is_met: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_met() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let snapshots = || {
+        ["success", "failure"]
+            .map(|result| metric(&format!("holdfast_snapshots_total{{result=\"{result}\"}}")))
+    };
+    client.run("SET a 1");
+    wait_for("the age of a change", &|| metric("holdfast_unsynced_age_seconds") != "0.0");
+    assert_eq!(client.run("SAVE"), Reply::ok());
+    assert_eq!(snapshots(), ["1", "0"]);
+    assert_ne!(metric("holdfast_snapshot_last_success_timestamp_seconds"), "0.0");
+    wait_for("no unsaved change", &|| metric("holdfast_unsynced_age_seconds") == "0.0");
+    client.run("MULTI");
+    client.run("SET a 2");
+    client.run("EXEC");
+    assert_eq!(snapshots(), ["2", "0"], "a point is one");
+    let away = cluster.directory.path().join("away");
+    std::fs::rename(cluster.dir(), &away).unwrap();
+    assert!(matches!(client.run("SAVE"), Reply::Error(_)));
+    std::fs::rename(&away, cluster.dir()).unwrap();
+    assert_eq!(snapshots(), ["2", "1"]);
+
+    // Without periodic work only those who ask notice that the time is over.
+    assert_eq!(client.run("DEBUG PAUSE-CRON 1"), Reply::ok());
+    let request = holdfast_contract::control::BarrierRequest { token: "b-1".into(), timeout_seconds: 1 };
+    let _: Barrier = cluster.ask("POST", "/v1/barriers", &request);
+    wait_for("the end of the barrier", &|| {
+        let barrier: Barrier = cluster.ask("GET", "/v1/barriers/b-1", &());
+        barrier.expired
+    });
+    assert_eq!(metric("holdfast_barriers_expired_total"), "1");
+    assert!(pod.stop().success());
+}

@@ -197,16 +197,18 @@ pub enum RestoreError {
 }
 
 impl RestoreError {
-    /// True when trying the same again may succeed although nobody changes anything.
+    /// True when the same plan may succeed later: the bucket answers again, its keys are corrected, there is room. False when
+    /// another plan is needed, most of all where that is only known after the whole download.
     #[must_use]
-    pub fn is_transient(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
-            Self::Bucket { source, .. } => source.is_transient(),
-            Self::Volume { .. } | Self::Interrupted => true,
+            Self::Bucket { source, .. } => {
+                !matches!(**source, BucketError::Damaged { .. } | BucketError::Newer { .. })
+            }
+            Self::Volume { .. } | Self::Interrupted | Self::NoSpace { .. } => true,
             Self::VolumeNotEmpty { .. }
             | Self::NoSideDirectory { .. }
             | Self::EpochNotAbove { .. }
-            | Self::NoSpace { .. }
             | Self::Damaged { .. }
             | Self::Unreadable { .. } => false,
         }

@@ -76,12 +76,12 @@ pub(crate) fn wait(call: &mut Call<'_, '_>) -> Run {
     let replicas = integer(call.arg(1))?;
     let timeout_ms = args::timeout_ms(call.arg(2))?;
     // There are no replicas yet: whoever waits for one waits until the time is over.
-    let wanted = u64::try_from(replicas).unwrap_or(0);
-    if wanted == 0 || call.in_exec {
+    let replicas = u64::try_from(replicas).unwrap_or(0);
+    if call.in_exec {
         call.reply.integer(0);
         return Ok(Outcome::Done);
     }
-    Ok(Outcome::Deferred(Deferred::Wait { replicas: wanted, timeout_ms }))
+    Ok(Outcome::Deferred(Deferred::Wait { replicas, timeout_ms }))
 }
 
 pub(crate) fn waitaof(call: &mut Call<'_, '_>) -> Run {
@@ -95,10 +95,10 @@ pub(crate) fn waitaof(call: &mut Call<'_, '_>) -> Run {
     if local == 1 && !call.ctx.host.log_enabled() {
         return Err(error::WAITAOF_DISABLED);
     }
-    let durable = u64::from(call.ctx.host.log_enabled() && call.ctx.host.is_durable(call.session));
-    if (durable >= local && replicas == 0) || call.in_exec {
+    if call.in_exec {
+        let is_durable = call.ctx.host.log_enabled() && call.ctx.host.is_durable(call.session);
         call.reply.array(2);
-        call.reply.integer(i64::from(durable == 1));
+        call.reply.integer(i64::from(is_durable));
         call.reply.integer(0);
         return Ok(Outcome::Done);
     }

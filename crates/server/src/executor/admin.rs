@@ -43,7 +43,7 @@ impl Desk {
 /// Backups that may wait for their snapshot.
 const CUTS_MAX: usize = 4;
 
-fn moment() -> Moment {
+pub(super) fn moment() -> Moment {
     Moment { monotonic: Instant::now(), wall_ms: unix_ms() }
 }
 
@@ -51,17 +51,20 @@ impl Executor {
     /// Answers what the control port has asked since the last turn.
     pub(super) fn serve_admin(&mut self) -> Result<(), ExecutorError> {
         while let Some(request) = self.desk.bridge.inbox.try_next() {
+            // A barrier whose time is over is told as that, counted, and what waited for it settled, whoever notices first.
+            let now = moment();
+            self.expire_barrier(now)?;
             match request {
                 AdminRequest::TakeBarrier { request, reply } => {
-                    let answer = self.take_barrier(&request)?;
+                    let answer = self.take_barrier(&request, now)?;
                     reply.send(answer);
                 }
                 AdminRequest::FindBarrier { token, reply } => {
-                    let found = self.desk.barrier.find(&token, moment());
+                    let found = self.desk.barrier.find(&token, now);
                     reply.send(found.ok_or_else(|| no_barrier(&token)));
                 }
                 AdminRequest::ReleaseBarrier { token, reply } => {
-                    let released = self.desk.barrier.release(&token, moment());
+                    let released = self.desk.barrier.release(&token, now);
                     self.let_go_of_files()?;
                     reply.send(released.ok_or_else(|| no_barrier(&token)));
                 }
@@ -93,7 +96,11 @@ impl Executor {
         Ok(())
     }
 
-    fn take_barrier(&mut self, request: &BarrierRequest) -> Result<Result<Barrier, Refusal>, ExecutorError> {
+    fn take_barrier(
+        &mut self,
+        request: &BarrierRequest,
+        now: Moment,
+    ) -> Result<Result<Barrier, Refusal>, ExecutorError> {
         let Some(journal) = &self.core.journal else {
             return Ok(Err(Refusal::NotReady("the server holds no data yet, or persists none".to_owned())));
         };
@@ -103,7 +110,7 @@ impl Executor {
                 "a snapshot is being written; ask again when it is done".to_owned(),
             )));
         }
-        match self.desk.barrier.begin(request, moment()) {
+        match self.desk.barrier.begin(request, now) {
             Begin::Take => {}
             Begin::Known(barrier) => return Ok(Ok(barrier)),
             Begin::InProgress => return Ok(Err(Refusal::Busy("this barrier is being taken".to_owned()))),
@@ -146,8 +153,8 @@ impl Executor {
     }
 
     /// Ends a barrier whose time is over, and settles what waited for it.
-    pub(super) fn expire_barrier(&mut self) -> Result<(), ExecutorError> {
-        if let Some(barrier) = self.desk.barrier.expire(moment()) {
+    pub(super) fn expire_barrier(&mut self, now: Moment) -> Result<(), ExecutorError> {
+        if let Some(barrier) = self.desk.barrier.expire(now) {
             tracing::warn!(token = barrier.token, "persistence barrier ended by its time-out");
             self.core.metrics.barrier_expired();
         }
@@ -156,6 +163,7 @@ impl Executor {
 
     /// Ends a barrier that is held, because what follows changes the files: whoever holds it finds none any more.
     pub(super) fn break_barrier(&mut self) -> Result<(), ExecutorError> {
+        self.expire_barrier(moment())?;
         if let Some(token) = self.desk.barrier.break_off() {
             tracing::warn!(token, "persistence barrier ended before its time: the server is asked to stop");
         }
@@ -220,7 +228,7 @@ impl Executor {
             return Err(Refusal::NotReady("the server holds no data yet, or persists none".to_owned()));
         };
         let request = if journal.log().is_some() { JobRequest::Rewrite } else { JobRequest::Save };
-        self.core.request_job(request);
+        self.core.ensure_job(request);
         Ok(())
     }
 

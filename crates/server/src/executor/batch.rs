@@ -525,8 +525,7 @@ impl Executor {
                 if !self.point_before_wait(client)? {
                     // It is answered.
                 } else if replicas == 0 {
-                    self.core.points.after(PointEvent::Wait);
-                    client.reply(|reply| reply.integer(0));
+                    self.answer_wait(slot, client, WaitKind::Replicas);
                 } else {
                     self.block(slot, client, WaitKind::Replicas, timeout_ms);
                 }
@@ -534,7 +533,12 @@ impl Executor {
             Deferred::WaitAof { local, replicas, timeout_ms } => {
                 if self.point_before_wait(client)? {
                     let offset = client.session.last_write_offset;
-                    self.block(slot, client, WaitKind::Durable { offset, local, replicas }, timeout_ms);
+                    let kind = WaitKind::Durable { offset, local, replicas };
+                    if replicas == 0 && local <= u64::from(self.is_durable(offset)) {
+                        self.answer_wait(slot, client, kind);
+                    } else {
+                        self.block(slot, client, kind, timeout_ms);
+                    }
                 }
             }
             Deferred::Block { .. } => unreachable!("it needs the request, and is done where that is known"),

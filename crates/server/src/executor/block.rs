@@ -10,7 +10,6 @@ use crate::clock::unix_ms;
 use crate::command::{Context, Outcome, timing};
 use crate::network::connection::address_name;
 use crate::persistence::directives::Event as PointEvent;
-use crate::protocol::ReplyWriter;
 
 /// What a client is told whose wait another has ended with an error.
 const UNBLOCKED: &[u8] = b"UNBLOCKED client unblocked via CLIENT UNBLOCK";
@@ -118,7 +117,6 @@ impl Executor {
 
     /// CLIENT UNBLOCK: ends the waits of the clients that it named.
     pub(super) fn end_unblocked(&mut self) {
-        let durable = self.durable_offset();
         for (slot, with_error) in std::mem::take(&mut self.core.unblocked) {
             let Some(mut client) = self.core.clients.take(slot) else { continue };
             if let Some(waiting) = client.waiting.take() {
@@ -131,13 +129,10 @@ impl Executor {
                     if let Some(command) = client.session.last_command {
                         self.core.meter.failed(command);
                     }
+                    client.reply(|reply| reply.error(UNBLOCKED));
+                } else {
+                    self.answer_wait(slot, &mut client, waiting.kind);
                 }
-                client.reply(|reply| match waiting.kind {
-                    _ if with_error => reply.error(UNBLOCKED),
-                    WaitKind::Keys => reply.null_array(),
-                    WaitKind::Replicas => reply.integer(0),
-                    WaitKind::Durable { offset, .. } => write_durable(reply, offset, durable),
-                });
                 self.core.outbox.mark(slot, &mut client);
                 if !std::mem::replace(&mut client.queued, true) {
                     self.ready.push_back(slot);
@@ -155,7 +150,7 @@ impl Executor {
         let now = Instant::now();
         let durable = self.durable_offset();
         while let Some(slot) = self.core.waiters.next_done(now, durable) {
-            self.end_wait(slot, durable);
+            self.end_wait(slot);
         }
         if let (Some(durable), Some(journal)) = (durable, &mut self.core.journal)
             && self.core.waiters.wants_sync(durable)
@@ -174,33 +169,46 @@ impl Executor {
         log.map(|journal| journal.durable_offset())
     }
 
-    fn end_wait(&mut self, slot: usize, durable: Option<u64>) {
-        let core = &mut self.core;
-        let Some(client) = core.clients.get_mut(slot) else { return };
-        let Some(waiting) = client.waiting.take() else { return };
-        core.waiters.remove(slot, &waiting);
-        match waiting.kind {
-            WaitKind::Replicas => client.reply(|reply| reply.integer(0)),
-            WaitKind::Keys => {
-                client.reply(|reply| reply.null_array());
-                core.blocked.remove(slot, client, &mut self.engine);
+    /// Whether the log up to `offset` is on stable storage.
+    pub(super) fn is_durable(&self, offset: u64) -> bool {
+        self.durable_offset().is_some_and(|durable| offset <= durable)
+    }
+
+    fn end_wait(&mut self, slot: usize) {
+        let Some(mut client) = self.core.clients.take(slot) else { return };
+        if let Some(waiting) = client.waiting.take() {
+            self.core.waiters.remove(slot, &waiting);
+            self.answer_wait(slot, &mut client, waiting.kind);
+            if matches!(waiting.kind, WaitKind::Keys) {
+                self.core.blocked.remove(slot, &mut client, &mut self.engine);
             }
-            WaitKind::Durable { offset, .. } => {
-                client.reply(|reply| write_durable(reply, offset, durable));
-            }
+            self.core.outbox.mark(slot, &mut client);
         }
-        if !matches!(waiting.kind, WaitKind::Keys) {
-            core.points.after(PointEvent::Wait);
-        }
-        core.outbox.mark(slot, client);
+        self.core.clients.put_back(slot, client);
         self.enqueue(slot);
     }
-}
 
-/// The answer of WAITAOF: whether what was written up to `offset` is on stable storage here, and on how many replicas.
-fn write_durable(reply: &mut ReplyWriter<'_>, offset: u64, durable: Option<u64>) {
-    let is_local = durable.is_some_and(|durable| offset <= durable);
-    reply.array(2);
-    reply.integer(i64::from(is_local));
-    reply.integer(0);
+    /// Answers a client that waits no longer with what there is. Behind a `WAIT` or `WAITAOF` a point may be wanted, which the
+    /// answer then depends on.
+    pub(super) fn answer_wait(&mut self, slot: usize, client: &mut Client, kind: WaitKind) {
+        let start = client.connection.output.position();
+        match kind {
+            WaitKind::Keys => {
+                client.reply(|reply| reply.null_array());
+                return;
+            }
+            WaitKind::Replicas => client.reply(|reply| reply.integer(0)),
+            WaitKind::Durable { offset, .. } => {
+                let is_durable = self.is_durable(offset);
+                client.reply(|reply| {
+                    reply.array(2);
+                    reply.integer(i64::from(is_durable));
+                    reply.integer(0);
+                });
+            }
+        }
+        if self.core.points.after(PointEvent::Wait) {
+            self.core.promise(slot, client.session.id(), &client.connection.output, start);
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::host::WrittenBeside;
 use super::journal::{Journal, JournalEvent};
 use super::outbox::{exceeds_limit, goes_on_below, note_sent, replies_len_max, report_deaf};
+use super::points::AFTER_WAIT;
 use super::stats::Stats;
 use super::{Core, Event, Executor, ExecutorError};
 use crate::clock::unix_ms;
@@ -129,11 +130,11 @@ impl Executor {
         name: &'static str,
     ) -> Result<Result<(), PointFailed>, ExecutorError> {
         let Some(journal) = &mut self.core.journal else { return Ok(Ok(())) };
-        if journal.log().is_some() {
+        if journal.offset() <= journal.durable_offset() {
+            // The commit has synced it, or nothing has changed.
+        } else if journal.log().is_some() {
             journal.sync().map_err(ExecutorError::Storage)?;
-        } else if journal.offset() > journal.durable_offset()
-            && let Err(error) = self.save_for_point(name)
-        {
+        } else if let Err(error) = self.save_for_point(name) {
             tracing::error!(%error, directive = name, "failed to take a persistence point");
             self.core.warn(WarningKind::JobFailed);
             return Ok(Err(PointFailed));
@@ -150,8 +151,7 @@ impl Executor {
             return Err("a persistence barrier holds the files".to_owned());
         }
         self.give_up_job(&format!("{name} takes a persistence point"));
-        let Some(journal) = &mut self.core.journal else { return Ok(()) };
-        journal.save_now(&mut self.engine, unix_ms())
+        self.write_snapshot()
     }
 
     /// Commits what was executed so far in this turn and takes a point; the inner error as of [`Executor::take_point`].
@@ -167,7 +167,8 @@ impl Executor {
 
     /// Answers those with an error whose replies depended on a point that was not taken.
     fn refuse_promises(&mut self, name: &str) {
-        let error = PointFailed.reply(&format!("{name}: it was executed, but is not durable"));
+        let what = if name == AFTER_WAIT { "what was written before" } else { "it was executed, but" };
+        let error = PointFailed.reply(&format!("{name}: {what} is not durable"));
         for Promise { slot, client: id, start, unsent_len, pieces } in std::mem::take(&mut self.core.promises)
         {
             let Some(client) = self.core.clients.get_mut(slot) else { continue };

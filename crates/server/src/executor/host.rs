@@ -177,7 +177,7 @@ impl Core {
         if percentage == 0 || space.total == 0 {
             return;
         }
-        let used_percentage = 100 - space.available.saturating_mul(100) / space.total;
+        let used_percentage = space.used_percentage();
         if used_percentage >= percentage && !self.volume_warned {
             self.volume_warned = true;
             self.warn(WarningKind::VolumeHigh);
@@ -187,10 +187,15 @@ impl Core {
     }
 
     /// Whether a job of this kind runs or is about to.
-    fn has_job(&self, is_kind: impl Fn(&JobKind) -> bool, request: &JobRequest) -> bool {
-        let running =
-            self.journal.as_ref().and_then(Journal::running_job).is_some_and(|(kind, _)| is_kind(kind));
-        running || self.job_requests.contains(request)
+    fn has_job(&self, request: &JobRequest) -> bool {
+        let running = self.journal.as_ref().and_then(Journal::running_job);
+        let is_running = match (request, running) {
+            (JobRequest::Save, Some((JobKind::Save, _)))
+            | (JobRequest::Rewrite, Some((JobKind::Rewrite(_), _))) => true,
+            (JobRequest::Cut(path), Some((JobKind::Cut(running), _))) => path == running,
+            _ => false,
+        };
+        is_running || self.job_requests.contains(request)
     }
 
     /// Facts about the connection that is served.
@@ -202,13 +207,20 @@ impl Core {
         })
     }
 
-    pub(super) fn request_job(&mut self, request: JobRequest) -> JobStart {
+    /// A job of this kind is to be done, unless one is.
+    pub(super) fn ensure_job(&mut self, request: JobRequest) {
+        if !self.has_job(&request) && !self.scheduled_jobs.contains(&request) {
+            self.request_job(request);
+        }
+    }
+
+    fn request_job(&mut self, request: JobRequest) -> JobStart {
         let busy = self
             .journal
             .as_ref()
             .is_some_and(|journal| journal.running_job().is_some() || journal.files_are_held());
         if busy || !self.job_requests.is_empty() {
-            self.scheduled_job = Some(request);
+            self.scheduled_jobs.add(&request);
             JobStart::Scheduled
         } else {
             self.job_requests.push(request);
@@ -366,10 +378,10 @@ impl Host for Core {
         if self.journal.is_none() {
             return Err("ERR nothing is persisted: persistent is no".to_owned());
         }
-        if self.has_job(|kind| matches!(kind, JobKind::Save), &JobRequest::Save) {
+        if self.has_job(&JobRequest::Save) {
             return Err("ERR Background save already in progress".to_owned());
         }
-        let rewriting = self.has_job(|kind| matches!(kind, JobKind::Rewrite(_)), &JobRequest::Rewrite);
+        let rewriting = self.has_job(&JobRequest::Rewrite);
         if rewriting && !schedule {
             return Err(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
@@ -384,7 +396,7 @@ impl Host for Core {
         if !self.log_enabled() {
             return Err("ERR there is no log to rewrite: the strategy is never or disabled".to_owned());
         }
-        if self.has_job(|kind| matches!(kind, JobKind::Rewrite(_)), &JobRequest::Rewrite) {
+        if self.has_job(&JobRequest::Rewrite) {
             return Err("ERR Background append only file rewriting already in progress".to_owned());
         }
         Ok(self.request_job(JobRequest::Rewrite))

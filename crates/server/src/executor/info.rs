@@ -239,8 +239,8 @@ fn persistence(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "rdb_last_load_keys_loaded", core.progress.keys.load(Ordering::Relaxed));
     line(out, "aof_enabled", u8::from(core.config.log && core.config.persistent));
     line(out, "aof_rewrite_in_progress", u8::from(rewriting.is_some()));
-    let scheduled = matches!(core.scheduled_job, Some(super::JobRequest::Rewrite));
-    line(out, "aof_rewrite_scheduled", u8::from(scheduled));
+    let is_scheduled = core.scheduled_jobs.contains(&super::JobRequest::Rewrite);
+    line(out, "aof_rewrite_scheduled", u8::from(is_scheduled));
     line(out, "aof_last_rewrite_time_sec", seconds(facts.and_then(|facts| facts.last_rewrite_took)));
     line(out, "aof_current_rewrite_time_sec", now(rewriting));
     line(out, "aof_last_bgrewrite_status", status(facts.is_none_or(|facts| facts.last_rewrite_ok)));

@@ -1,6 +1,6 @@
 //! Background jobs, events of other threads, saving and stopping.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::journal::{EndedJob, JobKind, JobRequest, Journal, JournalEvent};
 use super::loaded::Loaded;
@@ -12,6 +12,46 @@ use crate::engine::Engine;
 use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
 use crate::persistence::policy::save_due;
+
+/// Jobs that wait for the running one, or for a barrier: one of each kind, however often it was asked for. The snapshot of a
+/// backup is none of them: it waits at the desk of the control port.
+#[derive(Debug, Default)]
+pub(super) struct ScheduledJobs {
+    save: bool,
+    rewrite: bool,
+}
+
+impl ScheduledJobs {
+    fn flag(&mut self, request: &JobRequest) -> Option<&mut bool> {
+        match request {
+            JobRequest::Save => Some(&mut self.save),
+            JobRequest::Rewrite => Some(&mut self.rewrite),
+            JobRequest::Cut(_) => None,
+        }
+    }
+
+    /// Remembers a job; false if it is none that waits here.
+    pub(super) fn add(&mut self, request: &JobRequest) -> bool {
+        self.flag(request).map(|flag| *flag = true).is_some()
+    }
+
+    pub(super) fn contains(&self, request: &JobRequest) -> bool {
+        match request {
+            JobRequest::Save => self.save,
+            JobRequest::Rewrite => self.rewrite,
+            JobRequest::Cut(_) => false,
+        }
+    }
+
+    /// The next one to start, which waits no longer: the rewrite first, as in Redis 7.0 (`serverCron`).
+    pub(super) fn take_next(&mut self) -> Option<JobRequest> {
+        let next = [JobRequest::Rewrite, JobRequest::Save].into_iter().find(|it| self.contains(it))?;
+        if let Some(flag) = self.flag(&next) {
+            *flag = false;
+        }
+        Some(next)
+    }
+}
 
 impl Executor {
     pub(super) fn start_jobs(&mut self) -> Result<(), ExecutorError> {
@@ -32,8 +72,12 @@ impl Executor {
         let before = self.core.points.before(PointEvent::Fork);
         let Some(journal) = &self.core.journal else { return Ok(Err("nothing is persisted".to_owned())) };
         if journal.running_job().is_some() || journal.files_are_held() {
-            self.core.scheduled_job = Some(request);
-            return Ok(Ok(()));
+            let is_scheduled = self.core.scheduled_jobs.add(&request);
+            return Ok(if is_scheduled {
+                Ok(())
+            } else {
+                Err("another background job is running".to_owned())
+            });
         }
         if before && self.commit_point("persist-before-fork")?.is_err() {
             return Ok(Err("the persistence point before it (persist-before-fork) failed".to_owned()));
@@ -108,6 +152,12 @@ impl Executor {
     fn start_serving(&mut self, loaded: Loaded) {
         let Loaded { engine, journal, identity, cut_bytes } = loaded;
         self.core.metrics.recovered(self.core.started.elapsed(), cut_bytes);
+        if let Some(facts) = journal.as_ref().map(Journal::facts)
+            && let Some(took) = facts.last_save_took
+        {
+            // What a log has held was saved before the log was given up.
+            self.core.metrics.job_ended(Job::Snapshot, took, Some(facts.last_save_ms));
+        }
         self.replace_engine(engine);
         self.core.journal = journal;
         // The journal was made with the configuration of the start, and CONFIG SET is answered while data is loaded.
@@ -167,7 +217,7 @@ impl Executor {
             }
         }
         self.core.points.after(PointEvent::Fork);
-        if let Some(request) = self.core.scheduled_job.take() {
+        if let Some(request) = self.core.scheduled_jobs.take_next() {
             self.core.job_requests.push(request);
         }
     }
@@ -178,7 +228,7 @@ impl Executor {
         if journal.running_job().is_some() || journal.files_are_held() {
             return Ok(());
         }
-        if let Some(request) = self.core.scheduled_job.take() {
+        if let Some(request) = self.core.scheduled_jobs.take_next() {
             self.try_job(request)?;
             return Ok(());
         }
@@ -211,7 +261,16 @@ impl Executor {
                 Err("a persistence barrier holds the files; try again when it is released".to_owned()),
             );
         }
-        Ok(journal.save_now(&mut self.engine, unix_ms()))
+        Ok(self.write_snapshot())
+    }
+
+    /// Writes the snapshot while everything waits, and counts it.
+    pub(super) fn write_snapshot(&mut self) -> Result<(), String> {
+        let Some(journal) = &mut self.core.journal else { return Ok(()) };
+        let started = Instant::now();
+        let result = journal.save_now(&mut self.engine, unix_ms());
+        self.core.metrics.job_ended(Job::Snapshot, started.elapsed(), result.is_ok().then(unix_ms));
+        result
     }
 
     /// Makes everything durable as the strategy asks, for a clean stop. The inner error is why the stop was refused.
@@ -234,12 +293,14 @@ impl Executor {
             journal.log().is_some() || journal.offset() != journal.durable_offset() || options.save.is_some();
         if wants_save && is_dirty {
             tracing::info!("Saving the final RDB snapshot before exiting.");
-            if let Err(error) = journal.save_now(&mut self.engine, unix_ms())
+            if let Err(error) = self.write_snapshot()
                 && !options.force
             {
                 return Ok(Err(error));
             }
         }
+        // Asked for in this turn, they would begin at its end.
+        self.core.job_requests.clear();
         tracing::info!("Holdfast is now ready to exit, bye bye...");
         Ok(Ok(()))
     }

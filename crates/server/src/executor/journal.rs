@@ -15,6 +15,8 @@
 mod at_once;
 mod jobs;
 mod syncs;
+#[cfg(test)]
+mod testing;
 
 use std::io;
 use std::path::PathBuf;
@@ -136,6 +138,8 @@ pub struct Journal {
     /// Offset of the last good snapshot, while there is no log.
     saved_offset: u64,
     schedule: SyncSchedule,
+    /// The same of changes and snapshots, while there is no log.
+    unsaved: SyncSchedule,
     sync_thread: Option<SyncThread>,
     events: JournalEvents,
     clock: Instant,
@@ -181,6 +185,7 @@ impl Journal {
             offset,
             saved_offset: offset,
             schedule: SyncSchedule::default(),
+            unsaved: SyncSchedule::default(),
             sync_thread,
             events,
             clock: Instant::now(),

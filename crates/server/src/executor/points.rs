@@ -6,12 +6,15 @@ use crate::config::Config;
 use crate::persistence::directives::{Event, Ladder, PersistPoints, WarningKind};
 use crate::persistence::policy::JobBackoff;
 
+/// Name of the directive that takes a point behind a wait, whose answer is then about what was written before.
+pub(super) const AFTER_WAIT: &str = "persist-after-wait";
+
 /// Names of the directives by event, for INFO.
 fn after_name(event: Event) -> &'static str {
     match event {
         Event::Fork => "persist-after-fork",
         Event::Exec => "persist-after-exec",
-        Event::Wait => "persist-after-wait",
+        Event::Wait => AFTER_WAIT,
         Event::Sync => "persist-after-sync",
         Event::ReplicaLinkup => "persist-after-replica-linkup",
         Event::ReplicaSync => "persist-after-replica-sync",

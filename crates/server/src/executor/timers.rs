@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::admin::moment;
 use super::limits::is_too_slow;
 use super::outbox::exceeds_limit;
 use super::{EXPIRE_BUDGET, Executor, ExecutorError, Phase};
@@ -33,7 +34,7 @@ impl Executor {
         }
         self.core.sample(&self.engine, now);
         self.core.watch_volume(now);
-        self.expire_barrier()?;
+        self.expire_barrier(moment())?;
         self.start_due_jobs()?;
         Ok(())
     }

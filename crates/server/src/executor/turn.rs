@@ -46,6 +46,11 @@ impl Executor {
         self.accept_pending();
         self.close_overdue_strangers(started);
         self.serve_ready()?;
+        if self.core.stopping {
+            // What the stop has made durable is what there is: nothing is begun, granted or removed behind it.
+            self.finish_turn()?;
+            return Ok(Some(self.ended()));
+        }
         while let Some(event) = self.next_event() {
             if let Some(ended) = self.take_event(event)? {
                 return Ok(Some(ended));
@@ -60,9 +65,6 @@ impl Executor {
         self.core.compaction.drive(&mut self.engine, started);
         self.core.huge_pages.drive(self.core.compaction.is_running(), self.engine.used_memory(), started);
         self.finish_turn()?;
-        if self.core.stopping {
-            return Ok(Some(self.ended()));
-        }
         self.turn_ended = Instant::now();
         let took = self.turn_ended.duration_since(started);
         self.core.stats.longest_turn = self.core.stats.longest_turn.max(took);

@@ -63,6 +63,13 @@ impl SyncSchedule {
         self.oldest_unsynced = self.oldest_after_sync.take();
     }
 
+    /// The background sync has ended and covers nothing.
+    pub(crate) fn failed(&mut self) {
+        self.running = false;
+        let after = self.oldest_after_sync.take();
+        self.oldest_unsynced = self.oldest_unsynced.or(after);
+    }
+
     /// Everything is on stable storage.
     pub(crate) fn all_synced(&mut self) {
         *self = Self::default();
@@ -219,6 +226,22 @@ mod tests {
         schedule.started();
         schedule.finished();
         assert_eq!(schedule.unsynced_age(ms(9000)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_sync_that_covers_nothing_leaves_the_oldest_byte() {
+        let mut schedule = SyncSchedule::default();
+        schedule.appended(ms(0));
+        schedule.started();
+        schedule.appended(ms(500));
+        schedule.failed();
+        assert_eq!(schedule.unsynced_age(ms(2000)), ms(2000));
+        schedule.all_synced();
+        schedule.started();
+        schedule.appended(ms(500));
+        schedule.failed();
+        schedule.appended(ms(700));
+        assert_eq!(schedule.unsynced_age(ms(2000)), ms(1500));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::error_chain::error_chain;
 use crate::persistence::log::segments::{LogFilesError, Rewrite};
 use crate::persistence::snapshot::TEMP_SNAPSHOT;
 use crate::persistence::snapshot::job::{
-    FinishingSnapshot, SnapshotJob, SnapshotJobError, SnapshotPlan, WrittenSnapshot,
+    FinishingSnapshot, SnapshotJob, SnapshotJobError, SnapshotPlan, SnapshotThread, WrittenSnapshot,
 };
 
 /// Bytes of a snapshot that may wait for the disk whatever the size of the data, and the part of the data that may, before
@@ -57,6 +57,16 @@ impl JobKind {
 enum Stage {
     Walking(SnapshotJob),
     Finishing(FinishingSnapshot),
+}
+
+impl Stage {
+    /// Gives the snapshot up, unless all of it has been handed over, and waits until its thread has ended.
+    fn end(self) {
+        match self {
+            Stage::Walking(writer) => writer.give_up().wait(),
+            Stage::Finishing(finishing) => finishing.wait(),
+        }
+    }
 }
 
 /// A job that runs.
@@ -103,6 +113,21 @@ impl Journal {
         if self.job.is_some() {
             return Ok(Err("another background job is running".to_owned()));
         }
+        if request == JobRequest::Rewrite && self.log.is_none() {
+            return Ok(Err("there is no log".to_owned()));
+        }
+        let id = self.next_job_id;
+        self.next_job_id += 1;
+        let events = Arc::clone(&self.events);
+        let done = move |result| {
+            // When the executor has ended, so has the job.
+            events(JournalEvent::SnapshotWritten { id, result });
+        };
+        // Order matters: a rewrite adds a segment, which stays when the thread cannot be started.
+        let thread = match SnapshotThread::start(Arc::clone(&self.storage), done) {
+            Ok(thread) => thread,
+            Err(error) => return Ok(Err(self.not_started(&request, error_chain(&error)))),
+        };
         let offset = self.offset();
         let (kind, temp_path, digest) = match request {
             JobRequest::Save => (JobKind::Save, self.settings.dir.join(TEMP_SNAPSHOT), false),
@@ -113,11 +138,7 @@ impl Journal {
                     Ok(rewrite) => rewrite,
                     // Nothing names the new segment yet: the open one is as good as before.
                     Err(error @ LogFilesError::OpenSegment { .. }) => {
-                        let error = error_chain(&error);
-                        self.facts.last_rewrite_ok = false;
-                        self.facts.last_error = Some(error.clone());
-                        self.rewrite_backoff.failed(self.clock.elapsed());
-                        return Ok(Err(error));
+                        return Ok(Err(self.not_started(&JobRequest::Rewrite, error_chain(&error))));
                     }
                     Err(error) => return Err(error.into()),
                 };
@@ -129,32 +150,20 @@ impl Journal {
                 (JobKind::Rewrite(rewrite), temp_path, false)
             }
         };
-        let id = self.next_job_id;
-        self.next_job_id += 1;
         let plan = SnapshotPlan {
             temp_path,
             final_path: None,
             rdb: self.settings.rdb_options(matches!(kind, JobKind::Rewrite(_)), offset, engine, now_ms),
             digest,
         };
-        let events = Arc::clone(&self.events);
-        let done = move |result| {
-            // When the executor has ended, so has the job.
-            events(JournalEvent::SnapshotWritten { id, result });
-        };
-        let writer = match SnapshotJob::start(Arc::clone(&self.storage), plan, done) {
-            Ok(writer) => writer,
-            Err(error) => {
-                let error = error_chain(&error);
-                self.job_failed(&kind, error.clone());
-                return Ok(Err(error));
-            }
-        };
         engine.snapshot_begin(i64::try_from(now_ms).unwrap_or(i64::MAX));
+        if matches!(kind, JobKind::Save) {
+            self.unsaved.started();
+        }
         self.job = Some(Job {
             id,
             kind,
-            stage: Stage::Walking(writer),
+            stage: Stage::Walking(thread.begin(plan)),
             started: Instant::now(),
             offset,
             cut: engine.cut(),
@@ -162,6 +171,24 @@ impl Journal {
             cut_ms: now_ms,
         });
         Ok(Ok(()))
+    }
+
+    /// A job could not be started: it is tried again after a pause, which grows with every failure. Returns the error.
+    fn not_started(&mut self, request: &JobRequest, error: String) -> String {
+        let now = self.now();
+        match request {
+            JobRequest::Save => {
+                self.save_backoff.failed(now);
+                self.facts.last_save_ok = false;
+            }
+            JobRequest::Rewrite => {
+                self.rewrite_backoff.failed(now);
+                self.facts.last_rewrite_ok = false;
+            }
+            JobRequest::Cut(_) => {}
+        }
+        self.facts.last_error = Some(error.clone());
+        error
     }
 
     /// Does one slice of the running job. Returns true when it wants to be called again without waiting.
@@ -267,7 +294,10 @@ impl Journal {
             }
             Err(error) => {
                 match &job.kind {
-                    JobKind::Save => self.save_backoff.failed(now),
+                    JobKind::Save => {
+                        self.save_backoff.failed(now);
+                        self.unsaved.failed();
+                    }
                     JobKind::Rewrite(_) => self.rewrite_backoff.failed(now),
                     JobKind::Cut(_) => {}
                 }
@@ -294,6 +324,7 @@ impl Journal {
         self.facts.last_error = None;
         self.changes_at_save = changes_at_cut;
         self.saved_offset = report.offset;
+        self.unsaved.finished();
         self.facts.last_save = Some(report);
     }
 
@@ -332,15 +363,13 @@ impl Journal {
     pub fn abort_job(&mut self, engine: &mut Engine, reason: &str) -> Option<EndedJob> {
         self.unsettled = None;
         let job = self.job.take()?;
-        match job.stage {
-            Stage::Walking(writer) => {
-                if engine.cut() == job.cut {
-                    engine.snapshot_abort();
-                }
-                writer.give_up().wait();
-            }
-            Stage::Finishing(finishing) => finishing.wait(),
+        if matches!(job.kind, JobKind::Save) {
+            self.unsaved.failed();
         }
+        if matches!(job.stage, Stage::Walking(_)) && engine.cut() == job.cut {
+            engine.snapshot_abort();
+        }
+        job.stage.end();
         Some(EndedJob {
             kind: job.kind,
             offset: job.offset,
@@ -399,6 +428,15 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    /// Whoever comes next to the directory writes files of the same names, which the thread of a job would write and remove.
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.stage.end();
+        }
+    }
+}
+
 /// Hands over a slice of the walk; true when there is more to hand over.
 fn walk(mut writer: SnapshotJob, engine: &mut Engine) -> (Stage, bool) {
     // What was saved because it changed is handed over in any case, so that it is not held twice.
@@ -415,49 +453,11 @@ fn walk(mut writer: SnapshotJob, engine: &mut Engine) -> (Stage, bool) {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Mutex;
-    use std::sync::mpsc::{Receiver, channel};
 
-    use super::super::{JournalSettings, create_log};
+    use super::super::testing::{engine, journal};
     use super::*;
-    use crate::engine::value::{Entry, Value};
-    use crate::engine::{Access, EngineOptions, HashSeed, Limits};
-    use crate::persistence::log::segments::LogPaths;
-    use crate::persistence::manifest::Owner;
-    use crate::persistence::policy::SyncMode;
-    use crate::storage::Storage;
+    use crate::persistence::snapshot::job::NO_THREADS;
     use crate::storage::memory::MemoryDisk;
-
-    fn engine(keys: u32) -> Engine {
-        let options = EngineOptions { databases: 1, limits: Limits::default(), seed: HashSeed([1, 2]) };
-        let mut engine = Engine::new(options);
-        for number in 0..keys {
-            let value = Value::Bytes(vec![7; 1000]);
-            let key = number.to_le_bytes().into();
-            let entry = Entry { db: 0, key, value, expires_at_ms: None, access: Access::default() };
-            engine.load(entry, 0).unwrap();
-        }
-        engine
-    }
-
-    fn journal(disk: &MemoryDisk, engine: &mut Engine) -> (Journal, Receiver<JournalEvent>) {
-        let settings = JournalSettings {
-            dir: "/data".into(),
-            snapshot_name: "dump.rdb".to_owned(),
-            log: LogPaths { directory: "/data/log".into(), name: "log".to_owned() },
-            owner: Owner { store_id: "s".to_owned(), epoch: 1, annotated: true },
-            compression: false,
-            checksum: true,
-        };
-        let log = create_log(disk, &settings, None, engine, 0, 1).unwrap();
-        let (sender, events) = channel();
-        let sender = Mutex::new(sender);
-        let send = move |event| sender.lock().unwrap().send(event).is_ok();
-        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-        let journal =
-            Journal::new(storage, settings, SyncMode::Always, Some(log), 0, 1, Arc::new(send)).unwrap();
-        (journal, events)
-    }
 
     /// Snapshots on the disk, the bases of logs among them.
     fn snapshots(disk: &MemoryDisk) -> Vec<(PathBuf, Vec<u8>)> {
@@ -502,6 +502,47 @@ mod tests {
                 old
             });
         }
+    }
+
+    #[test]
+    fn the_thread_of_a_job_ends_with_its_journal() {
+        for is_walking in [true, false] {
+            let disk = MemoryDisk::new();
+            let mut engine = engine(1_000);
+            let (mut journal, events) = journal(&disk, &mut engine);
+            journal.start_job(JobRequest::Save, &mut engine, &mut EffectBuffer::new(), 2).unwrap().unwrap();
+            assert!(journal.drive_job(&mut engine));
+            while !is_walking && journal.job_is_walking() {
+                journal.drive_job(&mut engine);
+            }
+            drop(journal);
+            assert!(matches!(events.try_recv(), Ok(JournalEvent::SnapshotWritten { .. })), "it still runs");
+        }
+    }
+
+    #[test]
+    fn a_job_without_a_thread_changes_no_file_and_is_tried_again_later() {
+        let disk = MemoryDisk::new();
+        let mut engine = engine(3);
+        let (mut journal, _events) = journal(&disk, &mut engine);
+        let (files, calls) = (disk.files(), disk.calls());
+        NO_THREADS.set(true);
+        for request in [JobRequest::Save, JobRequest::Rewrite, JobRequest::Cut("/data/backup.rdb".into())] {
+            let started =
+                journal.start_job(request.clone(), &mut engine, &mut EffectBuffer::new(), 2).unwrap();
+            assert!(started.is_err() && journal.running_job().is_none(), "{request:?}");
+        }
+        assert_eq!((disk.files(), disk.calls()), (files, calls));
+        assert_eq!(journal.log().unwrap().segments(), 1);
+        assert!(!journal.save_allowed() && !journal.rewrite_allowed(), "not at once");
+        let facts = journal.facts();
+        assert!(!facts.last_save_ok && !facts.last_rewrite_ok && facts.last_error.is_some());
+        assert!(!engine.snapshot_active());
+        NO_THREADS.set(false);
+        assert_eq!(
+            journal.start_job(JobRequest::Rewrite, &mut engine, &mut EffectBuffer::new(), 2).unwrap(),
+            Ok(())
+        );
     }
 
     #[test]

@@ -44,6 +44,9 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let now = self.now();
         let Some(log) = &mut self.log else {
+            if !effects.is_empty() {
+                self.unsaved.appended(now);
+            }
             self.offset += effects.len() as u64;
             effects.clear();
             return Ok(());
@@ -138,9 +141,92 @@ impl Journal {
         self.schedule.is_running()
     }
 
-    /// Age of the oldest byte of the log that is not on stable storage.
+    /// Age of the oldest change that is not on stable storage: in the log, or in the snapshot where there is no log.
     #[must_use]
     pub(crate) fn unsynced_age(&self) -> Duration {
-        self.schedule.unsynced_age(self.now())
+        let schedule = if self.log.is_some() { &self.schedule } else { &self.unsaved };
+        schedule.unsynced_age(self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::JobRequest;
+    use super::super::testing::{engine, journal, journal_alone};
+    use super::*;
+    use crate::storage::memory::{Fault, MemoryDisk};
+
+    fn change() -> EffectBuffer {
+        let mut effects = EffectBuffer::new();
+        effects.begin_unit(false);
+        effects.push(0, &[b"SET", b"key", b"value"]);
+        effects.end_unit();
+        effects
+    }
+
+    /// The kernel tells of a failed write-back once, here the thread that syncs in the background.
+    #[test]
+    fn no_sync_succeeds_after_one_in_the_background_has_failed() {
+        let checks: [(&str, fn(&mut Journal) -> Result<(), JournalError>); 3] = [
+            ("a stop or a point", |journal| journal.sync()),
+            ("a point at the end of a turn", |journal| journal.commit(&mut change(), 3, true)),
+            ("the cut of a rotation", |journal| {
+                let (mut engine, mut effects) = (engine(1), EffectBuffer::new());
+                journal.start_job(JobRequest::Rewrite, &mut engine, &mut effects, 3).map(drop)
+            }),
+        ];
+        for (what, check) in checks {
+            let disk = MemoryDisk::new();
+            let (mut journal, events) = journal(&disk, &mut engine(1));
+            journal.set_mode(SyncMode::EverySecond);
+            journal.commit(&mut change(), 2, false).unwrap();
+            let durable = journal.durable_offset();
+            disk.inject(Some(Fault { call: disk.calls(), kind: io::ErrorKind::Other, forever: false }));
+            journal.start_sync();
+            let JournalEvent::LogSynced { segment, offset, took, result } = events.recv().unwrap() else {
+                panic!("{what}: no sync")
+            };
+            assert!(check(&mut journal).is_err(), "{what}");
+            assert_eq!(journal.durable_offset(), durable, "{what}");
+            assert!(journal.log_synced(segment, offset, took, result).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn without_a_log_the_age_is_that_of_the_first_unsaved_change() {
+        let disk = MemoryDisk::new();
+        let mut engine = engine(3);
+        let (mut journal, events) = journal_alone(&disk);
+        // At least the age, and no more than the time since `first`.
+        let check = |journal: &Journal, first: Instant| {
+            let age_min = first.elapsed() / 2;
+            let age = journal.unsynced_age();
+            assert!(age >= age_min && age <= first.elapsed(), "{age:?}");
+        };
+        let pause = || std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(journal.unsynced_age(), Duration::ZERO);
+        let first = Instant::now();
+        journal.commit(&mut change(), 2, false).unwrap();
+        pause();
+        for gives_up in [true, false] {
+            journal.start_job(JobRequest::Save, &mut engine, &mut EffectBuffer::new(), 3).unwrap().unwrap();
+            let second = Instant::now();
+            journal.commit(&mut change(), 4, false).unwrap();
+            pause();
+            check(&journal, first);
+            while !gives_up && journal.job_is_walking() {
+                journal.drive_job(&mut engine);
+            }
+            if gives_up {
+                journal.abort_job(&mut engine, "a point").unwrap();
+            }
+            let JournalEvent::SnapshotWritten { id, result } = events.recv().unwrap() else {
+                panic!("no job")
+            };
+            journal.snapshot_written(id, result, &mut engine).unwrap();
+            check(&journal, if gives_up { first } else { second });
+        }
+        journal.save_now(&mut engine, 5).unwrap();
+        assert_eq!(journal.unsynced_age(), Duration::ZERO);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::record::{FrameHeader, SegmentHeader};
-use crate::storage::{FileSync, Storage, StorageFile};
+use crate::storage::{FileSync, SharedSync, Storage, StorageFile};
 
 /// Why an append failed. The segment's end is then unknown, and the writer refuses everything from then on.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,8 @@ pub(crate) struct SegmentEnd {
 pub(crate) struct LogWriter {
     path: PathBuf,
     file: Box<dyn StorageFile>,
+    /// Shared with whoever syncs in the background.
+    syncer: Arc<SharedSync>,
     end: SegmentEnd,
     durable_offset: u64,
     poisoned: bool,
@@ -84,6 +86,7 @@ impl LogWriter {
         }
         Ok(Self {
             path: path.to_owned(),
+            syncer: Arc::new(SharedSync::new(file.syncer())),
             file,
             end: SegmentEnd {
                 seq: header.seq,
@@ -104,11 +107,13 @@ impl LogWriter {
     /// Whatever the file system says.
     pub(crate) fn resume(storage: &dyn Storage, path: &Path, end: SegmentEnd) -> io::Result<Self> {
         let file = storage.open_append(path)?;
+        let syncer = Arc::new(SharedSync::new(file.syncer()));
         let durable_offset = end.offset;
         // What recovery has read may still be only in the cache of the process that died: make it durable once, so
         // that the offset can be claimed.
-        file.syncer().sync()?;
-        Ok(Self { path: path.to_owned(), file, end, durable_offset, poisoned: false, scratch: Vec::new() })
+        syncer.sync()?;
+        let path = path.to_owned();
+        Ok(Self { path, file, syncer, end, durable_offset, poisoned: false, scratch: Vec::new() })
     }
 
     /// Appends one batch. When this returns, the bytes are with the kernel.
@@ -141,14 +146,15 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Syncs everything appended so far and returns when it is durable.
+    /// Syncs everything appended so far and returns when it is durable. Waits for a sync that another thread runs.
     ///
     /// # Errors
-    /// [`AppendError`]; the writer is poisoned then: a second sync of the same file proves nothing.
+    /// [`AppendError`], also when the sync of another thread has failed; the writer is poisoned then: a second sync of the same
+    /// file proves nothing.
     pub(crate) fn sync(&mut self) -> Result<(), AppendError> {
         self.refuse_when_poisoned()?;
         let offset = self.end.offset;
-        let result = self.file.syncer().sync();
+        let result = self.syncer.sync();
         self.synced(offset, result)
     }
 
@@ -182,10 +188,10 @@ impl LogWriter {
         self.poisoned = true;
     }
 
-    /// The handle with which another thread syncs the segment.
+    /// The handle with which another thread syncs the segment. A sync of it that fails fails every other of the segment.
     #[must_use]
     pub(crate) fn syncer(&self) -> Arc<dyn FileSync> {
-        self.file.syncer()
+        Arc::clone(&self.syncer) as Arc<dyn FileSync>
     }
 
     /// Stream offset after the last appended byte.

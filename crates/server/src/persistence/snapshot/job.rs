@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use holdfast_contract::bucket::DatasetSummary;
@@ -98,17 +98,15 @@ pub(crate) struct SnapshotJob {
     queued: Arc<AtomicUsize>,
 }
 
-/// The writer's end of the queue.
-struct Queue {
-    messages: Receiver<Message>,
-    queued: Arc<AtomicUsize>,
-}
+/// The writer's end of the queue. Only [`Message::End`] is the end of the data: a queue that is closed was given up, by a panic
+/// of whoever walks as well.
+struct Queue(Receiver<Message>);
 
 impl Iterator for Queue {
     type Item = Result<Chunk, SnapshotJobError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.messages.recv() {
+        match self.0.recv() {
             Ok(Message::Chunk(chunk)) => Some(Ok(chunk)),
             Ok(Message::End) => None,
             Err(_) => Some(Err(SnapshotJobError::Cancelled)),
@@ -116,36 +114,56 @@ impl Iterator for Queue {
     }
 }
 
-impl SnapshotJob {
-    /// Starts the thread. `done` is called in it, exactly once.
+/// A thread that waits for its snapshot. Dropped, it ends, and nobody is told.
+pub(crate) struct SnapshotThread {
+    plans: SyncSender<SnapshotPlan>,
+    job: SnapshotJob,
+}
+
+impl SnapshotThread {
+    /// Starts the thread. `done` is called in it, exactly once, if the snapshot is begun.
     ///
     /// # Errors
     /// [`SnapshotJobError::Thread`].
     pub(crate) fn start(
         storage: Arc<dyn Storage>,
-        plan: SnapshotPlan,
         done: impl FnOnce(Result<WrittenSnapshot, SnapshotJobError>) + Send + 'static,
     ) -> Result<Self, SnapshotJobError> {
+        #[cfg(test)]
+        if NO_THREADS.get() {
+            return Err(SnapshotJobError::Thread(io::ErrorKind::WouldBlock.into()));
+        }
+        let (plans, planned) = sync_channel(1);
         let (messages, received) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let mut queue = Queue { messages: received, queued: Arc::clone(&queued) };
+        let counter = Arc::clone(&queued);
         let thread = std::thread::Builder::new()
             .name("snapshot".to_owned())
             .spawn(move || {
-                let counter = Arc::clone(&queue.queued);
-                let result = write(&*storage, &plan, &mut queue, |written| {
+                let Ok(plan) = planned.recv() else { return };
+                done(write_or_remove(&*storage, &plan, Queue(received), |written| {
                     counter.fetch_sub(written, Ordering::Relaxed);
-                });
-                if result.is_err() {
-                    // What is left is waste that the next start would remove; a failure to do so now changes nothing.
-                    let _ = storage.remove(&plan.temp_path);
-                }
-                done(result);
+                }));
             })
             .map_err(SnapshotJobError::Thread)?;
-        Ok(Self { messages, thread, queued })
+        Ok(Self { plans, job: SnapshotJob { messages, thread, queued } })
     }
 
+    /// Begins to write: the file is created, and filled with what is handed over.
+    pub(crate) fn begin(self, plan: SnapshotPlan) -> SnapshotJob {
+        // The thread waits for it, and for nothing else.
+        let _ = self.plans.send(plan);
+        self.job
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// True: this thread can start none, as where a system has no more of them.
+    pub(crate) static NO_THREADS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+impl SnapshotJob {
     /// Hands over a chunk. It never waits; [`Self::is_full`] says when the next had better wait.
     pub(crate) fn push(&mut self, chunk: Chunk) {
         if !chunk.is_empty() {
@@ -216,10 +234,25 @@ impl io::Write for Output<'_> {
     }
 }
 
+/// Writes what comes through the queue, and removes what is not whole.
+fn write_or_remove(
+    storage: &dyn Storage,
+    plan: &SnapshotPlan,
+    queue: Queue,
+    written: impl FnMut(usize),
+) -> Result<WrittenSnapshot, SnapshotJobError> {
+    let result = write(storage, plan, queue, written);
+    if result.is_err() {
+        // What is left is waste that the next start would remove; a failure to do so now changes nothing.
+        let _ = storage.remove(&plan.temp_path);
+    }
+    result
+}
+
 fn write(
     storage: &dyn Storage,
     plan: &SnapshotPlan,
-    chunks: &mut dyn Iterator<Item = Result<Chunk, SnapshotJobError>>,
+    queue: Queue,
     mut written: impl FnMut(usize),
 ) -> Result<WrittenSnapshot, SnapshotJobError> {
     let path = &plan.temp_path;
@@ -228,7 +261,7 @@ fn write(
     let mut writer =
         RdbWriter::new(Output { file, path, synced_len: 0 }, plan.rdb.clone()).map_err(write_error)?;
     let mut digester = plan.digest.then(Digester::default);
-    for chunk in chunks {
+    for chunk in queue {
         let chunk = chunk?;
         for entry in chunk.entries() {
             writer.saved_entry(entry).map_err(write_error)?;
@@ -264,7 +297,7 @@ fn write(
     })
 }
 
-/// Writes a snapshot here and now.
+/// Writes a snapshot here and now. A panic of `chunks` leaves the snapshot from before.
 ///
 /// # Errors
 /// [`SnapshotJobError`].
@@ -274,20 +307,20 @@ pub(crate) fn write_snapshot(
     chunks: impl Iterator<Item = Chunk>,
 ) -> Result<WrittenSnapshot, SnapshotJobError> {
     // Encoding and writing go on side by side, with few chunks between them.
-    let (sender, receiver) = sync_channel(CHUNKS_IN_FLIGHT);
+    let (messages, received) = sync_channel(CHUNKS_IN_FLIGHT);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(move || write(storage, plan, &mut receiver.into_iter().map(Ok), |_| {}));
-        for chunk in chunks {
-            if sender.send(chunk).is_err() {
+        let thread = std::thread::Builder::new().name("save".to_owned());
+        let writer = thread
+            .spawn_scoped(scope, move || write_or_remove(storage, plan, Queue(received), |_| {}))
+            .map_err(SnapshotJobError::Thread)?;
+        for message in chunks.map(Message::Chunk).chain([Message::End]) {
+            if messages.send(message).is_err() {
                 break;
             }
         }
-        drop(sender);
-        let result = writer.join().unwrap_or(Err(SnapshotJobError::Cancelled));
-        if result.is_err() {
-            let _ = storage.remove(&plan.temp_path);
-        }
-        result
+        // Order matters: a panic above drops it, too, and then there was no end.
+        drop(messages);
+        writer.join().unwrap_or(Err(SnapshotJobError::Cancelled))
     })
 }
 
@@ -297,7 +330,7 @@ mod tests {
     use crate::engine::value::{Entry, Value};
     use crate::engine::{Access, Engine, EngineOptions, HashSeed, Limits};
     use crate::storage::memory::MemoryDisk;
-    use std::sync::mpsc::channel;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     /// A chunk of so many keys, which begin with a number.
     fn chunk(first: i64, len: i64) -> Chunk {
@@ -324,6 +357,13 @@ mod tests {
         }
     }
 
+    fn begin(disk: &MemoryDisk) -> (SnapshotJob, Receiver<Result<WrittenSnapshot, SnapshotJobError>>) {
+        let (sender, results) = channel();
+        let done = move |result| sender.send(result).unwrap();
+        let thread = SnapshotThread::start(Arc::new(disk.clone()), done).unwrap();
+        (thread.begin(plan()), results)
+    }
+
     fn disk() -> MemoryDisk {
         let disk = MemoryDisk::new();
         disk.put(Path::new("/d/keep"), b"");
@@ -333,10 +373,7 @@ mod tests {
     #[test]
     fn a_snapshot_appears_whole_under_its_name() {
         let disk = disk();
-        let (sender, results) = channel();
-        let mut job =
-            SnapshotJob::start(Arc::new(disk.clone()), plan(), move |result| sender.send(result).unwrap())
-                .unwrap();
+        let (mut job, results) = begin(&disk);
         for number in 0..100 {
             job.push(chunk(number, 1));
         }
@@ -350,14 +387,32 @@ mod tests {
     #[test]
     fn a_cancelled_snapshot_leaves_nothing() {
         let disk = disk();
-        let (sender, results) = channel();
-        let mut job =
-            SnapshotJob::start(Arc::new(disk.clone()), plan(), move |result| sender.send(result).unwrap())
-                .unwrap();
+        let (mut job, results) = begin(&disk);
         job.push(chunk(1, 1));
         job.give_up().wait();
         assert_eq!(disk.files().len(), 1, "nothing is written or removed after the cancellation");
         assert!(matches!(results.recv().unwrap(), Err(SnapshotJobError::Cancelled)));
+    }
+
+    #[test]
+    fn a_thread_that_is_not_needed_writes_nothing() {
+        let disk = disk();
+        let (sender, results) = channel();
+        let done = move |result| sender.send(result).unwrap();
+        drop(SnapshotThread::start(Arc::new(disk.clone()), done).unwrap());
+        assert!(results.recv().is_err(), "nothing has ended");
+        assert_eq!(disk.files().len(), 1);
+    }
+
+    #[test]
+    fn a_walk_that_panics_keeps_the_snapshot_from_before() {
+        let disk = disk();
+        disk.put(Path::new("/d/dump.rdb"), b"old");
+        let chunks = (1..).map(|first| if first > 5 { panic!("a defect") } else { chunk(first, 1) });
+        let walk = AssertUnwindSafe(|| write_snapshot(&disk, &plan(), chunks));
+        assert!(catch_unwind(walk).is_err());
+        assert_eq!(disk.contents(Path::new("/d/dump.rdb")).as_deref(), Some(&b"old"[..]));
+        assert_eq!(disk.contents(Path::new("/d/temp-x.rdb")), None);
     }
 
     #[test]
@@ -384,10 +439,7 @@ mod tests {
     #[test]
     fn handing_over_never_waits_and_a_full_queue_is_noticed() {
         let disk = disk();
-        let (sender, results) = channel();
-        let mut job =
-            SnapshotJob::start(Arc::new(disk.clone()), plan(), move |result| sender.send(result).unwrap())
-                .unwrap();
+        let (mut job, results) = begin(&disk);
         let mut keys = 0;
         while !job.is_full() {
             let mut engine = Engine::new(EngineOptions {
