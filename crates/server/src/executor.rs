@@ -326,10 +326,10 @@ impl Executor {
     /// [`ExecutorError::Poll`], [`ExecutorError::Listen`]; the bridge comes back.
     pub(crate) fn new(
         mut options: ExecutorOptions,
-    ) -> Result<(Self, InboxSender<Event>), (ExecutorError, Bridge)> {
+    ) -> Result<(Self, InboxSender<Event>), Box<(ExecutorError, Bridge)>> {
         let (poll, sender, events, listeners) = match open_poll(std::mem::take(&mut options.listeners)) {
             Ok(opened) => opened,
-            Err(error) => return Err((error, options.bridge)),
+            Err(error) => return Err(Box::new((error, options.bridge))),
         };
         let wake = {
             let sender = sender.clone();

@@ -292,7 +292,10 @@ impl Process {
         };
         let (executor, sender) = match Executor::new(options) {
             Ok(made) => made,
-            Err((error, bridge)) => return (Err(Trouble::Fatal(error.into())), bridge),
+            Err(failed) => {
+                let (error, bridge) = *failed;
+                return (Err(Trouble::Fatal(error.into())), bridge);
+            }
         };
         if let Err(error) = self.start_loading(passed, progress, sender.clone()) {
             return (Err(Trouble::Fatal(error.into())), executor.give_up());

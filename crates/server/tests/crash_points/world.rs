@@ -21,7 +21,7 @@ use holdfast_server::executor::Event;
 use holdfast_server::executor::LoadProgress;
 use holdfast_server::executor::inbox::{InboxSender, inbox};
 use holdfast_server::executor::journal::{JobRequest, Journal, JournalEvent};
-use holdfast_server::gate::Gate;
+use holdfast_server::gate::{Gate, Refused};
 use holdfast_server::load::load;
 use holdfast_server::persistence::identity::stamp;
 use holdfast_server::persistence::policy::SyncMode;
@@ -141,8 +141,8 @@ impl<'w> World<'w> {
         while self.wires.receiver.try_recv().is_ok() {}
         let storage: Arc<dyn Storage> = Arc::new(self.disk.clone());
         let gate = Gate::new(Arc::clone(&storage), &self.config);
-        let refused = |report: holdfast_contract::record::DecisionReport| Stopped(report.message);
-        let lock = gate.lock().map_err(refused)?;
+        let refused = |refused: Refused| Stopped(refused.report().message.clone());
+        let lock = gate.lock().map_err(|report| refused(report.into()))?;
         let progress = RestoreProgress::default();
         let passed = block_on(gate.pass(None, &progress)).map_err(refused)?;
         let loaded = load(

@@ -167,7 +167,8 @@ mod tests {
     /// The kernel tells of a failed write-back once, here the thread that syncs in the background.
     #[test]
     fn no_sync_succeeds_after_one_in_the_background_has_failed() {
-        let checks: [(&str, fn(&mut Journal) -> Result<(), JournalError>); 3] = [
+        type Check = fn(&mut Journal) -> Result<(), JournalError>;
+        let checks: [(&str, Check); 3] = [
             ("a stop or a point", |journal| journal.sync()),
             ("a point at the end of a turn", |journal| journal.commit(&mut change(), 3, true)),
             ("the cut of a rotation", |journal| {
