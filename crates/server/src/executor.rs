@@ -128,6 +128,13 @@ pub(crate) enum ExecutorError {
     Panicked,
 }
 
+/// No executor could be made, and the bridge is free for the next one.
+#[derive(Debug)]
+pub(crate) struct NotMade {
+    pub(crate) error: ExecutorError,
+    pub(crate) bridge: Bridge,
+}
+
 /// How the executor ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -324,12 +331,10 @@ impl Executor {
     ///
     /// # Errors
     /// [`ExecutorError::Poll`], [`ExecutorError::Listen`]; the bridge comes back.
-    pub(crate) fn new(
-        mut options: ExecutorOptions,
-    ) -> Result<(Self, InboxSender<Event>), Box<(ExecutorError, Bridge)>> {
+    pub(crate) fn new(mut options: ExecutorOptions) -> Result<(Self, InboxSender<Event>), Box<NotMade>> {
         let (poll, sender, events, listeners) = match open_poll(std::mem::take(&mut options.listeners)) {
             Ok(opened) => opened,
-            Err(error) => return Err(Box::new((error, options.bridge))),
+            Err(error) => return Err(Box::new(NotMade { error, bridge: options.bridge })),
         };
         let wake = {
             let sender = sender.clone();

@@ -26,8 +26,8 @@ use crate::engine::Engine;
 use crate::error_chain::error_chain;
 use crate::executor::inbox::InboxSender;
 use crate::executor::{
-    Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadFailure, LoadProgress, Loaded, StopCause,
-    engine_options,
+    Ended, Event, Executor, ExecutorError, ExecutorOptions, LoadFailure, LoadProgress, Loaded, NotMade,
+    StopCause, engine_options,
 };
 use crate::exit_code;
 use crate::gate::{Gate, Passed, Refused, hold};
@@ -293,7 +293,7 @@ impl Process {
         let (executor, sender) = match Executor::new(options) {
             Ok(made) => made,
             Err(failed) => {
-                let (error, bridge) = *failed;
+                let NotMade { error, bridge } = *failed;
                 return (Err(Trouble::Fatal(error.into())), bridge);
             }
         };

@@ -314,9 +314,10 @@ mod tests {
     /// A reason in a table of a page is one that a condition can have, or a value of the spec.
     #[test]
     fn the_pages_on_operations_name_reasons_that_exist() {
-        const SOURCES: [&str; 3] = [
+        const SOURCES: [&str; 4] = [
             include_str!("conditions.rs"),
             include_str!("v1alpha1/store.rs"),
+            include_str!("../../../contract/src/control.rs"),
             include_str!("../../../contract/src/record.rs"),
         ];
         let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations");
