@@ -49,6 +49,11 @@ def worst_of(run, name, event):
             report = actions[event](run, servers[name])
             run.record(f"latency-{event}", server=name, round=number, **report)
             reports.append(report)
+    return middle_of(reports)
+
+
+def middle_of(reports):
+    """The report with the middle one of the worst latencies, and the middle one of the longest splits."""
     middle = statistics.median_low([report["max_us"] for report in reports])
     chosen = next(report for report in reports if report["max_us"] == middle)
     splits = [int(it["engine"]["table_rebuild_longest_usec"]) for it in reports if "table_rebuild_longest_usec" in it.get("engine", {})]
