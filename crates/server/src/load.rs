@@ -105,7 +105,7 @@ pub fn load(
         dir: settings.dir.clone(),
         snapshot_name: settings.snapshot_name.clone(),
         log: settings.log.clone(),
-        log_is_configured: config.log,
+        log_is_configured: config.log_is_named.then_some(config.log),
         cut_torn_tail: config.aof_load_truncated,
         keep_torn_tail: points.before(PointEvent::SysCrash).is_some(),
         stop_at,
@@ -121,6 +121,13 @@ pub fn load(
     {
         // The epoch that a start has stamped on the log, before it could stamp it on the identity.
         identity.epoch = identity.epoch.max(owner.epoch);
+        settings.owner.epoch = identity.epoch;
+    }
+    if let Some(epoch) =
+        recovered.snapshot.as_ref().and_then(|snapshot| snapshot.epoch_of(&identity.store_id))
+    {
+        // The same of a snapshot: a log begun with a lower one would give way to it at the next start.
+        identity.epoch = identity.epoch.max(epoch);
         settings.owner.epoch = identity.epoch;
     }
     if is_foreign_since {
@@ -173,9 +180,12 @@ pub fn load(
     identity.has_log = Some(config.log);
     stamp(&**storage, &config.dir, &mut identity, recovered.offset, journal.durable_offset())
         .map_err(prepare)?;
+    // Order matters: while the identity speaks of a log, the manifest that was put away says what became of it.
     if gives_log_up {
-        // Order matters: while the identity speaks of a log, the manifest that was put away says what became of it.
-        remove_log(&**storage, journal.settings()).map_err(prepare)?;
+        remove_retired(&**storage, journal.settings(), |_| true).map_err(prepare)?;
+    } else if let Some(names) = &recovered.retired {
+        let is_retired = |name: &str| names.iter().any(|retired| retired == name);
+        remove_retired(&**storage, journal.settings(), is_retired).map_err(prepare)?;
     }
     if is_distrusted {
         let path = distrust_mark(&config.dir);
@@ -246,21 +256,25 @@ fn put_manifest_away(storage: &dyn Storage, settings: &JournalSettings) -> Resul
         .map_err(|error| format!("failed to remove the log file {manifest:?}: {error}"))
 }
 
-/// Removes the files of a log whose manifest was put away.
-fn remove_log(storage: &dyn Storage, settings: &JournalSettings) -> Result<(), String> {
+/// Removes those parts of the log directory that are files of the log whose manifest was put away, and that manifest.
+fn remove_retired(
+    storage: &dyn Storage,
+    settings: &JournalSettings,
+    is_retired: impl Fn(&str) -> bool,
+) -> Result<(), String> {
     let directory = &settings.log.directory;
     let failed =
         |path: &Path, error: std::io::Error| format!("failed to remove the log file {path:?}: {error}");
     let retired = settings.log.retired_manifest();
     for entry in storage.list(directory).map_err(|error| failed(directory, error))? {
-        if !entry.is_directory && settings.log.part(&entry.name).is_some() {
+        if !entry.is_directory && settings.log.part(&entry.name).is_some() && is_retired(&entry.name) {
             let path = directory.join(&entry.name);
             storage.remove(&path).map_err(|error| failed(&path, error))?;
         }
     }
     storage.sync_dir(directory).map_err(|error| failed(directory, error))?;
     storage.remove(&retired).map_err(|error| failed(&retired, error))?;
-    tracing::info!("the strategy is never: the log's data is in the snapshot, and the log was removed");
+    tracing::info!("a log was given up: its data is in the snapshot, and it was removed");
     Ok(())
 }
 
@@ -326,7 +340,7 @@ pub(crate) fn reload(journal: &Journal, config: &Config, from_log: bool) -> Resu
         dir: settings.dir.clone(),
         snapshot_name,
         log,
-        log_is_configured: from_log,
+        log_is_configured: Some(from_log),
         cut_torn_tail: false,
         keep_torn_tail: false,
         stop_at: None,

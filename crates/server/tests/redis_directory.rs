@@ -691,9 +691,15 @@ fn kept(dir: &Path, name: &str) -> Vec<PathBuf> {
 /// Our server refuses the directory with all of these words, and changes nothing.
 #[track_caller]
 fn we_refuse(dir: &Path, strategy: &str, expected: &[&str]) {
+    we_refuse_with(dir, &["--persist-strategy", strategy], expected);
+}
+
+#[track_caller]
+fn we_refuse_with(dir: &Path, args: &[&str], expected: &[&str]) {
     let before = files(dir);
     let said_before = std::fs::read_to_string(dir.with_extension("log")).unwrap_or_default().len();
-    let mut server = Server::spawn(dir, &["--persist-strategy", strategy, "--save", ""]);
+    let args: Vec<&str> = args.iter().chain(&["--save", ""]).copied().collect();
+    let mut server = Server::spawn(dir, &args);
     let code = server.wait().code();
     let log = server.log_text()[said_before..].to_owned();
     assert_eq!(code, Some(3), "{log}");
@@ -759,6 +765,55 @@ fn a_log_that_redis_has_switched_off_does_not_win_over_its_newer_snapshot() {
     drop(client);
     assert!(server.stop().success());
     we_read(&dir, "never", &from_log, "a log taken over, then without a log");
+}
+
+/// Redis has no log by default, and Holdfast has one: without a line nothing says whether a log is a leftover.
+#[test]
+fn a_log_that_nobody_mentions_is_not_loaded_in_place_of_a_newer_snapshot() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    redis_executes(&dir, "yes", &["SET a old"]);
+    next_second();
+    redis_executes(&dir, "no", &["SET a new", "SAVE"]);
+    we_refuse_with(&dir, &[], &["dump.rdb", "appendonlydir", "Set appendonly as it was there"]);
+    we_refuse_with(&dir, &["--appendfsync", "always"], &["Set appendonly as it was there"]);
+    let other = root.path().join("other");
+    copy(&dir, &other);
+    we_read(&dir, "never", &strings(&[("a", "new")]), "the snapshot, as it was asked for");
+    we_read(&other, "always", &strings(&[("a", "old")]), "the log, as it was asked for");
+}
+
+/// It has appended to our log before: then that is not the newest only because it is ours.
+#[test]
+fn our_log_that_redis_has_switched_off_does_not_win_over_its_newer_snapshot() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    we_write_on(&dir, "always");
+    next_second();
+    let commands = ["SET b 1", "CONFIG SET appendonly no", "SET c 1", "SAVE"];
+    redis_executes(&dir, "yes", &commands);
+    we_refuse(&dir, "never", &["dump.rdb", "appendonlydir", "unknown which"]);
+    std::fs::rename(dir.join("appendonlydir"), root.path().join("log")).unwrap();
+    we_refuse(&dir, "never", &["the log is missing"]);
+}
+
+/// A log is given up when all of it is in the snapshot, and for nothing else.
+#[test]
+fn a_log_that_was_given_up_for_a_snapshot_is_missed_without_it() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let server = Server::spawn(&dir, &["--persist-strategy", "always", "--save", ""]);
+    let mut client = server.client();
+    assert_eq!(client.run("SET a 1"), Reply::ok());
+    drop(client);
+    server.kill();
+    let manifest = dir.join("appendonlydir/appendonly.aof.manifest");
+    std::fs::rename(&manifest, manifest.with_extension("manifest.retired")).unwrap();
+    for strategy in ["always", "never"] {
+        we_refuse(&dir, strategy, &["the log is missing"]);
+    }
+    std::fs::rename(manifest.with_extension("manifest.retired"), &manifest).unwrap();
+    we_read(&dir, "always", &strings(&[("a", "1")]), "its manifest is back");
 }
 
 #[test]

@@ -98,6 +98,7 @@ fn apply_strategy(config: &mut Config, lines: &[&Line]) -> Result<(), Problem> {
     let last = last_lines(lines, STRATEGY_GROUP);
     set_lines(config, last)?;
     let [strategy, append_only, append_fsync] = last;
+    config.log_is_named |= strategy.is_some() || append_only.is_some();
     if let Some(strategy) = strategy {
         let never = value(strategy) == "never";
         if let Some(other) = append_only.filter(|line| (value(line) == "no") != never) {

@@ -85,6 +85,8 @@ pub struct Config {
     pub persistent: bool,
     /// There is a log (unless `persistent` is false). Use [`Config::strategy`].
     pub log: bool,
+    /// A line says whether there is a log: it is not the default that does.
+    pub log_is_named: bool,
     /// When the log is synced, if there is one.
     pub sync_mode: SyncMode,
     /// Directory of all files, as it was written.
@@ -196,6 +198,7 @@ impl Default for Config {
             lfu_decay_time: 1,
             persistent: true,
             log: true,
+            log_is_named: false,
             sync_mode: SyncMode::EverySecond,
             dir: PathBuf::from("."),
             dbfilename: "dump.rdb".to_owned(),

@@ -42,8 +42,8 @@ pub(crate) struct RecoveryOptions {
     pub(crate) snapshot_name: String,
     /// The log directory and the first part of its files' names.
     pub(crate) log: LogPaths,
-    /// The strategy has a log (`appendonly yes`).
-    pub(crate) log_is_configured: bool,
+    /// Whether the strategy has a log (`appendonly`); none when nobody has said so, and it is the default.
+    pub(crate) log_is_configured: Option<bool>,
     /// Cut a torn tail (`aof-load-truncated yes`) instead of refusing it.
     pub(crate) cut_torn_tail: bool,
     /// Keep the bytes of a torn tail beside the log before it is cut (`persist-before-sys-crash`).
@@ -139,6 +139,8 @@ pub(crate) struct Recovered {
     pub(crate) snapshot_len: u64,
     /// What the snapshot says of itself, when the data came from it.
     pub(crate) snapshot: Option<SnapshotAux>,
+    /// Files of a log whose manifest was put away: that goes when the identity speaks of what has taken its place.
+    pub(crate) retired: Option<Vec<String>>,
 }
 
 /// Recovers the newest data in `options.dir` into `target`.
@@ -162,7 +164,7 @@ pub(crate) fn recover(
         _ => None,
     };
     // What lies beside a log that is not loaded stays beside it.
-    let strays =
+    let mut strays =
         if passed_over.is_some() { Strays::default() } else { recovery.find_strays(live.as_ref())? };
     recovery.check_promise(source, live.as_ref(), snapshot.as_ref(), strays.is_log_given_up())?;
     let mut recovered = match (source, live) {
@@ -189,6 +191,7 @@ pub(crate) fn recover(
             bytes_read: 0,
             snapshot_len: 0,
             snapshot: None,
+            retired: None,
         },
     };
     recovery.check_extent(&mut recovered)?;
@@ -196,6 +199,7 @@ pub(crate) fn recover(
     if let Some(cut) = &mut recovered.cut {
         recovery.cut(cut)?;
     }
+    recovered.retired = strays.take_retired();
     if !options.read_only {
         if let Some(log) = &passed_over {
             recovery.set_log_aside(log)?;
@@ -309,6 +313,7 @@ impl Recovery<'_> {
             bytes_read: total,
             snapshot_len: total,
             snapshot: Some(aux),
+            retired: None,
         })
     }
 
@@ -337,6 +342,7 @@ impl Recovery<'_> {
             bytes_read: 0,
             snapshot_len: 0,
             snapshot: None,
+            retired: None,
         };
         let mut known_offset = None;
         if let Some(base) = &manifest.base {

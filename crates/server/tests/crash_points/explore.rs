@@ -200,7 +200,8 @@ impl Explorer<'_> {
     }
 }
 
-fn copy_of(disk: &MemoryDisk) -> MemoryDisk {
+/// The same disk, with everything synced.
+pub(crate) fn copy_of(disk: &MemoryDisk) -> MemoryDisk {
     disk.after_crash(UnsyncedBytes::Kept, UnsyncedNames::Kept)
 }
 

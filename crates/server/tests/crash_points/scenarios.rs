@@ -7,7 +7,7 @@ use holdfast_server::executor::journal::JobRequest;
 use holdfast_server::storage::Storage as _;
 use holdfast_server::storage::memory::MemoryDisk;
 
-use crate::explore::{Count, Effort, Scenario, explore};
+use crate::explore::{Count, Effort, Scenario, copy_of, explore};
 use crate::world::{DIR, Log, Step, World};
 
 /// An absolute expiry far in the future.
@@ -441,6 +441,90 @@ fn clone_of_some_data(world: &mut World<'_>) {
     });
 }
 
+pub(crate) fn starts_after_one_that_was_cut_short() -> Vec<Scenario> {
+    let during = |world: &mut World<'_>| -> Step {
+        world.start_as("always")?;
+        world.write(&["SET a 3"])?;
+        world.write(&["SET c 4"])
+    };
+    vec![
+        Scenario {
+            name: "the log of another server",
+            strategy: "always",
+            before: |world| {
+                nothing(world);
+                let directory = Path::new(DIR).join("appendonlydir");
+                let file = |name: &str, contents: &[u8]| world.disk.put(&directory.join(name), contents);
+                file(
+                    "appendonly.aof.manifest",
+                    b"file appendonly.aof.1.base.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n",
+                );
+                file("appendonly.aof.1.base.aof", b"");
+                file("appendonly.aof.1.incr.aof", FOREIGN_COMMAND);
+                look_at(world);
+            },
+            during,
+        },
+        Scenario {
+            name: "a log that was being given up",
+            strategy: "always",
+            before: |world| {
+                some_data(world);
+                world.boot().unwrap();
+                world.write(&["SET a 2"]).unwrap();
+                world.lose_power();
+                let retired = Path::new(DIR).join("appendonlydir/appendonly.aof.manifest.retired");
+                cut_short(world, "never", |disk| disk.contents(&retired).is_some());
+            },
+            during,
+        },
+        Scenario {
+            name: "data of another server that were being saved",
+            strategy: "always",
+            before: |world| {
+                some_data(world);
+                let segment = newest_segment(&world.disk);
+                let mut contents = world.disk.contents(&segment).unwrap();
+                contents.extend_from_slice(FOREIGN_COMMAND);
+                world.disk.put(&segment, &contents);
+                let snapshot = Path::new(DIR).join("dump.rdb");
+                cut_short(world, "never", |disk| disk.contents(&snapshot).is_some());
+                look_at(world);
+            },
+            during,
+        },
+    ]
+}
+
+/// What another server writes.
+const FOREIGN_COMMAND: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$7\r\nforeign\r\n";
+
+/// A start with another strategy, and a power cut in the first of its calls that leaves such a disk and an identity as it was.
+fn cut_short(world: &mut World<'_>, strategy: &str, is_wanted: impl Fn(&MemoryDisk) -> bool) {
+    let identity = Path::new(DIR).join("holdfast-identity.json");
+    for call in 0.. {
+        let mut again = world.on(copy_of(&world.disk));
+        again.disk.crash_at(call);
+        let result = again.start_as(strategy);
+        assert!(again.disk.crashed(), "it never looks as wanted: {result:?}");
+        again.lose_power();
+        let disk = copy_of(&again.disk);
+        if is_wanted(&disk) {
+            assert_eq!(disk.contents(&identity), world.disk.contents(&identity));
+            world.disk = disk;
+            return;
+        }
+    }
+}
+
+/// Takes what a start finds as what must not be lost.
+fn look_at(world: &mut World<'_>) {
+    let mut looker = world.on(copy_of(&world.disk));
+    looker.boot().unwrap();
+    world.states = vec![(looker.found(), looker.machine().journal.offset())];
+    (world.acknowledged, world.durable) = (0, 0);
+}
+
 /// Explores the scenarios, and fails with every state from which the server did not come back well.
 pub(crate) fn run(scenarios: &[Scenario], log: Log) -> Count {
     let effort = Effort::from_environment(log);
@@ -523,6 +607,11 @@ fn changing_the_strategy() {
 #[test]
 fn repairing_a_torn_tail() {
     run(&torn_tails(), Log::WithLines);
+}
+
+#[test]
+fn starting_after_a_start_that_was_cut_short() {
+    run(&starts_after_one_that_was_cut_short(), Log::WithLines);
 }
 
 #[test]

@@ -100,7 +100,9 @@ impl Recovery<'_> {
                     let started = summary.header.as_ref().map(|header| header.started_ms);
                     summary.last_time_ms.or(started).unwrap_or(0) / 1000
                 });
-                if !foreign_log && snapshot.created_s > log_s {
+                // Whoever writes a log with commands of its own keeps it current, unless it was switched off.
+                let is_current = foreign_log && self.options.log_is_configured != Some(false);
+                if !is_current && snapshot.created_s > log_s {
                     return Err(RecoverError::Ambiguous {
                         snapshot: self.snapshot_path(),
                         log: self.options.log.directory.clone(),
@@ -141,7 +143,9 @@ impl Recovery<'_> {
         let (log, path) = (self.log_path(live), self.snapshot_path());
         let identity = self.options.identity.as_ref();
         // A log that was live when we ran here last is no leftover.
-        if self.options.log_is_configured || identity.is_some_and(|identity| identity.has_log == Some(true)) {
+        if self.options.log_is_configured == Some(true)
+            || identity.is_some_and(|identity| identity.has_log == Some(true))
+        {
             self.tell_not_loaded(snapshot);
             return Ok(Source::Log);
         }
@@ -149,11 +153,21 @@ impl Recovery<'_> {
             Some(base) => self.peek(&self.live_file(live, base))?.aux.created_s,
             None => 0,
         };
-        if log_s > snapshot.created_s {
-            let snapshot_s = snapshot.created_s;
-            return Err(RecoverError::LogNotConfigured { snapshot: path, log, snapshot_s, log_s });
+        let snapshot_s = snapshot.created_s;
+        match self.options.log_is_configured {
+            // Here the default is a log, and there it is none.
+            None if snapshot_s > log_s => {
+                Err(RecoverError::LogNotMentioned { snapshot: path, log, snapshot_s, log_s })
+            }
+            None => {
+                self.tell_not_loaded(snapshot);
+                Ok(Source::Log)
+            }
+            Some(_) if log_s > snapshot_s => {
+                Err(RecoverError::LogNotConfigured { snapshot: path, log, snapshot_s, log_s })
+            }
+            Some(_) => Ok(Source::Snapshot),
         }
-        Ok(Source::Snapshot)
     }
 
     /// True for a log that is left where a snapshot is loaded, and that nothing of ours replaces.

@@ -272,6 +272,22 @@ pub enum RecoverError {
         /// When the base of the log was written.
         log_s: u64,
     },
+    /// Both are of another server, the snapshot is newer than the base of the log, and nothing says which of them is current.
+    #[error(
+        "snapshot {snapshot:?} of {snapshot_s} and the log in {log:?}, whose base is of {log_s} (Unix time), are of another \
+         server, and no line says whether that had a log: Redis leaves the files of one that was switched off. Set appendonly as \
+         it was there: yes to start from the log, no to start from the snapshot"
+    )]
+    LogNotMentioned {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The log directory, or the single file.
+        log: PathBuf,
+        /// When the snapshot was made.
+        snapshot_s: u64,
+        /// When the base of the log was written, 0 where it does not say so.
+        log_s: u64,
+    },
     /// Another server has begun a log of its own beside our snapshot.
     #[error(
         "the log in {log:?} was begun by another server, after snapshot {snapshot:?} of {snapshot_s} (Unix time), which that \

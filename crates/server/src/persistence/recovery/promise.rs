@@ -37,6 +37,9 @@ impl Recovery<'_> {
         is_given_up: bool,
     ) -> Result<(), RecoverError> {
         let Some(identity) = self.promise() else { return Ok(()) };
+        let is_given_up = is_given_up
+            && source == Source::Snapshot
+            && snapshot.is_some_and(|snapshot| self.is_kin(snapshot));
         if source == Source::Snapshot && !self.peek(&self.snapshot_path())?.is_readable {
             // What it says of itself is not known; the load says what is wrong with it.
             return Ok(());

@@ -27,14 +27,19 @@ pub(super) struct Strays {
     aside: Vec<String>,
     /// Those of them that are bases, with what they hold.
     bases: Vec<StrayBase>,
-    /// The manifest of a log that was given up, whose removal was cut short.
-    is_retired: bool,
+    /// Files of a log that was given up, whose removal was cut short.
+    retired: Option<Vec<String>>,
 }
 
 impl Strays {
     /// True when the log was put away because its data are in the snapshot.
     pub(super) fn is_log_given_up(&self) -> bool {
-        self.is_retired
+        self.retired.is_some()
+    }
+
+    /// The files of a log that was given up, none without one.
+    pub(super) fn take_retired(&mut self) -> Option<Vec<String>> {
+        self.retired.take()
     }
 }
 
@@ -58,7 +63,7 @@ impl Recovery<'_> {
         }
         strays.has_manifest = manifest.is_some();
         let retired = self.read_retired()?;
-        strays.is_retired = retired.is_some();
+        strays.retired = retired.is_some().then(Vec::new);
         let last_seq = manifest.and_then(|manifest| manifest.incrementals.last()).map(|file| file.seq);
         let base_seq = manifest.and_then(|manifest| manifest.base.as_ref()).map(|base| base.seq);
         for entry in self.list(&self.options.log.directory)? {
@@ -66,11 +71,14 @@ impl Recovery<'_> {
             if manifest.is_some_and(|manifest| names(manifest, &entry.name)) {
                 continue;
             }
-            let is_retired = retired.as_ref().is_some_and(|retired| names(retired, &entry.name));
+            if retired.as_ref().is_some_and(|retired| names(retired, &entry.name)) {
+                strays.retired.get_or_insert_default().push(entry.name);
+                continue;
+            }
             let live_seq = if is_base { base_seq } else { last_seq };
             let is_replaced = live_seq.is_some_and(|live| seq < live);
             let path = self.options.log.directory.join(&entry.name);
-            if is_base && !is_retired {
+            if is_base {
                 let peek = self.peek(&path)?;
                 match peek.aux.offset.filter(|_| peek.is_readable) {
                     Some(offset) => {
@@ -82,7 +90,7 @@ impl Recovery<'_> {
                     None if is_replaced || entry.len == 0 || (peek.is_readable && !peek.has_keys) => {}
                     None => return Err(self.not_named(strays.has_manifest, &entry.name)),
                 }
-            } else if !is_base && !is_retired && !is_replaced && self.has_records(&path, entry.len)? {
+            } else if !is_replaced && self.has_records(&path, entry.len)? {
                 return Err(self.not_named(strays.has_manifest, &entry.name));
             }
             strays.parts.push(entry.name);
@@ -111,7 +119,21 @@ impl Recovery<'_> {
             }
             let is_known = if is_base {
                 let peek = self.peek(&path)?;
+                if let Some(offset) = peek.aux.offset.filter(|_| peek.is_readable) {
+                    // Ours: a takeover was cut short. What it holds is compared with what is recovered.
+                    strays.bases.push(StrayBase {
+                        name: entry.name.clone(),
+                        offset,
+                        has_keys: peek.has_keys,
+                    });
+                    strays.parts.push(entry.name);
+                    continue;
+                }
                 seq < base_seq || Some(seq) == next_base_seq || (peek.is_readable && !peek.has_keys)
+            } else if seq > last_seq && !self.has_records(&path, entry.len)? {
+                // Of a takeover as well; an upstream server begins no segment with a line.
+                strays.parts.push(entry.name);
+                continue;
             } else {
                 seq < last_seq
             };
@@ -201,12 +223,6 @@ impl Recovery<'_> {
         self.remove_named(directory, |name| {
             self.options.log.is_unfinished(name) || strays.parts.iter().any(|part| part == name)
         })?;
-        if strays.is_retired {
-            // Order matters: it says of the files that they were given up, so it goes when they are gone for good.
-            Self::storage_error("sync directory", directory, self.storage.sync_dir(directory))?;
-            let path = self.options.log.retired_manifest();
-            Self::storage_error("remove", &path, self.storage.remove(&path))?;
-        }
         Ok(())
     }
 

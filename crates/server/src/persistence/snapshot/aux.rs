@@ -25,6 +25,11 @@ pub struct SnapshotAux {
 const REDIS_VERSION: &str = "7.0.0";
 
 impl SnapshotAux {
+    /// The epoch of the data, if they are of this Store.
+    pub(crate) fn epoch_of(&self, store_id: &str) -> Option<u64> {
+        self.epoch.filter(|_| self.store_id.as_deref() == Some(store_id))
+    }
+
     /// Names and values in the order in which they are written.
     #[must_use]
     pub fn fields(&self) -> Vec<(String, String)> {
