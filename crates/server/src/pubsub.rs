@@ -56,10 +56,13 @@ impl SubscriptionCounts {
 
 type Name = Arc<[u8]>;
 
-/// Names of one topic with their subscribers, in order of the first subscription.
+/// Who has subscribed to a name.
 #[derive(Debug, Default)]
-struct Names {
-    subscribers: HashMap<Name, Vec<Subscriber>>,
+struct Listeners {
+    /// Number of the first subscription, by which patterns are found.
+    since: u64,
+    /// In order of their subscriptions.
+    subscribers: Vec<Subscriber>,
 }
 
 /// What one client has subscribed to; names in order of subscription are found by their number.
@@ -81,9 +84,10 @@ fn subscription_bytes(name: &[u8]) -> usize {
 /// All subscriptions.
 #[derive(Debug, Default)]
 pub struct PubSub {
-    topics: [Names; 3],
-    /// Patterns in the order in which they came into use: every published message is compared with each.
-    patterns: Vec<Name>,
+    topics: [HashMap<Name, Listeners>; 3],
+    /// Patterns in the order in which they came into use, by [`Listeners::since`]: every published message is compared with
+    /// each.
+    patterns: BTreeMap<u64, Name>,
     members: HashMap<Subscriber, Membership>,
     next_number: u64,
 }
@@ -96,14 +100,18 @@ impl PubSub {
         if member.by_name[index].contains_key(name) {
             return false;
         }
-        let known = self.topics[index].subscribers.get_key_value(name).map(|(name, _)| Arc::clone(name));
-        let is_new = known.is_none();
-        let shared = known.unwrap_or_else(|| Arc::from(name));
-        self.topics[index].subscribers.entry(Arc::clone(&shared)).or_default().push(subscriber);
-        if is_new && topic == Topic::Pattern {
-            self.patterns.push(Arc::clone(&shared));
-        }
         self.next_number += 1;
+        let known = self.topics[index].get_key_value(name).map(|(name, _)| Arc::clone(name));
+        let shared = known.unwrap_or_else(|| {
+            let shared = Name::from(name);
+            let listeners = Listeners { since: self.next_number, subscribers: Vec::new() };
+            self.topics[index].insert(Arc::clone(&shared), listeners);
+            if topic == Topic::Pattern {
+                self.patterns.insert(self.next_number, Arc::clone(&shared));
+            }
+            shared
+        });
+        self.topics[index].entry(Arc::clone(&shared)).or_default().subscribers.push(subscriber);
         member.by_name[index].insert(Arc::clone(&shared), self.next_number);
         member.in_order[index].insert(self.next_number, shared);
         member.bytes += subscription_bytes(name);
@@ -125,15 +133,14 @@ impl PubSub {
     }
 
     fn leave(&mut self, subscriber: Subscriber, topic: Topic, name: &[u8]) {
-        let names = &mut self.topics[topic.index()].subscribers;
-        if let Some(subscribers) = names.get_mut(name) {
-            subscribers.retain(|it| *it != subscriber);
-            if subscribers.is_empty() {
-                names.remove(name);
-                if topic == Topic::Pattern {
-                    self.patterns.retain(|pattern| **pattern != *name);
-                }
+        let names = &mut self.topics[topic.index()];
+        let Some(listeners) = names.get_mut(name) else { return };
+        listeners.subscribers.retain(|it| *it != subscriber);
+        if listeners.subscribers.is_empty() {
+            if topic == Topic::Pattern {
+                self.patterns.remove(&listeners.since);
             }
+            names.remove(name);
         }
     }
 
@@ -172,20 +179,20 @@ impl PubSub {
     /// Names of a topic that somebody has subscribed to and that match `pattern`, in no particular order.
     #[must_use]
     pub(crate) fn names(&self, topic: Topic, pattern: Option<&[u8]>) -> Vec<Arc<[u8]>> {
-        let names = self.topics[topic.index()].subscribers.keys();
+        let names = self.topics[topic.index()].keys();
         names.filter(|name| pattern.is_none_or(|it| glob::matches(it, name))).map(Arc::clone).collect()
     }
 
     /// Number of subscribers of exactly this name.
     #[must_use]
     pub(crate) fn subscribers(&self, topic: Topic, name: &[u8]) -> usize {
-        self.topics[topic.index()].subscribers.get(name).map_or(0, Vec::len)
+        self.topics[topic.index()].get(name).map_or(0, |listeners| listeners.subscribers.len())
     }
 
     /// Number of different names of a topic.
     #[must_use]
     pub(crate) fn len(&self, topic: Topic) -> usize {
-        self.topics[topic.index()].subscribers.len()
+        self.topics[topic.index()].len()
     }
 
     /// Whether nobody has subscribed to anything.
@@ -202,15 +209,18 @@ impl PubSub {
         channel: &[u8],
         mut deliver: impl FnMut(Subscriber, Option<&[u8]>),
     ) {
-        if let Some(subscribers) = self.topics[topic.index()].subscribers.get(channel) {
-            subscribers.iter().for_each(|subscriber| deliver(*subscriber, None));
+        if let Some(listeners) = self.topics[topic.index()].get(channel) {
+            listeners.subscribers.iter().for_each(|subscriber| deliver(*subscriber, None));
         }
         if topic != Topic::Channel {
             return;
         }
-        for pattern in self.patterns.iter().filter(|pattern| glob::matches(pattern, channel)) {
-            let subscribers = self.topics[Topic::Pattern.index()].subscribers.get(pattern);
-            subscribers.into_iter().flatten().for_each(|subscriber| deliver(*subscriber, Some(pattern)));
+        for pattern in self.patterns.values().filter(|pattern| glob::matches(pattern, channel)) {
+            let listeners = self.topics[Topic::Pattern.index()].get(pattern);
+            listeners
+                .into_iter()
+                .flat_map(|it| &it.subscribers)
+                .for_each(|subscriber| deliver(*subscriber, Some(pattern)));
         }
     }
 }
@@ -305,7 +315,7 @@ mod tests {
             pubsub.forget(subscriber);
         }
         assert!(pubsub.is_empty() && pubsub.patterns.is_empty());
-        assert!(pubsub.topics.iter().all(|topic| topic.subscribers.is_empty()));
+        assert!(pubsub.topics.iter().all(HashMap::is_empty));
         assert_eq!(pubsub.counts(7), SubscriptionCounts::default());
     }
 

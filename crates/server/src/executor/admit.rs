@@ -106,7 +106,7 @@ impl Executor {
         if let Some(waiting) = client.waiting.take() {
             core.waiters.remove(slot, &waiting);
         }
-        core.blocked.remove(slot, client, &mut self.engine);
+        core.blocked.remove(client, &mut self.engine);
         if std::mem::take(&mut client.postponed) {
             core.paused.retain(|paused| *paused != slot);
         }

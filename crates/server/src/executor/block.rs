@@ -30,10 +30,10 @@ impl Executor {
         &mut self,
         slot: usize,
         client: &mut Client,
-        blocked: Blocked,
+        mut blocked: Blocked,
         timeout_ms: u64,
     ) {
-        self.core.blocked.add(slot, &blocked, &mut self.engine);
+        self.core.blocked.add(slot, &mut blocked, &mut self.engine);
         client.blocked = Some(Box::new(blocked));
         self.block(slot, client, WaitKind::Keys, timeout_ms);
     }
@@ -48,24 +48,19 @@ impl Executor {
             let Some(kind) = self.engine.kind_of(db, &key) else { continue };
             let name = (kind, db, key);
             let (_, _, key) = &name;
-            let mut place = 0;
+            let mut looked_at = 0;
             // Without the value nobody behind can be answered either.
             while self.engine.kind_of(db, key) == Some(kind)
-                && let Some(slot) = self.core.blocked.slot(&name, place)
+                && let Some((ticket, slot)) = self.core.blocked.next(&name, looked_at)
             {
-                let Some(mut client) = self.core.clients.take(slot) else {
-                    place += 1;
-                    continue;
-                };
+                looked_at = ticket;
+                let Some(mut client) = self.core.clients.take(slot) else { continue };
                 match client.blocked.take() {
                     Some(blocked) if self.retry(slot, &mut client, &blocked, key) => {
                         self.unblock(slot, &mut client, *blocked);
                         has_served = true;
                     }
-                    blocked => {
-                        client.blocked = blocked;
-                        place += 1;
-                    }
+                    blocked => client.blocked = blocked,
                 }
                 self.core.clients.put_back(slot, client);
             }
@@ -105,7 +100,7 @@ impl Executor {
 
     /// Lets a client go on whose command was answered.
     fn unblock(&mut self, slot: usize, client: &mut Client, blocked: Blocked) {
-        self.core.blocked.remove_all(slot, &blocked, &mut self.engine);
+        self.core.blocked.remove_all(&blocked, &mut self.engine);
         if let Some(waiting) = client.waiting.take() {
             self.core.waiters.remove(slot, &waiting);
         }
@@ -122,7 +117,7 @@ impl Executor {
             if let Some(waiting) = client.waiting.take() {
                 self.core.waiters.remove(slot, &waiting);
                 if let Some(blocked) = client.blocked.take() {
-                    self.core.blocked.remove_all(slot, &blocked, &mut self.engine);
+                    self.core.blocked.remove_all(&blocked, &mut self.engine);
                 }
                 if with_error {
                     self.engine.stats.record_error(UNBLOCKED);
@@ -180,7 +175,7 @@ impl Executor {
             self.core.waiters.remove(slot, &waiting);
             self.answer_wait(slot, &mut client, waiting.kind);
             if matches!(waiting.kind, WaitKind::Keys) {
-                self.core.blocked.remove(slot, &mut client, &mut self.engine);
+                self.core.blocked.remove(&mut client, &mut self.engine);
             }
             self.core.outbox.mark(slot, &mut client);
         }

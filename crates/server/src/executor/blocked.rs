@@ -1,6 +1,6 @@
 //! Who waits for which keys, in the order in which they began.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::client::Client;
 use crate::engine::Engine;
@@ -16,6 +16,7 @@ pub(super) struct Blocked {
     /// Each once.
     keys: Vec<Awaited>,
     request: OwnedRequest,
+    ticket: Ticket,
 }
 
 impl Blocked {
@@ -28,7 +29,7 @@ impl Blocked {
         let mut keys: Vec<Awaited> = keys.map(|key| (kind, db, Box::from(key))).collect();
         keys.sort_unstable();
         keys.dedup();
-        Self { keys, request }
+        Self { keys, request, ticket: 0 }
     }
 
     /// The command that is run again.
@@ -43,32 +44,35 @@ impl Blocked {
     }
 }
 
+/// The place of a client among all that wait: who began later has a greater one.
+pub(super) type Ticket = u64;
+
 /// The slots of all clients that wait for keys.
 #[derive(Debug, Default)]
 pub(super) struct BlockedClients {
-    by_key: BTreeMap<Awaited, VecDeque<usize>>,
+    by_key: BTreeMap<Awaited, BTreeMap<Ticket, usize>>,
+    next_ticket: Ticket,
 }
 
 impl BlockedClients {
     /// `slot` begins to wait, behind all that do.
-    pub(super) fn add(&mut self, slot: usize, blocked: &Blocked, engine: &mut Engine) {
+    pub(super) fn add(&mut self, slot: usize, blocked: &mut Blocked, engine: &mut Engine) {
+        self.next_ticket += 1;
+        blocked.ticket = self.next_ticket;
         for name in &blocked.keys {
             let (kind, db, key) = name;
             engine.await_key(*db, key, *kind);
-            self.by_key.entry(name.clone()).or_default().push_back(slot);
+            self.by_key.entry(name.clone()).or_default().insert(blocked.ticket, slot);
         }
     }
 
-    /// `slot` waits no more.
-    pub(super) fn remove_all(&mut self, slot: usize, blocked: &Blocked, engine: &mut Engine) {
+    /// A client waits no more.
+    pub(super) fn remove_all(&mut self, blocked: &Blocked, engine: &mut Engine) {
         for name in &blocked.keys {
             let (kind, db, key) = name;
             engine.forget_awaited(*db, key, *kind);
             if let Some(slots) = self.by_key.get_mut(name) {
-                // Who is served is in front: the others are not looked at.
-                if let Some(place) = slots.iter().position(|it| *it == slot) {
-                    slots.remove(place);
-                }
+                slots.remove(&blocked.ticket);
                 if slots.is_empty() {
                     self.by_key.remove(name);
                 }
@@ -77,14 +81,15 @@ impl BlockedClients {
     }
 
     /// As [`BlockedClients::remove_all`], for whatever the client waits for.
-    pub(super) fn remove(&mut self, slot: usize, client: &mut Client, engine: &mut Engine) {
+    pub(super) fn remove(&mut self, client: &mut Client, engine: &mut Engine) {
         if let Some(blocked) = client.blocked.take() {
-            self.remove_all(slot, &blocked, engine);
+            self.remove_all(&blocked, engine);
         }
     }
 
-    /// Who waits for this behind so many others.
-    pub(super) fn slot(&self, name: &Awaited, place: usize) -> Option<usize> {
-        self.by_key.get(name)?.get(place).copied()
+    /// Who waits for this and began after the one with this ticket, with its own.
+    pub(super) fn next(&self, name: &Awaited, after: Ticket) -> Option<(Ticket, usize)> {
+        let (ticket, slot) = self.by_key.get(name)?.range(after + 1..).next()?;
+        Some((*ticket, *slot))
     }
 }
