@@ -89,6 +89,8 @@ pub struct Settings<'a> {
     pub loading: bool,
     /// Error text (`MISCONF …`) for commands that write, while they must not.
     pub write_block: Option<&'a str>,
+    /// Bytes that wait for a client beyond which it is closed in the middle of a transaction; 0 is no limit.
+    pub replies_len_max: u64,
     /// Somebody is shown what is executed (MONITOR), keyspace events are published, a client tracks keys, or what this
     /// connection reads counts as unused (CLIENT NO-TOUCH).
     pub observed: bool,
@@ -106,6 +108,7 @@ impl Default for Settings<'_> {
             debug_allowed: false,
             loading: false,
             write_block: None,
+            replies_len_max: 0,
             observed: false,
         }
     }
@@ -132,6 +135,8 @@ pub enum Outcome {
     Done,
     /// As [`Outcome::Done`], then the connection is closed behind the reply.
     Close,
+    /// The replies of a transaction exceed what the client may leave unread: it gets none of them and is closed.
+    Overrun,
     /// Nothing was written. The executor does the rest and writes the reply, unless
     /// [`Session::is_reply_suppressed`]; commands of this connection that follow wait for it.
     Deferred(Deferred),

@@ -79,7 +79,7 @@ use inbox::InboxSender;
 use jobs::ScheduledJobs;
 use journal::{JobRequest, Journal, JournalError};
 use listeners::Listeners;
-use outbox::Outbox;
+use outbox::{Outbox, transaction_len_max};
 use points::Points;
 use stats::Stats;
 use waiting::Waiters;
@@ -293,11 +293,23 @@ impl Core {
             },
             loading: matches!(self.phase, Phase::Loading),
             write_block: self.write_block,
+            replies_len_max: transaction_len_max(
+                &client.session,
+                &config.client_output_buffer_limit,
+                self.client_memory_max,
+            ),
             observed: !self.monitors.is_empty()
                 || self.notified() != 0
                 || self.trackers > 0
                 || client.session.no_touch,
         }
+    }
+
+    /// When the pause is over, if there is one.
+    fn pause_end(&self) -> Option<Instant> {
+        let (_, until_ms) = self.pause?;
+        let left = u64::try_from(until_ms.saturating_sub(self.clock.now_ms)).unwrap_or(0);
+        self.clock.now.checked_add(Duration::from_millis(left))
     }
 
     /// Gives the engine the settings that it obeys itself.

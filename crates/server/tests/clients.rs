@@ -98,6 +98,7 @@ fn a_stranger_is_refused_in_a_pause_as_well() {
 #[test]
 fn without_a_password_nobody_is_a_stranger() {
     let (_folder, server, mut admin) = guarded_cache();
+    admin.wait_for_info("loading", "0");
     let mut early = Client::connect(server.port).unwrap();
     assert!(matches!(early.run("GET a"), Reply::Error(text) if text.starts_with("NOAUTH")));
     assert_eq!(admin.run("CONFIG SET requirepass "), Reply::ok());

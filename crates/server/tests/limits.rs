@@ -109,6 +109,27 @@ fn a_stranger_has_to_authenticate_in_time() {
     assert_eq!(admin.info("connected_clients"), "1");
 }
 
+/// Time in which the server does not serve is not the stranger's: a pause, or a command that takes long.
+#[test]
+fn a_stranger_that_is_not_served_is_not_late() {
+    let args = ["--authentication-timeout", "1", "--enable-debug-command", "yes"];
+    let (_folder, server, mut admin) = guarded_cache(&args);
+    for (command, takes_ms) in [("CLIENT PAUSE 2500 ALL", 2500), ("DEBUG SLEEP 2.5", 2500)] {
+        let mut comer = Client::connect(server.port).unwrap();
+        assert!(matches!(comer.run("PING"), Reply::Error(_)), "it is known to the server");
+        let mut bytes = Vec::new();
+        Client::encode(&command.split(' ').collect::<Vec<_>>(), &mut bytes);
+        let began = Instant::now();
+        admin.send_bytes(&bytes).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        comer.send_bytes(b"AUTH secret\r\n").unwrap();
+        let answer = comer.read_reply();
+        assert_eq!(answer.ok(), Some(Reply::ok()), "{command}: {}", server.log_text());
+        assert!(began.elapsed() > Duration::from_millis(takes_ms - 500), "{command}");
+        assert_eq!(admin.read_reply().unwrap(), Reply::ok());
+    }
+}
+
 /// `partial-request-timeout`, where there is more time to authenticate.
 #[test]
 fn a_stranger_has_to_finish_its_request_in_time() {
@@ -369,4 +390,41 @@ fn a_reply_beyond_a_hard_limit_is_not_begun() {
     server.signal("CONT");
     assert!(client.read_reply().is_err(), "something is answered");
     assert_eq!(admin.run("EXISTS key after"), Reply::Int(1), "only what came before is executed");
+}
+
+/// A transaction is executed as a whole, and its replies are no way around the limits.
+#[test]
+fn the_replies_of_a_transaction_are_limited_while_it_runs() {
+    let limits = [
+        ["--client-output-buffer-limit", "normal 1mb 0 0", "it exceeds client-output-buffer-limit"],
+        ["--maxmemory-clients", "1mb", "it exceeds client-output-buffer-limit"],
+    ];
+    for [name, value, message] in limits {
+        let arguments: Vec<&str> = [name].into_iter().chain(value.split(' ')).collect();
+        let (_folder, server) = cache(&arguments);
+        let mut admin = server.client();
+        admin.command(&[&b"RPUSH"[..], b"list", &[b'v'; 100_000]]);
+        let before = peak_memory(&server);
+        let mut client = server.client();
+        let mut bytes = Vec::new();
+        Client::encode(&["MULTI"], &mut bytes);
+        for _ in 0..1000 {
+            Client::encode(&["LRANGE", "list", "0", "-1"], &mut bytes);
+        }
+        Client::encode(&["SET", "key", "1"], &mut bytes);
+        Client::encode(&["EXEC"], &mut bytes);
+        client.send_bytes(&bytes).unwrap();
+        wait_for_end(&mut client.socket().try_clone().unwrap());
+        assert_eq!(admin.run("GET key"), Reply::bulk("1"), "{name}: all of it is executed");
+        let grown = peak_memory(&server) - before;
+        assert!(grown < 30 * MIB, "{name}: {grown} bytes more at the peak");
+        assert!(server.log_text().contains(message), "{name}: {}", server.log_text());
+    }
+}
+
+/// Most memory that the process has had, in bytes.
+fn peak_memory(server: &Server) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }

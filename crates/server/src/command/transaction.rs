@@ -62,16 +62,25 @@ pub(crate) fn exec(call: &mut Call<'_, '_>) -> Run {
         }
         return Ok(Outcome::Done);
     }
+    let replies_start = call.reply.position();
     if !silent {
         call.reply.array(transaction.queue.len());
     }
     let mut outcome = Outcome::Done;
+    let replies_len_max = call.ctx.settings.replies_len_max;
     for (command, request) in &transaction.queue {
         // HELLO may change the dialect half-way.
         call.reply.set_version(call.session.version);
         let ended = run(call.ctx, call.session, command, request.as_request(), call.reply.reborrow(), true);
-        if ended == Outcome::Close {
+        if ended == Outcome::Close && outcome == Outcome::Done {
             outcome = Outcome::Close;
+        }
+        // The transaction goes on, as in Redis: it is executed as a whole, whoever is told.
+        if replies_len_max > 0 && call.reply.total_len() as u64 > replies_len_max {
+            outcome = Outcome::Overrun;
+        }
+        if outcome == Outcome::Overrun {
+            call.reply.rewind(replies_start);
         }
     }
     Ok(outcome)

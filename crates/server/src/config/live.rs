@@ -1,6 +1,6 @@
 //! `CONFIG GET` and `CONFIG SET`.
 
-use super::apply::apply;
+use super::apply::{apply, check_relations};
 use super::problem::{Place, Problem, SourceName};
 use super::settings::Config;
 use super::source::Line;
@@ -80,6 +80,8 @@ pub fn config_set(config: &mut Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<S
     let mut problems = Vec::new();
     let parsed: Vec<_> = lines.iter().cloned().map(Ok).collect();
     apply(&mut changed, &parsed, &mut false, &mut problems);
+    let is_new = |problem: &Problem| !check_relations(config).contains(problem);
+    problems.extend(check_relations(&changed).into_iter().filter(is_new));
     if let Some(problem) = problems.into_iter().next() {
         return Err(match problem {
             Problem::Directive { place, reason, .. } => failed(&lines_name(&lines, &place), &reason),

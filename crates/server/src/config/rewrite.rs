@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::apply::{apply, is_grouped};
+use super::apply::{apply, check_relations, is_grouped};
 use super::include::{self, expand};
 use super::problem::{ConfigError, Place, Problem, SourceName};
 use super::settings::Config;
@@ -119,7 +119,8 @@ struct Loaded {
 
 impl Loaded {
     fn sound(self) -> Result<Config, ConfigError> {
-        let Self { config, problems, .. } = self;
+        let Self { config, mut problems, .. } = self;
+        problems.extend(check_relations(&config));
         if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
     }
 }

@@ -12,7 +12,7 @@ use super::blocked::Blocked;
 use super::client::Client;
 use super::host::only_reads;
 use super::limits::note_stranger;
-use super::outbox::{exceeds_hard_limit, replies_len_max};
+use super::outbox::{exceeds_hard_limit, replies_len_max, report_limit};
 use super::waiting::WaitKind;
 use super::{Executor, ExecutorError};
 use crate::clock::TurnClock;
@@ -284,7 +284,7 @@ impl Executor {
             client.connection.input = input;
         }
         client.has_work = !matches!(stop, Stop::Starved | Stop::Closing);
-        note_stranger(&mut client, consumed, self.core.clock.now);
+        note_stranger(&mut client, consumed, self.core.clock.now, self.core.pause_end());
         match stop {
             Stop::Overrun => {
                 self.forget_client(slot, client);
@@ -399,6 +399,7 @@ impl Executor {
             witness.note(name);
             let is_exec = client.session.in_transaction() && name.eq_ignore_ascii_case(b"exec");
             let mut refusal = None;
+            let mut overrun = false;
             if is_exec && self.core.points.before(PointEvent::Exec) {
                 self.core.meter.pause();
                 refusal = self.commit_point("persist-before-exec")?.err();
@@ -431,7 +432,7 @@ impl Executor {
             }
             if self.effects.len() > effects_before {
                 client.session.last_write_offset = self.core.offset() + self.effects.len() as u64;
-                if is_exec && self.core.points.after(PointEvent::Exec) {
+                if is_exec && outcome != Outcome::Overrun && self.core.points.after(PointEvent::Exec) {
                     self.core.promise(slot, client.session.id(), &client.connection.output, reply_start);
                 }
             }
@@ -441,6 +442,10 @@ impl Executor {
             match outcome {
                 Outcome::Done => {}
                 Outcome::Close => client.closing = true,
+                Outcome::Overrun => {
+                    report_limit(client);
+                    overrun = true;
+                }
                 Outcome::Deferred(Deferred::Block { kind, first_key, keys, timeout_ms }) => {
                     let keys = request.args_from(first_key).take(keys);
                     let blocked = Blocked::new(client.session.db, kind, keys, request.to_owned());
@@ -468,7 +473,7 @@ impl Executor {
                 settings = self.core.settings(client);
                 self.core.configure(&mut self.engine);
             }
-            if exceeds_hard_limit(client, &self.core.config.client_output_buffer_limit) {
+            if overrun || exceeds_hard_limit(client, &self.core.config.client_output_buffer_limit) {
                 return Ok((consumed, Stop::Overrun));
             }
             if client.closing {

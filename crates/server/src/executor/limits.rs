@@ -18,10 +18,14 @@ pub(super) fn client_memory_max(config: &Config) -> u64 {
 }
 
 /// Notes since when a client is a stranger, and since when its request is in progress, after `consumed` bytes of its input
-/// were executed.
-pub(super) fn note_stranger(client: &mut Client, consumed: usize, now: Instant) {
+/// were executed. One that a pause holds back has all its time when that ends, at `pause_end`.
+pub(super) fn note_stranger(client: &mut Client, consumed: usize, now: Instant, pause_end: Option<Instant>) {
     if client.session.is_authenticated() {
         (client.stranger_since, client.partial_since) = (None, None);
+        return;
+    }
+    if client.postponed {
+        (client.stranger_since, client.partial_since) = (pause_end.max(client.stranger_since), None);
         return;
     }
     client.stranger_since.get_or_insert(now);
@@ -79,6 +83,13 @@ impl Executor {
         let limit = self.core.config.authentication_timeout;
         for _ in 0..OVERDUE_CLOSED_MAX {
             let Some(slot) = self.core.clients.ledger().overdue_stranger(limit, now) else { return };
+            let Some(client) = self.core.clients.get(slot) else { return };
+            let has_time = |since: Instant| now.saturating_duration_since(since) < limit;
+            if client.stranger_since.is_none_or(has_time) {
+                // It has been served in this turn, and its answer is not sent yet.
+                self.core.clients.settle(slot);
+                continue;
+            }
             let Some(client) = self.core.clients.take(slot) else { return };
             self.core.stats.strangers_closed += 1;
             tracing::debug!(client = client.session.id(), "client closed: it has not authenticated in time");

@@ -4,7 +4,7 @@
 //! disk may still lose. Replies can wait for their reader: the executor stops executing for a client that does not read.
 //! Messages cannot, so those who get them are closed when too much of it waits.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -19,6 +19,8 @@ use crate::network::output::Output;
 const REPLIES_LEN_MAX: u64 = 256 << 10;
 /// The same for a client that no limit of all clients concerns: whoever exempts it has room for it.
 const REPLIES_LEN_MAX_EXEMPT: u64 = 16 << 20;
+/// Redis counts whole seconds above the soft limit, and closes when they are more than it allows.
+const SOFT_PERIOD_UNIT: Duration = Duration::from_secs(1);
 /// Longest reply buffer that is kept for the next client, in bytes: the replies to a pipeline of 64 with 1 KiB each.
 const SPARE_LEN_MAX: usize = 128 << 10;
 /// Bytes of all reply buffers that are kept: so much is answered in one turn without an allocation.
@@ -139,6 +141,14 @@ pub(super) fn exceeds_hard_limit(client: &Client, limits: &OutputLimits) -> bool
     exceeds
 }
 
+/// Bytes that may wait for a client in the middle of a transaction; 0: any number. What waits for all clients together counts
+/// as well, as it does between two commands.
+pub(super) fn transaction_len_max(session: &Session, limits: &OutputLimits, client_memory_max: u64) -> u64 {
+    let hard = if session.kind() == ClientKind::Normal { limits.normal.hard } else { 0 };
+    let of_all = if session.may_be_evicted() { client_memory_max } else { 0 };
+    [hard, of_all].into_iter().filter(|limit| *limit > 0).min().unwrap_or(0)
+}
+
 /// The limit for a client's output.
 fn limit_of(session: &Session, limits: &OutputLimits) -> OutputLimit {
     match session.kind() {
@@ -167,7 +177,7 @@ pub(super) fn report_deaf(client: &Client) {
     );
 }
 
-fn report_limit(client: &Client) {
+pub(super) fn report_limit(client: &Client) {
     tracing::warn!(
         client = client.session.id(),
         address = address_name(client.connection.peer()),
@@ -220,7 +230,8 @@ pub(super) fn exceeds_limit(client: &mut Client, config: &Config, now: Instant) 
     let exceeds = |limit: u64| limit > 0 && counted > limit;
     if exceeds(limit.soft) {
         let since = *client.soft_limit_since.get_or_insert(now);
-        if now.saturating_duration_since(since) < limit.soft_period && !exceeds(limit.hard) {
+        if now.saturating_duration_since(since) < limit.soft_period + SOFT_PERIOD_UNIT && !exceeds(limit.hard)
+        {
             return false;
         }
     } else {

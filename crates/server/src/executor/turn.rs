@@ -44,13 +44,14 @@ impl Executor {
     fn turn(&mut self) -> Result<Option<Ended>, ExecutorError> {
         let started = self.core.clock.now;
         self.accept_pending();
-        self.close_overdue_strangers(started);
         self.serve_ready()?;
         if self.core.stopping {
             // What the stop has made durable is what there is: nothing is begun, granted or removed behind it.
             self.finish_turn()?;
             return Ok(Some(self.ended()));
         }
+        // Order matters: who has sent its password during a long turn is served first.
+        self.close_overdue_strangers(started);
         while let Some(event) = self.next_event() {
             if let Some(ended) = self.take_event(event)? {
                 return Ok(Some(ended));

@@ -101,6 +101,11 @@ impl<'a> ReplyWriter<'a> {
         self.out.len()
     }
 
+    /// Bytes in the buffer and of the values that are shared.
+    pub(crate) fn total_len(&self) -> usize {
+        self.out.len() + self.shared.as_ref().map_or(0, |shared| shared.len())
+    }
+
     /// Takes back everything written since `position`.
     pub(crate) fn rewind(&mut self, position: usize) {
         self.out.truncate(position);

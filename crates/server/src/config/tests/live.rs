@@ -102,6 +102,10 @@ fn config_set_changes_all_or_nothing() {
         format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
     };
     check(
+        &[("hz", "20"), ("port", "9181")],
+        Err("ERR CONFIG SET failed - port and control-port are both 9181: choose different ports"),
+    );
+    check(
         &[("hz", "20"), ("timeout", "x")],
         Err(&failed("timeout", "argument couldn't be parsed into an integer")),
     );
