@@ -216,6 +216,37 @@ fn the_largest_clients_are_evicted() {
     assert_eq!(admin.run("EXISTS huge"), Reply::Int(0));
 }
 
+/// Many short names cost more than their bytes: places in several maps, and allocations of their own.
+#[test]
+fn short_names_are_counted_with_what_holds_them() {
+    const COUNT: usize = 30_000;
+    let (_folder, server) = cache(&[]);
+    let mut admin = server.client();
+    for (command, last) in [("SUBSCRIBE", ""), ("PSUBSCRIBE", ""), ("WATCH", ""), ("BLPOP", "0")] {
+        let names: Vec<String> = (0..COUNT).map(|number| format!("{command}{number:06}")).collect();
+        let mut bytes = Vec::new();
+        let words: Vec<&str> = [command].into_iter().chain(names.iter().map(String::as_str)).collect();
+        let words: Vec<&str> = words.into_iter().chain((!last.is_empty()).then_some(last)).collect();
+        Client::encode(&words, &mut bytes);
+        let mut state =
+            || (number(&mut admin, "allocator_allocated"), number(&mut admin, "mem_clients_normal"));
+        let before = state();
+        let mut client = server.client();
+        client.send_bytes(&bytes).unwrap();
+        match command {
+            "BLPOP" => server.client().wait_for_info("blocked_clients", "1"),
+            "WATCH" => assert_eq!(client.read_reply().unwrap(), Reply::ok()),
+            _ => (0..COUNT).for_each(|_| drop(client.read_reply().unwrap())),
+        }
+        let after = state();
+        let (taken, told) = (after.0 - before.0, after.1 - before.1);
+        assert!(
+            told * 10 > taken * 9 && told * 10 < taken * 14,
+            "{command}: {taken} bytes taken, {told} told"
+        );
+    }
+}
+
 /// What a queued transaction, watched keys, subscriptions and unread messages take counts.
 #[test]
 fn everything_that_a_client_makes_the_server_hold_is_told() {

@@ -141,6 +141,7 @@ impl Executor {
             self.receive();
             self.close_those_without_room();
             self.execute_batch(deadline)?;
+            self.is_late |= self.has_no_room();
         }
         while let Some(slot) = self.batch.unserved.pop() {
             if let Some(client) = self.core.clients.get_mut(slot) {
@@ -222,6 +223,11 @@ impl Executor {
         }
     }
 
+    /// Whether clients hold too much together. Output of this turn may still leave.
+    fn has_no_room(&self) -> bool {
+        self.core.clients.ledger().client_to_evict(self.core.client_memory_max).is_some()
+    }
+
     /// Second phase: executes what was received, in order.
     fn execute_batch(&mut self, deadline: Instant) -> Result<(), ExecutorError> {
         let received = std::mem::take(&mut self.batch.received);
@@ -235,7 +241,7 @@ impl Executor {
             // A client may be gone: another has killed it.
             let Some(client) = self.core.clients.take(*slot) else { continue };
             // What others have been answered leaves before more is executed: what is left then has no room.
-            self.is_late |= self.core.clients.ledger().client_to_evict(self.core.client_memory_max).is_some();
+            self.is_late |= self.has_no_room();
             result = self.serve(*slot, client, &arena[bytes.clone()], deadline);
             if result.is_err() {
                 break;
