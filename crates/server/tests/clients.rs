@@ -98,7 +98,6 @@ fn a_stranger_is_refused_in_a_pause_as_well() {
 #[test]
 fn without_a_password_nobody_is_a_stranger() {
     let (_folder, server, mut admin) = guarded_cache();
-    admin.wait_for_info("loading", "0");
     let mut early = Client::connect(server.port).unwrap();
     assert!(matches!(early.run("GET a"), Reply::Error(text) if text.starts_with("NOAUTH")));
     assert_eq!(admin.run("CONFIG SET requirepass "), Reply::ok());
@@ -368,16 +367,7 @@ fn resident_mib(server: &Server) -> u64 {
 fn guarded_cache() -> (tempfile::TempDir, Server, Client) {
     // On a busy machine strangers need more than their ten seconds.
     let (folder, server) = cache(&["--requirepass", "secret", "--authentication-timeout", "0"]);
-    let deadline = Instant::now() + PATIENCE;
-    let admin = loop {
-        if let Ok(mut client) = Client::connect(server.port)
-            && matches!(client.try_command(&["AUTH", "secret"]), Ok(Reply::Simple(_)))
-        {
-            break client;
-        }
-        assert!(Instant::now() < deadline, "nobody is let in:\n{}", server.log_text());
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    let admin = server.client_with_password("secret");
     (folder, server, admin)
 }
 

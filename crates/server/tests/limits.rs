@@ -23,16 +23,7 @@ fn cache(args: &[&str]) -> (tempfile::TempDir, Server) {
 fn guarded_cache(args: &[&str]) -> (tempfile::TempDir, Server, Client) {
     let args: Vec<&str> = ["--requirepass", "secret"].iter().chain(args).copied().collect();
     let (folder, server) = cache(&args);
-    let deadline = Instant::now() + PATIENCE;
-    let admin = loop {
-        if let Ok(mut client) = Client::connect(server.port)
-            && matches!(client.try_command(&["AUTH", "secret"]), Ok(Reply::Simple(_)))
-        {
-            break client;
-        }
-        assert!(Instant::now() < deadline, "nobody is let in:\n{}", server.log_text());
-        std::thread::sleep(Duration::from_millis(2));
-    };
+    let admin = server.client_with_password("secret");
     (folder, server, admin)
 }
 

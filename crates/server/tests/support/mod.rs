@@ -293,6 +293,21 @@ impl Server {
         Self { child, port, log }
     }
 
+    /// A client that has given this password, when the data are there.
+    pub(crate) fn client_with_password(&self, password: &str) -> Client {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(mut client) = Client::connect(self.port)
+                && matches!(client.try_command(&["AUTH", password]), Ok(Reply::Simple(_)))
+            {
+                client.wait_for_info("loading", "0");
+                return client;
+            }
+            assert!(Instant::now() < deadline, "nobody is let in:\n{}", self.log_text());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect_ready(self.port)
     }
