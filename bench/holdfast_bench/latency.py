@@ -20,8 +20,6 @@ MEMBERS_MILLIONS = 5
 # A hash of a gigabyte: so many fields for each of the run's keys, of this size.
 FIELD_BYTES = 1000
 EVENTS = ("flushall", "del-large", "growth", "flushall-mixed", "del-set", "growth-hash", "save-hash")
-# These go on long enough to meet many moments of the machine in one time.
-TIMES_OF = {"growth-hash": 1, "save-hash": 1}
 SAVE_SECONDS_MAX = 300
 # How often the client asks while keys are added.
 RATE = "1000"
@@ -43,7 +41,7 @@ def worst_of(run, name, event):
         "growth-hash": grow_hash, "save-hash": save_hash,
     }
     reports = []
-    for number in range(TIMES_OF.get(event, TIMES)):
+    for number in range(TIMES):
         # The server may use both CPUs' caches, but not the client's CPU: what is pinned stays pinned.
         with run.servers([name]) as servers:
             report = actions[event](run, servers[name])
