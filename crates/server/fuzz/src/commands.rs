@@ -458,6 +458,12 @@ fn may_be_timeout(text: &[u8]) -> bool {
     !is_negative && text.iter().all(|byte| byte.is_ascii_hexdigit() || b"xXpP.+-".contains(byte))
 }
 
+/// Whether this may be an option for Redis, which reads those up to a zero byte, and is none here.
+fn may_be_cut_word(arg: &[u8]) -> bool {
+    let end = arg.iter().position(|byte| *byte == 0);
+    end.is_some_and(|end| end > 0 && arg[..end].iter().all(u8::is_ascii_alphabetic))
+}
+
 /// Whether the order of the reply is that of a set in memory: SORT that does not sort.
 fn is_unordered(args: &[Vec<u8>]) -> bool {
     args[0].to_ascii_lowercase().starts_with(b"sort")
@@ -467,6 +473,7 @@ fn is_unordered(args: &[Vec<u8>]) -> bool {
 fn parse(data: &[u8], now_ms: i64) -> Vec<(Vec<Vec<u8>>, Kind)> {
     let lines = data.split(|&byte| byte == b'\n').filter(|line| !line.contains(&0));
     let mut commands: Vec<_> = lines.filter_map(split_slowly).filter(|args| !args.is_empty()).collect();
+    commands.retain(|args| !args.iter().any(|arg| may_be_cut_word(arg)));
     commands.iter_mut().for_each(|args| shorten_wait(args));
     let all = commands.clone();
     let has_multi = commands.iter().any(|args| args[0].eq_ignore_ascii_case(b"multi"));
