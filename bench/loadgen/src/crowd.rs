@@ -6,7 +6,7 @@
 //! hostile   a quarter each   idle         connects and sends nothing
 //!                            bytewise     a long request, one byte at a time
 //!                            unread       requests as many as the socket takes; it never reads
-//!                            reset        half a request, then the connection is reset and made anew
+//!                            reset        half a request, then the client resets the connection and reconnects
 //! harmless                   PING, and the reply is read
 //! ```
 //!

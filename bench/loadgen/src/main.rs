@@ -123,7 +123,7 @@ pub(crate) struct Crowd {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CrowdKind {
-    /// A quarter each is idle, sends byte by byte, reads nothing, resets its connections; nobody gives the password
+    /// A quarter each is idle, sends byte by byte, reads nothing, resets its connections; none of them authenticates
     Hostile,
     /// All of them send PING and read the reply
     Harmless,

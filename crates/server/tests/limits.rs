@@ -80,7 +80,7 @@ fn field(line: &str, name: &str) -> usize {
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number {name} in {line}"))
 }
 
-/// `authentication-timeout`: the time begins when a client connects, or gives its rights up.
+/// `authentication-timeout`: the time starts when a client connects, or sends RESET.
 #[test]
 fn a_stranger_has_to_authenticate_in_time() {
     let (_folder, server, mut admin) = guarded_cache(&["--authentication-timeout", "1"]);
@@ -95,7 +95,7 @@ fn a_stranger_has_to_authenticate_in_time() {
     wait_until("whoever asks for everything else stays", || busy.try_command(&["PING"]).is_err());
     assert_eq!(former.run("PING"), Reply::Simple("PONG".into()), "it has authenticated");
     assert_eq!(former.run("RESET"), Reply::Simple("RESET".into()));
-    wait_until("whoever has given its rights up stays", || former.try_command(&["PING"]).is_err());
+    wait_until("a client that has sent RESET stays", || former.try_command(&["PING"]).is_err());
     assert_eq!(admin.info("unauthenticated_clients_closed"), "3");
     assert_eq!(admin.info("connected_clients"), "1");
 }

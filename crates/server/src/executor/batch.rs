@@ -12,7 +12,7 @@ use super::blocked::Blocked;
 use super::client::Client;
 use super::host::only_reads;
 use super::limits::note_stranger;
-use super::outbox::{exceeds_hard_limit, replies_len_max, report_limit};
+use super::outbox::{exceeds_hard_limit, replies_len_max, report_overrun};
 use super::waiting::WaitKind;
 use super::{Executor, ExecutorError};
 use crate::clock::TurnClock;
@@ -449,7 +449,7 @@ impl Executor {
                 Outcome::Done => {}
                 Outcome::Close => client.closing = true,
                 Outcome::Overrun => {
-                    report_limit(client);
+                    report_overrun(client);
                     overrun = true;
                 }
                 Outcome::Deferred(Deferred::Block { kind, first_key, keys, timeout_ms }) => {

@@ -79,7 +79,8 @@ impl Listeners {
         {
             tracing::error!(
                 error = error_chain(&error),
-                "the server does not listen any more: the addresses it has listened on cannot be bound again"
+                "the server no longer listens: the former addresses cannot be bound again; set bind or port by CONFIG SET on a \
+                 connection that is open, or restart the server"
             );
         }
         result

@@ -177,12 +177,22 @@ pub(super) fn report_deaf(client: &Client) {
     );
 }
 
-pub(super) fn report_limit(client: &Client) {
+fn report_limit(client: &Client) {
     tracing::warn!(
         client = client.session.id(),
         address = address_name(client.connection.peer()),
         unsent = client.connection.unsent_len(),
         "client closed: it exceeds client-output-buffer-limit"
+    );
+}
+
+/// Reports that a client is closed for the replies of its transaction.
+pub(super) fn report_overrun(client: &Client) {
+    tracing::warn!(
+        client = client.session.id(),
+        address = address_name(client.connection.peer()),
+        "client closed: it exceeds client-output-buffer-limit or maxmemory-clients by the replies of one transaction, which was \
+         executed; split the transaction, or raise the limit"
     );
 }
 
