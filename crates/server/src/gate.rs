@@ -168,7 +168,7 @@ impl Gate {
     fn record(&self, sent: Option<&StoreRecord>) -> Option<Result<StoreRecord, String>> {
         let mounted = self.mounted_record()?;
         Some(match (mounted, sent) {
-            // The mount follows with a delay, so at the same epoch what was sent is the newer one.
+            // The mount follows with a delay, so at the same epoch what was sent is the newer one, as long as it is not forgotten.
             (Ok(mounted), Some(sent)) if mounted.store_id == sent.store_id && mounted.epoch > sent.epoch => {
                 Ok(mounted)
             }

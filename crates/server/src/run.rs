@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::network::descriptors;
 use crate::network::listener::listen;
 use crate::persistence::identity::stamp;
+use crate::persistence::policy::SyncMode;
 use crate::pid_file::PidFile;
 use crate::storage::disk::Disk;
 use crate::storage::{Storage, StorageLock};
@@ -126,6 +127,13 @@ enum Trouble {
     Panicked,
 }
 
+/// A record that was sent, and the one that was mounted at that moment. The mount follows with a delay, so what is mounted later and
+/// is another one came later, too.
+struct Sent {
+    record: StoreRecord,
+    mounted: Option<StoreRecord>,
+}
+
 /// Everything that outlives one walk through the gate.
 struct Process {
     config: Config,
@@ -134,7 +142,7 @@ struct Process {
     stop: Arc<StopLine>,
     metrics: Arc<Metrics>,
     runtime: tokio::runtime::Runtime,
-    sent: Option<StoreRecord>,
+    sent: Option<Sent>,
     status: ServerStatus,
     lock: Option<Box<dyn StorageLock>>,
     pid_file: Option<PidFile>,
@@ -333,10 +341,12 @@ impl Process {
             }
         }
         self.publish(bridge, ServerState::Restoring, None);
+        self.forget_outdated();
+        let sent = self.sent.as_ref().map(|sent| sent.record.clone());
         let progress = RestoreProgress::default();
         let passing = async {
             tokio::select! {
-                passed = self.gate.pass(self.sent.as_ref(), &progress) => Some(passed),
+                passed = self.gate.pass(sent.as_ref(), &progress) => Some(passed),
                 () = self.watch_restore(bridge, &progress) => None,
             }
         };
@@ -372,7 +382,7 @@ impl Process {
         self.publish(bridge, ServerState::AwaitingRecord, None);
         loop {
             let mounted = self.gate.mounted_record().and_then(Result::ok);
-            let recorded = [mounted.as_ref(), self.sent.as_ref()]
+            let recorded = [mounted.as_ref(), self.sent.as_ref().map(|sent| &sent.record)]
                 .into_iter()
                 .flatten()
                 .any(|record| record.store_id == identity.store_id && record.epoch >= identity.epoch);
@@ -386,13 +396,26 @@ impl Process {
         }
     }
 
+    /// Forgets what was sent when something newer is mounted.
+    fn forget_outdated(&mut self) {
+        if let Some(Sent { record, mounted: before }) = &self.sent
+            && let Some(Ok(mounted)) = self.gate.mounted_record()
+            && before.as_ref() != Some(&mounted)
+            && mounted.store_id == record.store_id
+            && mounted.epoch >= record.epoch
+        {
+            self.sent = None;
+        }
+    }
+
     /// Answers what can be answered without data; waits a moment for requests.
     fn serve_requests(&mut self, bridge: &Bridge) -> bool {
         let Some(request) = bridge.inbox.next_within(HOLD_LOOK_INTERVAL) else { return false };
         let not_ready = || Refusal::NotReady("the server does not serve data; see its decision".to_owned());
         match request {
             AdminRequest::Decide { record, reply } => {
-                self.sent = Some(*record);
+                let mounted = self.gate.mounted_record().and_then(Result::ok);
+                self.sent = Some(Sent { record: *record, mounted });
                 reply.send(Ok(()));
                 return true;
             }
@@ -460,16 +483,27 @@ impl Process {
                 );
                 Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), exit_code::STORAGE))
             }
+            Err(ExecutorError::Load(LoadFailure::Recover(error))) if error.is_storage() => {
+                let message = format!(
+                    "{}. Nothing was changed, and this says nothing against the data; make room on the volume, or mend it",
+                    error_chain(&error)
+                );
+                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), exit_code::STORAGE))
+            }
             Err(ExecutorError::Load(error)) => {
                 Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), exit_code::REFUSED))
             }
             Err(error @ ExecutorError::Storage(_)) => {
                 self.metrics.storage_failed();
                 distrust(&*self.storage, &self.config.dir);
-                let message = format!(
-                    "{}. What is on disk is what was acknowledged; check the volume: is it full?",
-                    error_chain(&error)
-                );
+                let acknowledged = match self.config.sync_mode {
+                    SyncMode::Always => "What was acknowledged is on the disk",
+                    SyncMode::EverySecond | SyncMode::Never => {
+                        "What was acknowledged last may not be on the disk, as the strategy allows"
+                    }
+                };
+                let message =
+                    format!("{}. {acknowledged}; check the volume: is it full?", error_chain(&error));
                 Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), exit_code::STORAGE))
             }
             Err(error @ ExecutorError::Panicked) => {

@@ -768,6 +768,83 @@ fn a_full_volume_is_held_and_the_server_goes_on_when_there_is_room() {
     assert!(server.stop().success());
 }
 
+/// As for Redis it is enough to rename the manifest when `appendfilename` is changed: it names the other files.
+#[test]
+fn a_log_goes_on_under_another_name() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("data");
+    let named = |name: &str| Server::spawn(&dir, &["--appendfilename", name, "--save", ""]);
+    let server = named("old.aof");
+    assert_eq!(server.client().run("SET key old"), Reply::ok());
+    assert!(server.stop().success());
+    let log = dir.join("appendonlydir");
+    std::fs::rename(log.join("old.aof.manifest"), log.join("new.aof.manifest")).unwrap();
+    let server = named("new.aof");
+    let mut client = server.client();
+    assert_eq!(client.run("GET key"), Reply::bulk("old"));
+    assert_eq!(client.run("SET key new"), Reply::ok());
+    client.run("BGREWRITEAOF");
+    client.wait_for_info("aof_rewrite_in_progress", "0");
+    assert_eq!(client.run("SET later too"), Reply::ok());
+    drop(client);
+    server.kill();
+    let server = named("new.aof");
+    let mut client = server.client();
+    assert_eq!(client.run("GET key"), Reply::bulk("new"));
+    assert_eq!(client.run("GET later"), Reply::bulk("too"));
+    let names = std::fs::read_dir(&log).unwrap().map(|file| file.unwrap().file_name());
+    assert!(names.into_iter().all(|name| name.to_string_lossy().starts_with("new.aof.")));
+}
+
+/// The part of a batch that was written holds whole commands, which a start keeps before it cuts them off; and there is no room for
+/// that.
+#[test]
+fn a_batch_that_a_full_volume_has_cut_is_no_damage() {
+    const BATCH: usize = 500;
+    let root = tempfile::tempdir().unwrap();
+    let health_port = free_port();
+    let server = on_a_small_volume(root.path(), health_port, "always");
+    let mut client = server.client();
+    let filler = inside(&server, &root.path().join("volume/filler"));
+    std::fs::write(&filler, vec![0; 4 << 20]).unwrap();
+    let value = "x".repeat(1_000);
+    let mut acknowledged = 0;
+    let mut write = || -> std::io::Result<()> {
+        let mut bytes = Vec::new();
+        for number in acknowledged..acknowledged + BATCH {
+            Client::encode(&["SET", &format!("key:{number}"), &value], &mut bytes);
+        }
+        client.send_bytes(&bytes)?;
+        for _ in 0..BATCH {
+            assert_eq!(client.read_reply()?, Reply::ok());
+            acknowledged += 1;
+        }
+        Ok(())
+    };
+    while write().is_ok() {}
+    assert!((1_000..8_000).contains(&acknowledged), "{acknowledged} writes were acknowledged");
+    let keeps = "failed to keep the torn tail";
+    wait_for("a try", &server, || server.log_text().contains(keeps).then_some(()));
+    wait_for("hold", &server, || {
+        http(health_port, "/readyz").filter(|(code, text)| *code == 503 && text.contains("StorageFailed"))
+    });
+
+    std::fs::remove_file(&filler).unwrap();
+    let mut client = wait_for("service", &server, || {
+        let mut client = Client::connect(server.port).ok()?;
+        (client.try_command(&["SET", "room", "again"]).ok()? == Reply::ok()).then_some(client)
+    });
+    for number in 0..acknowledged {
+        assert_eq!(client.run(&format!("GET key:{number}")), Reply::bulk(&value), "key:{number}");
+    }
+    let files = std::fs::read_dir(inside(&server, &root.path().join("volume/data"))).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+    let kept: Vec<String> = names.filter(|name| name.starts_with("torn-")).collect();
+    assert_eq!(kept.len(), 1, "the tail is kept once, and no half of it: {kept:?}");
+    drop(client);
+    assert!(server.stop().success());
+}
+
 #[test]
 fn what_a_full_volume_cannot_save_is_not_given_up_for_a_stop() {
     let root = tempfile::tempdir().unwrap();

@@ -302,7 +302,8 @@ fn a_store_is_born_recorded_backed_up_lost_and_restored() {
         assert!(Instant::now() < deadline, "{decision:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let _: ServerStatus = cluster.ask("PUT", "/v1/decision", &record(1, Some(plan(&path))));
+    // The operator tells of a corrected plan by the mount alone.
+    cluster.mount(&record(1, Some(plan(&path))));
     let status = cluster.wait_for(&pod, ServerState::AwaitingRecord);
     let identity = status.identity.unwrap();
     assert_eq!((identity.epoch, identity.granted), (2, false));
@@ -314,6 +315,7 @@ fn a_store_is_born_recorded_backed_up_lost_and_restored() {
     pod.kill();
 
     // Restarted with a stale record and no operator: keeps what is newer.
+    cluster.mount(&record(1, None));
     let (_, report) = cluster.init_container();
     assert_eq!((report.decision, report.reason.as_str()), (DecisionKind::Keep, reason::VOLUME_NEWER));
     let pod = cluster.pod();

@@ -531,7 +531,12 @@ impl Recovery<'_> {
             file.syncer().sync()?;
             self.storage.sync_dir(&self.options.dir)
         };
-        Self::storage_error("keep the torn tail as", &kept_at, copy())?;
+        let copied = copy();
+        if copied.is_err() {
+            // It is made anew by the next start, which may have room; the half of it would take that room.
+            let _ = self.storage.remove(&kept_at);
+        }
+        Self::storage_error("keep the torn tail as", &kept_at, copied)?;
         Ok(kept_at)
     }
 

@@ -232,7 +232,7 @@ impl Journal {
         }
     }
 
-    /// The snapshot thread has ended: settles the job, unless a barrier holds the files.
+    /// The snapshot thread has ended: settles the job, unless a barrier holds the files and there is one to be put in its place.
     ///
     /// # Errors
     /// [`JournalError`] when the log's files are in an unknown state.
@@ -245,7 +245,8 @@ impl Journal {
         if self.job.as_ref().is_none_or(|job| job.id != id) {
             return Ok(None);
         }
-        if self.hold_files {
+        // One that has failed changes no file any more.
+        if self.hold_files && result.is_ok() {
             self.unsettled = Some(result);
             return Ok(None);
         }
@@ -457,7 +458,7 @@ mod tests {
     use super::super::testing::{engine, journal};
     use super::*;
     use crate::persistence::snapshot::job::NO_THREADS;
-    use crate::storage::memory::MemoryDisk;
+    use crate::storage::memory::{Fault, MemoryDisk};
 
     /// Snapshots on the disk, the bases of logs among them.
     fn snapshots(disk: &MemoryDisk) -> Vec<(PathBuf, Vec<u8>)> {
@@ -501,6 +502,36 @@ mod tests {
                 old.snapshot_begin(0);
                 old
             });
+        }
+    }
+
+    #[test]
+    fn a_job_that_fails_ends_also_while_a_barrier_holds_the_files() {
+        for request in [JobRequest::Save, JobRequest::Rewrite, JobRequest::Cut("/data/backup.rdb".into())] {
+            let disk = MemoryDisk::new();
+            let mut engine = engine(20_000);
+            let (mut journal, events) = journal(&disk, &mut engine);
+            journal.start_job(request.clone(), &mut engine, &mut EffectBuffer::new(), 2).unwrap().unwrap();
+            assert!(journal.hold_files(true, &mut engine).unwrap().is_none());
+            disk.inject(Some(Fault {
+                call: disk.calls(),
+                kind: std::io::ErrorKind::StorageFull,
+                forever: true,
+            }));
+            while !journal.job_is_stuck() && journal.drive_job(&mut engine) {}
+            let JournalEvent::SnapshotWritten { id, result } = events.recv().unwrap() else {
+                panic!("no job")
+            };
+            assert!(result.is_err(), "{request:?}");
+            // The event waits while the walk goes on, for nobody.
+            while journal.drive_job(&mut engine) {}
+            assert!(
+                !journal.save_is_behind(&engine),
+                "{request:?}: writes would wait until the barrier ends"
+            );
+            let ended = journal.snapshot_written(id, result, &mut engine).unwrap().unwrap();
+            assert!(ended.result.is_err() && journal.running_job().is_none(), "{request:?}");
+            assert!(!engine.snapshot_active());
         }
     }
 

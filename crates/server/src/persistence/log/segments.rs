@@ -238,7 +238,10 @@ impl Log {
     ) -> Result<Self, LogFilesError> {
         let LogPosition { manifest, base_len, segments_len, .. } = position;
         let next_base_seq = manifest.base.as_ref().map_or(0, |base| base.seq) + 1;
-        let path = paths.directory.join(paths.segment_name(end.seq));
+        // By the manifest's word: the names may be those of another `appendfilename`.
+        let name = manifest.incrementals.iter().find(|file| file.seq == end.seq);
+        let name = name.map_or_else(|| paths.segment_name(end.seq), |file| file.name.clone());
+        let path = paths.directory.join(name);
         // The process before may have died between the rename of the manifest and the sync of its directory: without this,
         // a power cut would bring back a manifest that does not name the segment.
         let writer = storage

@@ -7,6 +7,21 @@ use crate::persistence::log::reader::ReadSegmentError;
 use crate::persistence::manifest::ManifestError;
 use crate::persistence::snapshot::ReadRdbError;
 
+impl RecoverError {
+    /// Whether the operating system refused something, so that it may go when somebody makes room, or mends what is mounted: the
+    /// files themselves are not what is wrong.
+    pub(crate) fn is_storage(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error().is_some()) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 /// Why the data could not be recovered. Nothing has been changed on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {

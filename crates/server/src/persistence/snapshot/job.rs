@@ -167,9 +167,12 @@ impl SnapshotJob {
     /// Hands over a chunk. It never waits; [`Self::is_full`] says when the next had better wait.
     pub(crate) fn push(&mut self, chunk: Chunk) {
         if !chunk.is_empty() {
-            self.queued.fetch_add(chunk.held_bytes(), Ordering::Relaxed);
-            // An error means that the thread has ended, and says why by itself.
-            let _ = self.messages.send(Message::Chunk(chunk));
+            let held = chunk.held_bytes();
+            self.queued.fetch_add(held, Ordering::Relaxed);
+            // An error means that the thread has ended, and says why by itself. What it does not take waits for nobody.
+            if self.messages.send(Message::Chunk(chunk)).is_err() {
+                self.queued.fetch_sub(held, Ordering::Relaxed);
+            }
         }
     }
 
