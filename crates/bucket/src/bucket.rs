@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use holdfast_contract::bucket::{
-    BASE_FILE, BackupManifest, LAYOUT_VERSION, Location, MANIFEST_FILE, StoreMarker, backup_path, marker_path,
+    BASE_FILE, BackupManifest, EPOCH_MAX, LAYOUT_VERSION, Location, MANIFEST_FILE, StoreMarker, backup_path,
+    marker_path,
 };
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use object_store::path::{self, Path};
@@ -109,6 +110,18 @@ impl Bucket {
                 "is empty; use \"us-east-1\" when the object store has no regions",
             ));
         }
+        // Both become parts of URLs and headers, which the client below takes for well-formed.
+        let is_word = |byte: u8, more: &[u8]| byte.is_ascii_alphanumeric() || more.contains(&byte);
+        if !location.region.bytes().all(|byte| is_word(byte, b"-_")) {
+            return Err(invalid("region", &location.region, "may have letters, digits, '-' and '_' only"));
+        }
+        if !location.bucket.bytes().all(|byte| is_word(byte, b"-_.")) {
+            return Err(invalid(
+                "bucket",
+                &location.bucket,
+                "may have letters, digits, '.', '-' and '_' only",
+            ));
+        }
         if Path::parse(&location.prefix).is_err()
             || location.prefix.starts_with('/')
             || location.prefix.ends_with('/')
@@ -169,6 +182,9 @@ impl Bucket {
             } else {
                 format!("{scheme}://{}.{host}", location.bucket)
             };
+            if let Err(problem) = check_url(&format!("{url}/{}", location.bucket)) {
+                return Err(invalid("endpoint", endpoint, &problem));
+            }
             builder = builder.with_endpoint(url);
         }
         let store = builder
@@ -521,6 +537,13 @@ fn to_json(document: &impl serde::Serialize) -> Bytes {
     Bytes::from(text)
 }
 
+/// Why requests cannot be sent to `url`. The client reads it by both of these, and ends in a panic where one of them refuses.
+fn check_url(url: &str) -> Result<(), String> {
+    url.parse::<http::Uri>().map_err(|error| format!("is no URL: {error}"))?;
+    reqwest::Url::parse(url).map_err(|error| format!("is no URL: {error}"))?;
+    Ok(())
+}
+
 /// What is wrong with a manifest found at `path`, if anything.
 fn manifest_problem(path: &str, manifest: &BackupManifest) -> Option<String> {
     let hex =
@@ -529,6 +552,9 @@ fn manifest_problem(path: &str, manifest: &BackupManifest) -> Option<String> {
     let named = backup_path(&manifest.store_id, time, manifest.epoch, manifest.offset);
     if named != path {
         return Some(format!("it describes backup {named:?}, and lies at {path:?}"));
+    }
+    if manifest.epoch > EPOCH_MAX {
+        return Some(format!("its epoch {} is above {EPOCH_MAX}, which no Store comes to", manifest.epoch));
     }
     let [file] = manifest.files.as_slice() else {
         return Some(format!("it names {} files instead of one", manifest.files.len()));

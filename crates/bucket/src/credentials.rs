@@ -57,9 +57,22 @@ impl Credentials {
     fn from_source(
         read: impl Fn(&'static str) -> Result<Option<String>, String>,
     ) -> Result<Self, (&'static str, String)> {
+        // A header of each request holds them, save for the secret.
+        let is_allowed = |name, letter: char| {
+            if name == SECRET_ACCESS_KEY { !letter.is_control() } else { letter.is_ascii_graphic() }
+        };
         let required = |name: &'static str| match read(name) {
             Ok(Some(text)) if text.trim().is_empty() => Err((name, "empty".to_owned())),
-            Ok(Some(text)) => Ok(text.trim().to_owned()),
+            Ok(Some(text)) => match text.trim().chars().position(|letter| !is_allowed(name, letter)) {
+                None => Ok(text.trim().to_owned()),
+                Some(at) => Err((
+                    name,
+                    format!(
+                        "wrong: its character {} is one that no key has, such as a line break; write it as it was issued",
+                        at + 1
+                    ),
+                )),
+            },
             Ok(None) => Err((name, "missing".to_owned())),
             Err(problem) => Err((name, problem)),
         };
@@ -114,6 +127,20 @@ mod tests {
             Err(("sessionToken", "empty")),
         );
         check(&[("accessKeyID", "a\n"), ("secretAccessKey", "b\n")], Ok(("a", "b", None)));
+        check(&[("accessKeyID", "a\nb"), ("secretAccessKey", "b")], Err(("accessKeyID", "its character 2")));
+        check(
+            &[("accessKeyID", "\u{e4}"), ("secretAccessKey", "b")],
+            Err(("accessKeyID", "its character 1")),
+        );
+        check(
+            &[("accessKeyID", "a"), ("secretAccessKey", "b\nc")],
+            Err(("secretAccessKey", "its character 2")),
+        );
+        check(&[("accessKeyID", "a"), ("secretAccessKey", "\u{e4} b")], Ok(("a", "\u{e4} b", None)));
+        check(
+            &[("accessKeyID", "a"), ("secretAccessKey", "b"), ("sessionToken", "c\nd")],
+            Err(("sessionToken", "its character 2")),
+        );
         check(
             &[("accessKeyID", "a"), ("secretAccessKey", "b"), ("sessionToken", "c")],
             Ok(("a", "b", Some("c"))),

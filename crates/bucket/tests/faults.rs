@@ -420,6 +420,26 @@ fn locations_that_make_no_sense_name_their_field() {
     check(|location| location.endpoint = Some("minio:9000".into()), "endpoint");
     check(|location| location.endpoint = Some("ftp://minio".into()), "endpoint");
     check(|location| location.endpoint = Some("http://".into()), "endpoint");
+    for endpoint in [
+        "http://10.0.0.256:9000",
+        "http://minio:99999",
+        "http://${MINIO}:9000",
+        "https://<host>",
+        "http://a b",
+    ] {
+        let mut location = location(free_address(), "p");
+        for path_style in [true, false] {
+            location.path_style = path_style;
+            location.endpoint = Some(endpoint.into());
+            let error = Bucket::open(&location, credentials()).unwrap_err();
+            assert!(
+                matches!(error, BucketError::InvalidLocation { field: "endpoint", .. }),
+                "{endpoint}: {error}"
+            );
+        }
+    }
+    check(|location| location.region = "eu\ncentral".into(), "region");
+    check(|location| location.bucket = "a b".into(), "bucket");
 }
 
 #[tokio::test]

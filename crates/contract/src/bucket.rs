@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 /// Version of [`BackupManifest`] and [`StoreMarker`] written by this release. A reader refuses a higher one.
 pub const LAYOUT_VERSION: u32 = 1;
+
+/// The highest epoch of a Store: far above what restores bring about, and below what JSON readers round.
+pub const EPOCH_MAX: u64 = 1 << 53;
 /// File name of the owner marker.
 pub const MARKER_FILE: &str = "store.json";
 /// File name of the snapshot in a backup.

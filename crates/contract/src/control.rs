@@ -250,6 +250,8 @@ pub mod backup_reason {
     pub const SNAPSHOT_FAILED: &str = "SnapshotFailed";
     /// What was read back is not what was sent, or does not open.
     pub const VERIFICATION_FAILED: &str = "VerificationFailed";
+    /// It met a defect of the server.
+    pub const DEFECT: &str = "Defect";
     /// The caller cancelled it, or the server is stopping.
     pub const CANCELLED: &str = "Cancelled";
     /// The server holds no data to back up (`disabled`, holding, loading).

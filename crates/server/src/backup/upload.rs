@@ -8,18 +8,20 @@
 //! ```
 //!
 //! What must hold: a backup exists only with its manifest, which is written after the bucket's own copy was read back
-//! and opened; what a failed or cancelled backup has sent is removed; the local file is removed in every case. One backup
+//! and opened; what a failed or cancelled backup has sent is removed, unless the process ends before; the local file is removed in every case. One backup
 //! runs at a time, the next ones wait. An id never runs twice while it is remembered.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt as _;
 use holdfast_bucket::{Bucket, BucketError, Cancel, Canceller, Credentials, TakeOver, cancel_pair};
 use holdfast_contract::bucket::{
     BASE_FILE, BackupFile, BackupManifest, LAYOUT_VERSION, StoreMarker, backup_path,
@@ -260,9 +262,16 @@ impl From<BucketError> for Failure {
 
 impl Failure {
     fn cancelled() -> Self {
+        Self { reason: backup_reason::CANCELLED, message: "the backup was cancelled".to_owned() }
+    }
+
+    /// Without it the job would count as one that runs, for ever.
+    fn panicked() -> Self {
         Self {
-            reason: backup_reason::CANCELLED,
-            message: "the backup was cancelled; nothing of it is left in the bucket".to_owned(),
+            reason: backup_reason::DEFECT,
+            message: "the backup ended in a panic, which is a defect of the server: report it, with the lines of its log \
+                      about the panic"
+                .to_owned(),
         }
     }
 
@@ -270,8 +279,8 @@ impl Failure {
         Self {
             reason: backup_reason::VERIFICATION_FAILED,
             message: format!(
-                "what was read back of {path:?} is not what was sent: {problem}; nothing of it is kept, try again and \
-                 check the object store if it happens twice"
+                "what was read back of {path:?} is not what was sent: {problem}; try again and check the object store if \
+                 it happens twice"
             ),
         }
     }
@@ -299,7 +308,8 @@ impl Shared {
         cancel: Cancel,
     ) {
         let id = request.id.clone();
-        let result = self.back_up(&request, &publish, &cancel).await;
+        let job = AssertUnwindSafe(self.back_up(&request, &publish, &cancel)).catch_unwind();
+        let result = job.await.unwrap_or_else(|_| Err(Failure::panicked()));
         self.metrics.backup_ended(result.as_ref().ok().copied());
         let completed_ms = match &result {
             Ok(completed_ms) => {
@@ -353,10 +363,15 @@ impl Shared {
         let prepared = self.send_and_verify(&bucket, &path, &cut, publish, cancel).await;
         let manifest = match prepared {
             Ok(manifest) => manifest,
-            Err(failure) => {
+            Err(mut failure) => {
                 // Without a manifest it is no backup, and nobody would ever remove it.
-                if let Err(error) = bucket.delete(&format!("{path}/{BASE_FILE}")).await {
-                    tracing::warn!(%error, "an incomplete backup may be left in the bucket");
+                let file = format!("{path}/{BASE_FILE}");
+                match bucket.delete(&file).await {
+                    Ok(()) => failure.message.push_str("; nothing of it is left in the bucket"),
+                    Err(error) => {
+                        let left = format!("; what was sent may be left as {file:?}, remove it: {error}");
+                        failure.message.push_str(&left);
+                    }
                 }
                 return Err(failure);
             }
