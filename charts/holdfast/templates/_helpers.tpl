@@ -1,7 +1,7 @@
 {{/* This one among all installations: the release; within a parent chart, whose objects may be called so, with the chart's name
 or alias. */}}
 {{- define "holdfast.instance" -}}
-{{- if .Chart.IsRoot }}{{ .Release.Name }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}{{ end -}}
+{{- if .Chart.IsRoot }}{{ .Release.Name }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | lower | trunc 63 | trimSuffix "-" }}{{ end -}}
 {{- end -}}
 
 {{/* Name of every object. */}}

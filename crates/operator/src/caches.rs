@@ -108,7 +108,7 @@ impl Caches {
     pub(crate) fn secret(&self, namespace: &str, name: &str) -> Option<Option<Secret>> {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let (read, secret) = secrets.get(&key(namespace, name))?;
-        (read.elapsed() < SECRET_AGE_MAX).then(|| secret.as_ref().map(Packed::unpack))
+        (read.elapsed() < SECRET_AGE_MAX).then(|| secret.as_ref().and_then(Packed::unpack))
     }
 
     /// Notes a Secret that was just read.
@@ -129,7 +129,7 @@ impl Caches {
             backup.store() == Some(store) && backup.meta().namespace.as_deref() == Some(namespace)
         };
         let mut found: Vec<_> =
-            self.backups.state_filter(is_of).iter().map(|backup| backup.unpack()).collect();
+            self.backups.state_filter(is_of).iter().filter_map(|backup| backup.unpack()).collect();
         // The order of a list of the API.
         found.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         found
@@ -142,7 +142,7 @@ fn key(namespace: &str, name: &str) -> (String, String) {
 
 /// The object `namespace/name` of a cache.
 pub(crate) fn get<K: Keep>(cache: &Cache<K>, namespace: &str, name: &str) -> Option<K> {
-    cache.get(&ObjectRef::new(name).within(namespace)).map(|object| object.unpack())
+    cache.get(&ObjectRef::new(name).within(namespace)).and_then(|object| object.unpack())
 }
 
 /// Everything that happens to the objects of a kind. After an error the watch pauses, longer with each: by itself, for a

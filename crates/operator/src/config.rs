@@ -73,7 +73,7 @@ pub enum ConfigError {
     EmptyImage,
     /// The name of the Lease cannot be one.
     #[error(
-        "--lease-name (HOLDFAST_LEASE_NAME) is {0:?}, which is not a name; use lower-case letters, digits and '-'"
+        "--lease-name (HOLDFAST_LEASE_NAME) is {0:?}, which is not a name; use lower-case letters, digits, '-' and '.'"
     )]
     LeaseName(String),
     /// A name cannot be that of a namespace.
@@ -121,7 +121,7 @@ impl TryFrom<RunArgs> for Config {
         if let Some(bad) = watch_namespaces.iter().find(|name| !is_namespace(name)) {
             return Err(ConfigError::Namespace(bad.clone()));
         }
-        if !is_namespace(&args.lease_name) || args.lease_name.is_empty() {
+        if !args.lease_name.split('.').all(|part| !part.is_empty() && is_namespace(part)) {
             return Err(ConfigError::LeaseName(args.lease_name));
         }
         watch_namespaces.sort();
@@ -184,6 +184,11 @@ mod tests {
     fn releases_can_have_leases_of_their_own() {
         assert_eq!(parse(&[]).unwrap().lease_name, "holdfast-operator");
         assert_eq!(parse(&["--lease-name", "keeper"]).unwrap().lease_name, "keeper");
+        assert_eq!(
+            parse(&["--lease-name", "my.release-operator"]).unwrap().lease_name,
+            "my.release-operator"
+        );
+        assert_eq!(parse(&["--lease-name", "a..b"]), Err(ConfigError::LeaseName("a..b".into())));
         assert_eq!(parse(&["--lease-name", "A b"]), Err(ConfigError::LeaseName("A b".into())));
         assert_eq!(parse(&["--lease-name", ""]), Err(ConfigError::LeaseName(String::new())));
     }

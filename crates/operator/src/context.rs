@@ -54,6 +54,16 @@ pub enum ReconcileError {
         #[source]
         source: Box<KubeError>,
     },
+    /// The API has dropped a field that was written: the definition of the kind has no such field.
+    #[error(
+        "the definition of {kind} in this cluster has no status.{field}, so it is that of an earlier version than this operator"
+    )]
+    OldDefinition {
+        /// The kind.
+        kind: &'static str,
+        /// The field.
+        field: String,
+    },
 }
 
 impl ReconcileError {
@@ -72,6 +82,7 @@ impl ReconcileError {
     pub fn code(&self) -> Option<u16> {
         match self {
             ReconcileError::Call { source, .. } => code(source),
+            ReconcileError::OldDefinition { .. } => None,
         }
     }
 
@@ -86,6 +97,7 @@ impl ReconcileError {
                 }
                 _ => None,
             },
+            ReconcileError::OldDefinition { .. } => None,
         }
     }
 }

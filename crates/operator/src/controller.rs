@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ enum RunError {
     Reconcile(#[from] ReconcileError),
     #[error("not done within {} s", RECONCILE_TIMEOUT.as_secs())]
     TimedOut,
+    #[error("it ended in a panic")]
+    Panicked,
 }
 
 /// What the controller of one kind works with.
@@ -197,8 +200,8 @@ fn stores_with(stores: &Cache<Store>, location: &Packed<BackupLocation>) -> Vec<
     // Nothing is unpacked while the cache is locked.
     let beside = stores.state_filter(|store| store.meta().namespace == location.meta().namespace);
     let users = beside.into_iter().filter(|store| {
-        let used = store.unpack().spec.backup.map(|backup| backup.location_ref.name);
-        used == location.meta().name
+        let used = store.unpack().and_then(|store| store.spec.backup).map(|backup| backup.location_ref.name);
+        used.is_some() && used == location.meta().name
     });
     users.map(|store| ObjectRef::from_obj(&*store)).collect()
 }
@@ -273,10 +276,7 @@ async fn reconcile_one<K: Kind>(object: Arc<Packed<K>>, worker: Arc<Worker>) -> 
     let span = tracing::info_span!("reconcile", kind = K::KIND_NAME, namespace, name);
     let started = Instant::now();
     let reconcile = pipeline::reconcile::<K>(&worker.ctx, &namespace, &name).instrument(span);
-    let result = match tokio::time::timeout(RECONCILE_TIMEOUT, reconcile).await {
-        Ok(result) => result.map_err(RunError::from),
-        Err(_) => Err(RunError::TimedOut),
-    };
+    let result = guarded(reconcile).await;
     let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Error };
     worker.ctx.metrics.observe_reconcile(K::KIND_NAME, outcome, started.elapsed());
     if let Err(error) = &result
@@ -295,6 +295,15 @@ async fn reconcile_one<K: Kind>(object: Arc<Packed<K>>, worker: Arc<Worker>) -> 
         worker.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace, name));
     }
     result
+}
+
+/// A look that ends, whatever comes: a defect that one object brings out must cost no other one its operator.
+async fn guarded<T>(look: impl Future<Output = Result<T, ReconcileError>>) -> Result<T, RunError> {
+    match tokio::time::timeout(RECONCILE_TIMEOUT, AssertUnwindSafe(look).catch_unwind()).await {
+        Ok(Ok(result)) => result.map_err(RunError::from),
+        Ok(Err(_)) => Err(RunError::Panicked),
+        Err(_) => Err(RunError::TimedOut),
+    }
 }
 
 fn back_off<K: Kind>(object: &Packed<K>, error: &RunError, worker: &Worker) -> Action {
@@ -324,6 +333,12 @@ fn back_off<K: Kind>(object: &Packed<K>, error: &RunError, worker: &Worker) -> A
 /// What people can do about an error that lasts.
 fn remedy(error: &RunError) -> &'static str {
     let code = match error {
+        RunError::Reconcile(ReconcileError::OldDefinition { .. }) => {
+            return "apply the definitions of this version: kubectl apply --server-side --force-conflicts -f charts/holdfast/crds/";
+        }
+        RunError::Panicked => {
+            return "that is a defect of the operator: report it, with the lines of its log about the panic";
+        }
         RunError::Reconcile(error) => error.code(),
         RunError::TimedOut => None,
     };
@@ -399,6 +414,16 @@ mod tests {
         assert!(keeps_turn("False", "Restoring"));
         assert!(!keeps_turn("False", "ImageUnavailable"), "its turn ends");
         assert!(!keeps_turn("True", "Serving"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_one_look() {
+        async fn fails() -> Result<(), ReconcileError> {
+            panic!("as a library may")
+        }
+        let error = guarded(fails()).await.expect_err("it has panicked");
+        assert!(matches!(error, RunError::Panicked) && remedy(&error).contains("report"), "{error}");
+        assert!(guarded(async { Ok(()) }).await.is_ok());
     }
 
     /// A Store without finalizer is gone at once, and no look ever sees that it is being deleted.

@@ -11,7 +11,9 @@
 //! a field: it is given an object, and there is no other way to one than [`Packed::unpack`]. That decisions are the same for
 //! an object and for what comes out of a cache, `tests/golden.rs` proves in every situation it knows.
 //!
-//! Objects are packed one by one while a list is read ([`Deserialize`]), so a page of them is never there as a whole.
+//! Objects are packed one by one while a list is read ([`Deserialize`]), so a page of them is never there as a whole. One that this
+//! version cannot read, such as a Store with a value that a later version has brought, is kept as it is: it must not keep the list,
+//! and with it all others, from being read. Who looks at that object is told.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,6 +28,7 @@ use kube::Resource;
 use lz4_flex::block::{compress_prepend_size_with_dict, decompress_size_prepended_with_dict};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup};
 use crate::names;
@@ -37,6 +40,11 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub trait Keep: Resource<DynamicType = ()> + Serialize + DeserializeOwned {
     /// The Store that its objects are searched by; absent: they are found by their names.
     fn store(&self) -> Option<&str> {
+        None
+    }
+
+    /// The same of an object that cannot be read.
+    fn store_in(_: &Value) -> Option<&str> {
         None
     }
 }
@@ -53,6 +61,10 @@ found_by_name! {
 impl Keep for StoreBackup {
     fn store(&self) -> Option<&str> {
         Some(&self.spec.store_ref.name)
+    }
+
+    fn store_in(backup: &Value) -> Option<&str> {
+        backup["spec"]["storeRef"]["name"].as_str()
     }
 }
 
@@ -92,9 +104,17 @@ impl<K: Keep> Packed<K> {
         Ok(Self { metadata, store, text, kind: PhantomData })
     }
 
-    /// The object.
+    /// Packs an object that cannot be read as one of this kind.
+    fn pack_unread(object: &Value) -> Result<Self, serde_json::Error> {
+        let metadata = ObjectMeta::deserialize(&object["metadata"])?;
+        let text = Text::Plain(serde_json::to_vec(object)?.into());
+        let store = K::store_in(object).map(Arc::from);
+        Ok(Self { metadata: ObjectMeta { managed_fields: None, ..metadata }, store, text, kind: PhantomData })
+    }
+
+    /// The object; absent when this version cannot read it.
     #[must_use]
-    pub fn unpack(&self) -> K {
+    pub fn unpack(&self) -> Option<K> {
         let object = match &self.text {
             Text::Plain(text) => serde_json::from_slice(text),
             Text::Compressed { bytes, sample } => {
@@ -102,7 +122,7 @@ impl<K: Keep> Packed<K> {
                 serde_json::from_slice(&text.expect("a text was compressed with this sample"))
             }
         };
-        object.expect("an object of this kind was written")
+        object.ok()
     }
 
     /// The same as it is kept: compressed, and without what only those need whom an event wakes.
@@ -158,7 +178,12 @@ impl<K> fmt::Debug for Packed<K> {
 
 impl<'de, K: Keep> Deserialize<'de> for Packed<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::pack(K::deserialize(deserializer)?).map_err(D::Error::custom)
+        let object = Value::deserialize(deserializer)?;
+        match K::deserialize(&object) {
+            Ok(object) => Self::pack(object),
+            Err(_) => Self::pack_unread(&object),
+        }
+        .map_err(D::Error::custom)
     }
 }
 
@@ -239,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_is_ours_stays_and_copies_go() {
-        let unpacked = packed().unpack();
+        let unpacked = packed().unpack().expect("a Service");
         let annotations: Vec<_> = unpacked.metadata.annotations.iter().flatten().collect();
         assert_eq!(annotations, [(&"theirs".to_owned(), &"x".to_owned())]);
         let entries = unpacked.metadata.managed_fields.as_deref().expect("entries");
@@ -275,7 +300,7 @@ mod tests {
         for kept in kept {
             assert_eq!(kept.unpack(), packed().unpack());
         }
-        assert_eq!(other.unpack(), Service::default());
+        assert_eq!(other.unpack(), Some(Service::default()));
     }
 
     #[test]
@@ -290,10 +315,35 @@ mod tests {
     }
 
     #[test]
+    fn one_that_cannot_be_read_is_kept_and_hides_no_other() {
+        let store = |name: &str, strategy: &str| {
+            json!({
+                "apiVersion": "holdfast.dev/v1alpha1", "kind": "Store",
+                "metadata": {"name": name, "namespace": "shop", "resourceVersion": "7"},
+                "spec": {"persistence": {"strategy": strategy}},
+            })
+        };
+        let list = json!([store("a", "Always"), store("b", "OfALaterVersion")]);
+        let all: Vec<Packed<Store>> = serde_json::from_value(list).expect("a list");
+        assert!(all[0].unpack().is_some() && all[1].unpack().is_none());
+        assert_eq!(all[1].meta().resource_version.as_deref(), Some("7"));
+        let mut sample = Sample::default();
+        let kept: Vec<_> = all.iter().map(|store| store.to_keep(&mut sample)).collect();
+        assert_eq!(kept[1].meta().name.as_deref(), Some("b"));
+        assert!(kept[0].unpack().is_some() && kept[1].unpack().is_none());
+        let backup = json!({
+            "apiVersion": "holdfast.dev/v1alpha1", "kind": "StoreBackup", "metadata": {"name": "b"}, "spec": {"storeRef": {"name": "orders"}, "method": "OfALaterVersion"},
+        });
+        let backup: Packed<StoreBackup> = serde_json::from_value(backup).expect("it is kept");
+        assert_eq!((backup.store(), backup.unpack().is_none()), (Some("orders"), true));
+        serde_json::from_value::<Packed<Store>>(json!({"metadata": 7})).expect_err("nothing is known of it");
+    }
+
+    #[test]
     fn a_secret_is_not_printed() {
         let secret = json!({"metadata": {"name": "a"}, "data": {"password": "aHVzaA=="}});
         let packed = serde_json::from_value::<Packed<Secret>>(secret).expect("a Secret");
-        assert_eq!(packed.unpack().data.expect("data")["password"].0, b"hush");
+        assert_eq!(packed.unpack().expect("a Secret").data.expect("data")["password"].0, b"hush");
         let printed = format!("{packed:?}");
         assert!(!printed.contains("hush") && !printed.contains("aHVzaA"), "{printed}");
     }

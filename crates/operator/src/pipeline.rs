@@ -23,7 +23,8 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::core::object::HasStatus;
 use kube::runtime::controller::Action;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::api::conditions::Verdict;
 use crate::caches::Caches;
@@ -39,7 +40,7 @@ use crate::spread::spread;
 pub trait Kind:
     Keep<Scope = NamespaceResourceScope>
     + NamedKind
-    + HasStatus<Status: Clone + PartialEq + Send + Sync>
+    + HasStatus<Status: Clone + PartialEq + Serialize + Send + Sync>
     + Clone
     + Debug
     + Send
@@ -217,6 +218,9 @@ async fn report<K: Kind>(ctx: &Context, object: &K, new: K::Status) -> Result<()
 }
 
 /// Replaces the status of `object`, unless it has changed since it was read.
+/// # Errors
+/// The API did not answer, refused, or has dropped what its definition of the kind does not know: what is not recorded must not be
+/// acted upon.
 pub(crate) async fn replace_status<K: Kind>(
     ctx: &Context,
     object: &K,
@@ -228,8 +232,21 @@ pub(crate) async fn replace_status<K: Kind>(
     *changed.status_mut() = Some(status);
     changed.meta_mut().managed_fields = None;
     let replaced = api.replace_status(&name, &post_params(), &changed).await;
-    replaced.map_err(ReconcileError::call("write the status of", K::KIND_NAME, &name))?;
-    Ok(())
+    let replaced = replaced.map_err(ReconcileError::call("write the status of", K::KIND_NAME, &name))?;
+    match dropped_field(&status_fields(&changed), &status_fields(&replaced)) {
+        Some(field) => Err(ReconcileError::OldDefinition { kind: K::KIND_NAME, field: field.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+fn status_fields<K: Kind>(object: &K) -> Value {
+    serde_json::to_value(object.status()).unwrap_or_default()
+}
+
+/// The first field of `written` that is not in `kept`. Of those within fields the API may change the form.
+fn dropped_field<'a>(written: &'a Value, kept: &Value) -> Option<&'a str> {
+    let fields = written.as_object()?.keys();
+    fields.map(String::as_str).find(|field| kept.get(field).is_none())
 }
 
 /// Adds `finalizer` to `object`, or takes it away, unless it has changed since it was read.

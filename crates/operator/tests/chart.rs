@@ -229,6 +229,33 @@ fn some_namespaces_need_no_right_in_the_whole_cluster() {
 }
 
 #[test]
+fn a_cluster_that_chooses_users_chooses_that_of_the_operator_too() {
+    let context = |set: &str| {
+        let documents = documents(&render(&["--set", set]).expect("rendering"));
+        let deployment = documents.iter().find(|document| document["kind"] == "Deployment").expect("one");
+        deployment["spec"]["template"]["spec"]["securityContext"].clone()
+    };
+    let (fixed, cluster) = (context("podUser=fixed"), context("podUser=cluster"));
+    assert_eq!(fixed["runAsUser"], 65_532);
+    assert_eq!((&cluster["runAsUser"], &cluster["runAsGroup"]), (&Value::Null, &Value::Null));
+    assert_eq!(cluster["runAsNonRoot"], true);
+}
+
+#[test]
+fn users_of_a_namespace_may_have_stores() {
+    let aggregated = |set: &str| -> BTreeSet<String> {
+        let documents = documents(&render(&["--set", set]).expect("rendering"));
+        let labels = documents.iter().filter(|it| it["kind"] == "ClusterRole").flat_map(|role| {
+            let labels = role["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+            labels.into_iter().map(|(name, _)| name).filter(|name| name.contains("aggregate-to-"))
+        });
+        labels.filter_map(|name| name.rsplit_once("aggregate-to-").map(|(_, role)| role.to_owned())).collect()
+    };
+    assert_eq!(aggregated("replicas=1"), BTreeSet::from(["admin", "edit", "view"].map(str::to_owned)));
+    assert!(aggregated("rbac.aggregate=false").is_empty());
+}
+
+#[test]
 fn copies_of_the_definitions_are_current() {
     let read = |dir: &str| -> Vec<(OsString, String)> {
         let mut files: Vec<_> = fs::read_dir(repository().join(dir))

@@ -237,7 +237,7 @@ fn record_in(status: &mut StoreStatus, recording: &Recording, now: Timestamp) ->
             let dropped = status.restore.take()?;
             Some(Note::normal(
                 "RestoreDropped",
-                format!("the volume is back; backup {:?} is not restored", dropped.backup_path),
+                format!("backup {:?} is not restored any more", dropped.backup_path),
             ))
         }
         Recording::Restart(restart) => {
@@ -274,8 +274,15 @@ fn record_in(status: &mut StoreStatus, recording: &Recording, now: Timestamp) ->
             status.refused_update = None;
             None
         }
+        Recording::RestartDone => {
+            if let Some(restart) = &mut status.last_pod_restart {
+                restart.count = 0;
+            }
+            None
+        }
         Recording::WithdrawnUpdate => {
             forget_start(status);
+            status.last_pod_restart = None;
             None
         }
         Recording::RefusedUpdate(refused) => {

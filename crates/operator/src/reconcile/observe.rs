@@ -28,6 +28,7 @@ use crate::api::v1alpha1::{BackupLocation, BackupMethod, OnVolumeLoss, Store, St
 use crate::caches::{self, Caches};
 use crate::context::{Context, ReconcileError, code};
 use crate::names;
+use crate::packed::Packed;
 use crate::server_client::{Endpoint, ServerError};
 
 /// Events to look through for the newest warning about one object.
@@ -159,8 +160,8 @@ pub(crate) fn endpoint(children: &Children, pod: Option<&Pod>) -> Option<Endpoin
             && container.state.as_ref().is_some_and(|state| state.running.is_some())
     });
     let address: IpAddr = status.pod_ip.as_ref().filter(|_| is_running)?.parse().ok()?;
-    let auth = secret::read(children.auth.as_ref()?).ok()?;
-    Some(Endpoint { address: SocketAddr::new(address, ports::CONTROL), token: auth.token })
+    let token = secret::token(children.auth.as_ref()?)?.to_owned();
+    Some(Endpoint { address: SocketAddr::new(address, ports::CONTROL), token })
 }
 
 async fn ask_server(ctx: &Context, children: &Children, pod: Option<&Pod>) -> ServerFact {
@@ -249,10 +250,12 @@ named_kinds! {
 }
 
 async fn backups_of(ctx: &Context, namespace: &str, store: &str) -> Result<Vec<StoreBackup>, ReconcileError> {
-    let api: Api<StoreBackup> = Api::namespaced(ctx.client.clone(), namespace);
+    let api: Api<Packed<StoreBackup>> = Api::namespaced(ctx.client.clone(), namespace);
     let list =
         api.list(&ListParams::default()).await.map_err(ReconcileError::call("list", "StoreBackup", store))?;
-    Ok(list.items.into_iter().filter(|backup| backup.spec.store_ref.name == store).collect())
+    let of_store = list.items.into_iter().filter(|backup| backup.store() == Some(store));
+    // One that this version cannot read says so itself.
+    Ok(of_store.filter_map(|backup| backup.unpack()).collect())
 }
 
 async fn read_source(
@@ -388,9 +391,14 @@ async fn read_latest_backup(
 ) -> Result<Option<Result<Option<super::facts::LatestBackup>, super::facts::LocationProblem>>, ReconcileError>
 {
     let status = store.status.as_ref();
-    let is_wanted = facts.server.held_for() == Some(held::VOLUME_LOST)
-        && valid.on_volume_loss == OnVolumeLoss::RestoreLatestBackup
-        && status.is_none_or(|status| status.restore.is_none());
+    let is_recorded = status.is_some_and(|status| status.restore.is_some());
+    let is_wanted = valid.on_volume_loss == OnVolumeLoss::RestoreLatestBackup
+        && match facts.server.held_for() {
+            Some(held::VOLUME_LOST) => !is_recorded,
+            // Another one may be the newest by now.
+            Some(held::RESTORE_FAILED) => is_recorded,
+            _ => false,
+        };
     let location = valid
         .backup_location
         .as_ref()

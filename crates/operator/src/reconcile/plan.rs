@@ -37,7 +37,7 @@ use super::validate::{Refusal, ValidatedStore, evicts};
 use crate::api::conditions::{MESSAGE_LEN_MAX, reason, truncate};
 use crate::api::v1alpha1::{
     BackupMethod, ClaimStatus, DeletionPolicy, FailedUpdate, PodRestartStatus, RefusedUpdate, RestartCause,
-    RestoreStatus, ShutdownSnapshot, StartedUpdate, Store,
+    RestoreStatus, ShutdownSnapshot, StartedUpdate, Store, Strategy,
 };
 use crate::names;
 use identity::Known;
@@ -92,7 +92,7 @@ pub enum Recording {
     },
     /// The volume has this epoch.
     Epoch {
-        /// The epoch; above the recorded one.
+        /// The epoch; above the recorded one, unless a person has accepted it.
         epoch: u64,
         /// True when the recorded restore has brought it about.
         completes_restore: bool,
@@ -105,6 +105,8 @@ pub enum Recording {
     DropRestore,
     /// The pod is about to be restarted.
     Restart(PodRestartStatus),
+    /// The recorded restart has done its work: the next one is no repetition of it.
+    RestartDone,
     /// The pod is ready with this.
     GoodUpdate(Box<GoodUpdate>),
     /// The pod did not become ready with what the spec says: the last update that worked comes back.
@@ -228,10 +230,11 @@ pub fn next_step(
     let valid = spec.in_force();
 
     let vanishing = vanishing(facts);
-    let something_vanishes = !vanishing.is_empty();
+    let mut pod_must_stay = !vanishing.is_empty();
     holds.extend(vanishing);
     let frozen = frozen(store, spec, inputs.rendering, facts);
-    let is_frozen = frozen.is_some() || spec.keeps_what_is_there();
+    let is_frozen =
+        frozen.is_some() || spec.keeps_what_is_there() || update::keeps_pod(store, spec, facts, now);
     holds.extend(frozen);
 
     let wants_finalizer = valid.deletion_policy == DeletionPolicy::DeleteVolumes;
@@ -244,10 +247,12 @@ pub fn next_step(
         None => return with(Step::CreateAuth, holds),
         Some(auth) => {
             if let Err(key) = secret::read(auth) {
+                // A server without its password does not start.
+                pod_must_stay = true;
                 holds.push(Hold::stalled(
                     reason::AUTH_SECRET_INVALID,
                     format!(
-                        "key {key:?} of Secret {:?} is missing or empty; what runs keeps its password; set the key, or delete the Secret to have a new one created",
+                        "key {key:?} of Secret {:?} is missing or empty; what runs keeps its password, and the pod is not restarted before that is mended; set the key, or delete the Secret to have a new one created",
                         names::auth_secret(&valid.name)
                     ),
                 ));
@@ -291,7 +296,7 @@ pub fn next_step(
         return with(Step::Apply(vec![ChildKind::StatefulSet]), holds);
     }
 
-    if something_vanishes {
+    if pod_must_stay {
         return Plan { step: None, holds };
     }
     if is_frozen {
@@ -710,7 +715,14 @@ fn restart(
     let same = last.filter(|last| last.cause == cause && last.target == target);
     let waits = if may_withdraw { others_first(facts, &why) } else { its_turn(facts, &why) };
     let recorded = match same {
-        Some(last) if last.pod_uid == uid && waits.is_none() && !is_outdated(last, facts, now) => last,
+        Some(last)
+            if last.pod_uid == uid
+                && waits.is_none()
+                && !is_outdated(last, facts, now)
+                && (last.offset.is_some() || facts.server.status().is_none()) =>
+        {
+            last
+        }
         Some(last) if last.pod_uid != uid && last.count >= cause.restarts_max() => {
             return Restart::Later(Hold::stalled(
                 reason::RESTART_INEFFECTIVE,
@@ -743,6 +755,9 @@ fn restart(
         grace_seconds: valid.shutdown_budget_seconds,
         why: why.clone(),
     };
+    if let Some(hold) = unasked(store, valid, pod, facts, &why) {
+        return Restart::Later(hold);
+    }
     match unsaved(valid, recorded, facts) {
         None => Restart::Now(step),
         Some(None) => Restart::After(
@@ -777,6 +792,35 @@ fn is_outdated(recorded: &PodRestartStatus, facts: &Facts, now: Timestamp) -> bo
     is_old(recorded.start_time.0)
         && server.last_offset > recorded.offset.unwrap_or(0)
         && saved.and_then(|saved| time_of_ms(saved.completed_ms)).is_some_and(is_old)
+}
+
+/// Present while nobody can ask a server, of which a restart for `why` may take data that only a snapshot keeps, to write one.
+fn unasked(store: &Store, valid: &ValidatedStore, pod: &Pod, facts: &Facts, why: &str) -> Option<Hold> {
+    let last_known = store.status.as_ref().and_then(|status| status.persistence.as_ref()?.effective);
+    if facts.server.status().is_some()
+        || last_known != Some(Strategy::Never)
+        || valid.shutdown_snapshot == ShutdownSnapshot::Never
+        || !pod_is_ready(pod)
+    {
+        return None;
+    }
+    let needs = "the restart waits for a snapshot, which is all that keeps the data";
+    let pod = names::pod(&valid.name);
+    Some(match &facts.server {
+        // Nothing but a restart makes it take the new token.
+        ServerFact::Unauthorized(message) => Hold::stalled(
+            reason::SERVER_UNAUTHORIZED,
+            format!(
+                "{why}; {needs}, and the server cannot be asked for one: {message}; write one by the command SAVE of a client, then: kubectl delete pod {pod}"
+            ),
+        ),
+        _ => Hold::waiting(
+            reason::RESTART_DEFERRED,
+            format!(
+                "{why}; {needs}, and the server does not answer; to do without: kubectl delete pod {pod}"
+            ),
+        ),
+    })
 }
 
 /// Whether a restart would lose data that only a snapshot keeps: present when it would, with the error of the last try.

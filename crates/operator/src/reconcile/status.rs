@@ -225,11 +225,15 @@ pub(super) fn needs_person(ready: &Verdict) -> bool {
 
 /// What a person must act upon: reason and message.
 fn stall(plan: &Plan, ready: &Verdict) -> Option<(String, String)> {
-    if let Some(hold) = plan.holds.iter().find(|hold| hold.stalled) {
-        return Some((hold.reason.clone(), hold.message.clone()));
+    let mut stalled: Vec<_> = plan.holds.iter().filter(|hold| hold.stalled).collect();
+    // What does no harm for now stands behind what does.
+    stalled.sort_by_key(|hold| hold.reason == reason::LOCATION_NOT_FOUND);
+    if let Some((first, others)) = stalled.split_first() {
+        let besides = others.iter().map(|hold| format!("; besides, {}: {}", hold.reason, hold.message));
+        return Some((first.reason.clone(), std::iter::once(first.message.clone()).chain(besides).collect()));
     }
     // A step may be the remedy, such as the restart with a corrected image.
-    let is_stuck = plan.step.is_none() && plan.holds.is_empty() && needs_person(ready);
+    let is_stuck = plan.step.is_none() && needs_person(ready);
     is_stuck.then(|| (ready.reason.clone(), ready.message.clone()))
 }
 

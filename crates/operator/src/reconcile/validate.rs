@@ -19,7 +19,7 @@ use crate::api::v1alpha1::{
     Empty, EvictionPolicy, LogRotation, LogSettings, MemorySettings, ObjectRef, OnVolumeLoss, Persistence,
     PodTemplate, RecoverySettings, ResourceList, Resources, RestoreSource, ShutdownSettings,
     ShutdownSnapshot, SnapshotRule, SnapshotSettings, StorageRequests, StorageSettings, Store, StoreSpec,
-    Strategy, UpdateStrategy,
+    Strategy, UpdateStrategy, UpdateType,
 };
 
 /// Share of a memory limit that becomes `maxmemory` when the spec names none, in percent. The rest is for the process
@@ -290,7 +290,7 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         config,
         pod_template,
         // Its kind is read where updates are held.
-        update_strategy: UpdateStrategy { kind: _, ready_timeout_seconds },
+        update_strategy: UpdateStrategy { kind: update_type, ready_timeout_seconds },
         maintenance_windows,
     } = &store.spec;
     let Persistence { strategy, snapshot, log, shutdown } = persistence;
@@ -429,6 +429,12 @@ fn validate_spec(store: &Store, defaults: &Defaults) -> Result<ValidatedStore, V
         refused.push(Refusal::new(
             "spec.recovery.onVolumeLoss",
             "RestoreLatestBackup needs spec.backup.locationRef",
+        ));
+    }
+    if *update_type == UpdateType::Supervised && !maintenance_windows.is_empty() {
+        concerns.push(Refusal::new(
+            "spec.maintenanceWindows",
+            "has no effect with updateStrategy.type Supervised, which waits for an approval at any time; remove it, or set the type Automatic",
         ));
     }
     let budget = budget_seconds.unwrap_or(SHUTDOWN_BUDGET_SECONDS);

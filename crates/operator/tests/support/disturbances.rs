@@ -12,6 +12,9 @@ use holdfast_operator::controller::controllers;
 use holdfast_operator::events::Note;
 use holdfast_operator::reconcile::facts::{LatestBackup, LocationProblem};
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps,
+};
 use kube::api::PropagationPolicy;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -108,6 +111,49 @@ async fn other_hands_never_make_the_operator_harm_a_store() {
         a_deleted_store_leaves_no_metrics_behind(&api),
         events_show_what_was_found_and_how_often(&api),
     );
+    // It changes the definition for all.
+    a_definition_of_an_earlier_version_is_named(&api).await;
+}
+
+/// The API drops a field that its definition of the kind does not know, without a word.
+async fn a_definition_of_an_earlier_version_is_named(api: &ApiServer) {
+    let world = World::new(api, "old-definition", Mode::Off, 0).await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(api.admin());
+    let set = async |change: &dyn Fn(&mut JSONSchemaProps)| {
+        let mut definition = definitions.get("stores.holdfast.dev").await.expect("the definition");
+        let schema = definition.spec.versions[0].schema.as_mut().expect("a schema");
+        let status =
+            schema.open_api_v3_schema.as_mut().and_then(|all| all.properties.as_mut()?.get_mut("status"));
+        change(status.expect("a status"));
+        definitions
+            .replace("stores.holdfast.dev", &PostParams::default(), &definition)
+            .await
+            .expect("replace");
+        // The API server takes it up a moment later, and tells nobody when.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    };
+    let whole = definitions.get("stores.holdfast.dev").await.expect("the definition").spec.versions;
+    let field = whole[0].schema.as_ref().and_then(|schema| {
+        let all = schema.open_api_v3_schema.as_ref()?.properties.as_ref()?;
+        all.get("status")?.properties.as_ref()?.get("lastGoodUpdate").cloned()
+    });
+    let field = field.expect("the field");
+    set(&|status| drop(status.properties.as_mut().expect("fields").remove("lastGoodUpdate"))).await;
+    world.create_store(json!({})).await;
+    let _running = run(&world);
+    until(&world, "it says so", async || reason_of(&world, kind::RECONCILING).await == "ReconcileFailed")
+        .await;
+    let conditions = world.store().await.and_then(|store| store.status).expect("a status").conditions;
+    let message = &conditions::find(&conditions, kind::RECONCILING).expect("the condition").message;
+    assert!(
+        message.contains("has no status.lastGoodUpdate") && message.contains("kubectl apply"),
+        "{message}"
+    );
+    set(&|status| {
+        status.properties.as_mut().expect("fields").insert("lastGoodUpdate".to_owned(), field.clone());
+    })
+    .await;
+    settled(&world).await;
 }
 
 async fn a_port_of_another_manager_causes_no_restart_but_the_one_that_is_due(api: &ApiServer) {

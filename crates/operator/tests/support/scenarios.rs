@@ -32,6 +32,8 @@ use serde_json::json;
 pub(crate) mod deletions;
 #[path = "scenarios/gates.rs"]
 mod gates;
+#[path = "scenarios/hazards.rs"]
+mod hazards;
 #[path = "scenarios/scene.rs"]
 mod scene;
 #[path = "scenarios/updates.rs"]
@@ -57,6 +59,7 @@ pub(crate) fn describe_all() -> String {
     refused(&mut text);
     updates::updates(&mut text);
     gates::gates(&mut text);
+    hazards::hazards(&mut text);
     upgrades::upgrades(&mut text);
     text
 }

@@ -57,7 +57,7 @@ pub struct S3Location {
     pub bucket: String,
     /// URL of the service, `http://` or `https://`, without user and password. Absent: AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), pattern(r"^https?://[^/?#@\s]+$"))]
+    #[schemars(length(max = 512), pattern(r"^https?://[^/?#@\s]+/?$"))]
     pub endpoint: Option<String>,
     /// Region to sign for. Default: `us-east-1`.
     #[serde(default = "default_region")]

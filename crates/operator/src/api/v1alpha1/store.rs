@@ -128,13 +128,13 @@ pub struct StoreSpec {
     pub update_strategy: UpdateStrategy,
 
     /// When such changes may begin. Default: at any time. The annotation `holdfast.dev/approve-update` lets one begin outside of
-    /// them.
+    /// them. Without effect under `updateStrategy.type: Supervised`, where only that annotation counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub maintenance_windows: Vec<MaintenanceWindow>,
 }
 
-/// A time that comes again and again.
+/// A recurring period in which updates may begin.
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct MaintenanceWindow {
@@ -397,9 +397,9 @@ pub struct ClaimSpec {
     #[serde(default = "default_access_modes")]
     #[schemars(length(min = 1, max = 1))]
     pub access_modes: Vec<AccessMode>,
-    /// Storage class. Default: the cluster's default class.
+    /// Storage class; `""`: a volume without a class. Default: the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     pub storage_class_name: Option<String>,
     /// Size of the volume.
     pub resources: ClaimResources,

@@ -42,20 +42,20 @@ impl std::fmt::Debug for Auth {
 /// # Errors
 /// The key that is missing, empty, or not text.
 pub fn read(secret: &Secret) -> Result<Auth, &'static str> {
-    let value = |key: &'static str| {
-        secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(key))
-            .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
-            .map(str::trim_end)
-            .filter(|text| !text.is_empty())
-            .ok_or(key)
-    };
-    let password = value(names::PASSWORD_KEY)?;
-    let token = value(names::TOKEN_KEY)?;
+    let password = value(secret, names::PASSWORD_KEY).ok_or(names::PASSWORD_KEY)?;
+    let token = token(secret).ok_or(names::TOKEN_KEY)?;
     let revision = sha256_hex(format!("{token}\n{password}").as_bytes())[..16].to_owned();
     Ok(Auth { token: token.to_owned(), revision })
+}
+
+/// The token alone, with which a server is asked also while its password is missing.
+pub(crate) fn token(secret: &Secret) -> Option<&str> {
+    value(secret, names::TOKEN_KEY)
+}
+
+fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
+    let bytes = secret.data.as_ref()?.get(key)?;
+    std::str::from_utf8(&bytes.0).ok().map(str::trim_end).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

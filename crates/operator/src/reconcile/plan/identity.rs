@@ -154,15 +154,19 @@ pub(crate) fn identify(store: &Store, valid: &ValidatedStore, facts: &Facts, now
     if let Some(outcome) = newer_volume(store, status, &known, facts) {
         return outcome;
     }
+    if let Some(outcome) = older_volume(store, &known, facts) {
+        return outcome;
+    }
     if let Some(outcome) = claim_source_conflict(valid, &known, facts) {
         return outcome;
     }
-    match restore_plan(status, &known, recorded.as_ref(), facts) {
+    match restore_plan(status, valid, &known, recorded.as_ref(), facts) {
         RestoreState::None => {}
         RestoreState::Obsolete => return Identified::Step(Step::Record(Recording::DropRestore)),
         RestoreState::Planned(plan) => {
+            let hold = failed_restore(&plan, facts);
             known.restore = Some(*plan);
-            return Identified::Known(Box::new(known), None);
+            return Identified::Known(Box::new(known), hold);
         }
         RestoreState::Unknown(hold) => return Identified::Known(Box::new(known), Some(hold)),
     }
@@ -357,7 +361,7 @@ fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, 
                 )));
             };
             let plan = RestorePlan {
-                epoch: source_epoch + 1,
+                epoch: source_epoch.saturating_add(1),
                 location: bucket_of(found),
                 credentials_dir: names::credentials_dir(&found.name_any()),
                 backup_path: path,
@@ -441,9 +445,12 @@ fn newer_volume(store: &Store, status: &StoreStatus, known: &Known, facts: &Fact
         && match &known.origin {
             Origin::Empty => volume == 1,
             Origin::Restore { plan } => volume == plan.epoch,
-            Origin::Clone { source_epoch, .. } => volume == source_epoch + 1 || volume == 1,
+            Origin::Clone { source_epoch, .. } => volume == source_epoch.saturating_add(1) || volume == 1,
             Origin::Adopt => true,
         };
+    if is_first && let Some(hold) = other_backup(known, facts) {
+        return Some(Identified::Hold(hold));
+    }
     let accepted = accepted_epoch(store) == Some(volume);
     if completes_restore || is_first || accepted {
         return Some(Identified::Step(Step::Record(Recording::Epoch { epoch: volume, completes_restore })));
@@ -480,6 +487,47 @@ fn claim_source_conflict(valid: &ValidatedStore, known: &Known, facts: &Facts) -
     )))
 }
 
+/// The first volume was filled from another backup than the one that is asked for now: the spec was changed while it was filled.
+fn other_backup(known: &Known, facts: &Facts) -> Option<Hold> {
+    let Origin::Restore { plan } = &known.origin else { return None };
+    let identity = facts.server.status()?.identity.as_ref()?;
+    let filled_from = identity.parent.as_ref()?.backup_path.as_ref()?;
+    (*filled_from != plan.backup_path).then(|| {
+        Hold::stalled(
+            held::SOURCE_MISMATCH,
+            format!(
+                "the volume was filled from backup {filled_from:?}, and spec.bootstrap asks for {:?} now; name the former again to go on with it, or delete claim and pod to have the volume filled anew",
+                plan.backup_path
+            ),
+        )
+    })
+}
+
+/// The server serves an older volume than the status remembers, which no server takes up: the status was edited, or is that of
+/// another cluster. Written into the record, it would keep the server from its next start.
+fn older_volume(store: &Store, known: &Known, facts: &Facts) -> Option<Identified> {
+    let state = facts.server.status()?.state;
+    let volume = volume_epoch(facts, &known.store_id)?;
+    if volume >= known.epoch || !matches!(state, ServerState::Ready | ServerState::WritesRefused) {
+        return None;
+    }
+    if accepted_epoch(store) == Some(volume) {
+        return Some(Identified::Step(Step::Record(Recording::Epoch {
+            epoch: volume,
+            completes_restore: false,
+        })));
+    }
+    let name = store.name_any();
+    Some(Identified::Hold(Hold::stalled(
+        reason::RECORD_MISMATCH,
+        format!(
+            "the status says epoch {}, and the server serves epoch {volume}: the status was edited or comes from elsewhere; nothing automatic is done; if what is served is right: kubectl annotate store {name} {}={volume}",
+            known.epoch,
+            names::key::ACCEPT_EPOCH
+        ),
+    )))
+}
+
 enum RestoreState {
     None,
     Obsolete,
@@ -490,6 +538,7 @@ enum RestoreState {
 /// The restore that the status records, as a plan for the server.
 fn restore_plan(
     status: &StoreStatus,
+    valid: &ValidatedStore,
     known: &Known,
     recorded: Option<&StoreRecord>,
     facts: &Facts,
@@ -498,6 +547,14 @@ fn restore_plan(
     let volume_is_back = facts.server.status().is_some_and(|server| server.state == ServerState::Ready)
         && volume_epoch(facts, &known.store_id) == Some(known.epoch);
     if restore.epoch <= known.epoch || volume_is_back {
+        return RestoreState::Obsolete;
+    }
+    // It cannot be restored: somebody has said that nothing is, or another one is the newest by now.
+    let has_failed = facts.server.held_for() == Some(held::RESTORE_FAILED);
+    let is_replaced = matches!(
+        &facts.latest_backup, Some(Ok(Some(latest))) if latest.path != restore.backup_path
+    );
+    if has_failed && (valid.on_volume_loss == OnVolumeLoss::Halt || is_replaced) {
         return RestoreState::Obsolete;
     }
     if let Some(location) = facts.locations.get(&restore.location).and_then(Option::as_ref) {
@@ -521,6 +578,20 @@ fn restore_plan(
             ),
         )),
     }
+}
+
+/// What people are told of a recorded restore that does not succeed.
+fn failed_restore(plan: &RestorePlan, facts: &Facts) -> Option<Hold> {
+    let decision = facts.server.status()?.decision.as_ref()?;
+    (decision.reason == held::RESTORE_FAILED && facts.server.held_for().is_some()).then(|| {
+        Hold::stalled(
+            held::RESTORE_FAILED,
+            format!(
+                "{}; what may pass is tried again by itself; to restore another one, remove backup {:?} from the bucket; to restore none, set spec.recovery.onVolumeLoss: Halt",
+                decision.message, plan.backup_path
+            ),
+        )
+    })
 }
 
 /// The server has found an empty volume although the Store has held data.
@@ -589,7 +660,7 @@ fn volume_lost(
                 backup_path: latest.path.clone(),
                 cut_time: Time(cut.unwrap_or(Timestamp::UNIX_EPOCH)),
                 // Greater than every epoch that the Store has had, wherever it is remembered.
-                epoch: known.epoch.max(latest.epoch) + 1,
+                epoch: known.epoch.max(latest.epoch).saturating_add(1),
                 start_time: Time(now),
                 completion_time: None,
             })))

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::{Hold, Recording};
+use super::{Hold, Recording, restore_container_runs};
 use crate::api::conditions::{kind, reason};
 use crate::api::v1alpha1::{FailedUpdate, Store};
 use crate::names;
@@ -65,11 +65,13 @@ pub(super) fn judge(
             let refuses = status.failed_update.is_some() || status.refused_update.is_some();
             (!is_held && refuses) || status.started_update.is_some()
         });
-        return if serves && (good.as_ref() != Some(&works) || forgets) {
-            Judgement::Record(Recording::GoodUpdate(Box::new(works)))
-        } else {
-            Judgement::Recorded
-        };
+        if serves && (good.as_ref() != Some(&works) || forgets) {
+            return Judgement::Record(Recording::GoodUpdate(Box::new(works)));
+        }
+        let pod = facts.pod.as_ref().and_then(|pod| pod.metadata.uid.as_ref());
+        let last = store.status.as_ref().and_then(|status| status.last_pod_restart.as_ref());
+        let is_done = serves && last.is_some_and(|last| last.count > 0 && Some(&last.pod_uid) != pod);
+        return if is_done { Judgement::Record(Recording::RestartDone) } else { Judgement::Recorded };
     }
     // Without one that worked there is nothing to go back to.
     let Some(good) = good.filter(|good| good.update != valid.update || good.rendering != rendering) else {
@@ -105,6 +107,29 @@ pub(super) fn judge(
         return refuse("a restart", why);
     }
     Judgement::Record(Recording::FailedUpdate(failed))
+}
+
+/// Whether pod and configuration stay as they are although what worked before would be in force: an update that has begun is
+/// finished, or fails, also when the spec asks for another one meanwhile; and files that what worked before cannot read have been
+/// written. What is there is then known by its name alone.
+pub(super) fn keeps_pod(store: &Store, spec: &ValidatedStore, facts: &Facts, now: Timestamp) -> bool {
+    let Some(held) = spec.held_update.as_deref().filter(|held| !matches!(held.why, HeldBy::Failure(_)))
+    else {
+        return false;
+    };
+    if GoodUpdate::last_good(store).is_some_and(|good| good.unreadable_format(store).is_some()) {
+        return true;
+    }
+    let Some(started) = started(store) else { return false };
+    if started.update == spec.update.name() || started.update == held.good.name() {
+        return false;
+    }
+    let is_ready = readiness(facts).status == "True";
+    let patience = i64::from(spec.ready_timeout_seconds);
+    // A server that answers is at work or waits for a person.
+    is_ready
+        || facts.server.status().is_some()
+        || now.as_second() - started.start_time.0.as_second() < patience
 }
 
 /// Whether it is about to show by itself if the Store is served, so that an update waits: a pod that is on its way comes back as it
@@ -152,7 +177,18 @@ fn failed(
     }
     let since = match &facts.pod {
         Some(pod) if pod.metadata.deletion_timestamp.is_some() || !has_template => return None,
-        Some(pod) => pod.creation_timestamp()?.0,
+        // How long a restore takes depends on the data.
+        Some(pod) if restore_container_runs(pod) => return None,
+        // It may have served for a while since it was made; and the clock that says when that was is another one than ours.
+        Some(pod) => {
+            let made = pod.creation_timestamp()?.0;
+            let begun = started(store).filter(|started| started.update == valid.update.name());
+            let unready = since(store, kind::READY, "False");
+            [begun.map(|started| started.start_time.0), unready]
+                .into_iter()
+                .flatten()
+                .fold(made, Timestamp::max)
+        }
         // Only the start of this update says since when its pod is missing; it may have served for a while after that.
         None => {
             let started = started(store).filter(|started| started.update == valid.update.name())?;

@@ -137,6 +137,11 @@ impl Scene {
                 status.last_good_update = Some(serde_json::to_value(update).expect("JSON"));
                 (status.failed_update, status.started_update, status.refused_update) = (None, None, None);
             }
+            Step::Record(Recording::RestartDone) => {
+                if let Some(restart) = &mut status.last_pod_restart {
+                    restart.count = 0;
+                }
+            }
             Step::Record(Recording::FailedUpdate(failed)) => {
                 status.failed_update = Some(failed.clone());
                 (status.started_update, status.last_pod_restart) = (None, None);
@@ -146,10 +151,7 @@ impl Scene {
                 status.refused_update = None;
             }
             Step::Record(Recording::WithdrawnUpdate) => {
-                status.started_update = None;
-                if let Some(restart) = &mut status.last_pod_restart {
-                    restart.update = None;
-                }
+                (status.started_update, status.last_pod_restart) = (None, None);
             }
             Step::Record(Recording::RefusedUpdate(refused)) => status.refused_update = Some(refused.clone()),
             Step::SetFinalizer(wanted) => {
@@ -415,7 +417,7 @@ fn through_cache<K: Keep>(mut object: K) -> K {
     let mut sample = Sample::default();
     let packed = Packed::pack(object).expect("a text");
     let (_, kept) = (packed.to_keep(&mut sample), packed.to_keep(&mut sample));
-    kept.unpack()
+    kept.unpack().expect("it can be read")
 }
 
 /// The object as the API server has it after the operator has applied it: with a note of what the operator owns of it.
