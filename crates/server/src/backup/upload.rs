@@ -8,8 +8,8 @@
 //! ```
 //!
 //! What must hold: a backup exists only with its manifest, which is written after the bucket's own copy was read back
-//! and opened; what a failed or cancelled backup has sent is removed, unless the process ends before; the local file is removed in every case. One backup
-//! runs at a time, the next ones wait. An id never runs twice while it is remembered.
+//! and opened; what a failed or cancelled backup has sent is removed, unless the process ends before; the local file is
+//! removed in every case. One backup runs at a time, the next ones wait. An id never runs twice while it is remembered.
 
 use std::collections::VecDeque;
 use std::fmt;

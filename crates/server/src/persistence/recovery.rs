@@ -533,7 +533,7 @@ impl Recovery<'_> {
         };
         let copied = copy();
         if copied.is_err() {
-            // It is made anew by the next start, which may have room; the half of it would take that room.
+            // The next start makes it again, and may have room then; half of it would take that room.
             let _ = self.storage.remove(&kept_at);
         }
         Self::storage_error("keep the torn tail as", &kept_at, copied)?;

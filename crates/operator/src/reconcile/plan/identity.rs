@@ -496,7 +496,7 @@ fn other_backup(known: &Known, facts: &Facts) -> Option<Hold> {
         Hold::stalled(
             held::SOURCE_MISMATCH,
             format!(
-                "the volume was filled from backup {filled_from:?}, and spec.bootstrap asks for {:?} now; name the former again to go on with it, or delete claim and pod to have the volume filled anew",
+                "the volume was filled from backup {filled_from:?}, and spec.bootstrap asks for {:?} now; name the former again to go on with it, or delete claim and pod to have the volume filled again",
                 plan.backup_path
             ),
         )
@@ -587,7 +587,7 @@ fn failed_restore(plan: &RestorePlan, facts: &Facts) -> Option<Hold> {
         Hold::stalled(
             held::RESTORE_FAILED,
             format!(
-                "{}; what may pass is tried again by itself; to restore another one, remove backup {:?} from the bucket; to restore none, set spec.recovery.onVolumeLoss: Halt",
+                "{}; temporary problems are retried; to restore another one, remove backup {:?} from the bucket; to restore none, set spec.recovery.onVolumeLoss: Halt",
                 decision.message, plan.backup_path
             ),
         )

@@ -37,7 +37,7 @@ fn silence(text: &mut String) {
     scene.facts.server = answers;
     let restart = scene.store.status.get_or_insert_default().last_pod_restart.as_mut();
     restart.expect("a restart is recorded").offset = None;
-    scene.describe("a restart that was recorded while nobody answered is recorded anew", text);
+    scene.describe("a restart that was recorded while nobody answered is recorded again", text);
     scene.step();
     assert_eq!(scene.decide().plan.step, Some(Step::SaveSnapshot), "then its snapshot is written");
 }
