@@ -226,7 +226,7 @@ pub(super) fn needs_person(ready: &Verdict) -> bool {
 /// What a person must act upon: reason and message.
 fn stall(plan: &Plan, ready: &Verdict) -> Option<(String, String)> {
     let mut stalled: Vec<_> = plan.holds.iter().filter(|hold| hold.stalled).collect();
-    // What does no harm for now stands behind what does.
+    // A missing location harms nothing yet, so it comes last.
     stalled.sort_by_key(|hold| hold.reason == reason::LOCATION_NOT_FOUND);
     if let Some((first, others)) = stalled.split_first() {
         let besides = others.iter().map(|hold| format!("; besides, {}: {}", hold.reason, hold.message));

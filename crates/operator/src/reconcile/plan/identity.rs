@@ -487,7 +487,7 @@ fn claim_source_conflict(valid: &ValidatedStore, known: &Known, facts: &Facts) -
     )))
 }
 
-/// The first volume was filled from another backup than the one that is asked for now: the spec was changed while it was filled.
+/// The first volume was filled from a backup other than the one the spec names: the spec changed during the restore.
 fn other_backup(known: &Known, facts: &Facts) -> Option<Hold> {
     let Origin::Restore { plan } = &known.origin else { return None };
     let identity = facts.server.status()?.identity.as_ref()?;
