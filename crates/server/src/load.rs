@@ -20,7 +20,7 @@ use crate::persistence::aside::{Replaceable, is_kin};
 use crate::persistence::directives::Event as PointEvent;
 use crate::persistence::identity::stamp;
 use crate::persistence::log::reader::ApplyError;
-use crate::persistence::log::segments::{Log, LogPaths};
+use crate::persistence::log::segments::{Log, LogFilesError, LogPaths};
 use crate::persistence::manifest::Owner;
 use crate::persistence::recovery::{
     Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
@@ -240,7 +240,12 @@ fn open_log(
             let Some(end) = position.resume.clone() else { return created(engine) };
             Log::resume(storage, settings.log.clone(), settings.owner.clone(), position.clone(), end)
                 .map(Some)
-                .map_err(|error| LoadFailure::Prepare(error_chain(&error)))
+                .map_err(|error| {
+                    if matches!(error, LogFilesError::SyncSegment { .. }) {
+                        distrust(storage, &settings.dir);
+                    }
+                    LoadFailure::Prepare(error_chain(&error))
+                })
         }
         _ => created(engine),
     }

@@ -1,4 +1,5 @@
-//! A call that fails, at every call of a life of a server: with an I/O error or a full disk, once or from then on.
+//! A call that fails, at every call of a life of a server and of its next start: with an I/O error or a full disk, once or
+//! from then on.
 //!
 //! After a failed write or sync of the log nothing is acknowledged any more. Whoever starts on the disk then, at once or
 //! after a power cut, finds everything that was acknowledged; and so it stays when bytes of a failed sync never reach
@@ -92,6 +93,39 @@ fn check(strategy: &str, kind: ErrorKind, forever: bool) -> Checked {
     checked
 }
 
+/// A start that fails, at each of its calls, on what a killed process has left in the cache.
+fn check_starts(strategy: &str, kind: ErrorKind, killed_at: u64) -> Option<Checked> {
+    let wires = Wires::new();
+    let disk = MemoryDisk::new();
+    disk.put(std::path::Path::new("/data/store/holdfast.lock"), b"");
+    let mut killed = World::new(&wires, disk, config(strategy));
+    killed.boot().unwrap();
+    killed.write(&["SET z 0"]).unwrap();
+    killed.disk.crash_at(killed.disk.calls() + killed_at);
+    if live(&mut killed).is_ok() {
+        return None;
+    }
+    killed.lose_power();
+    let mut checked = Checked { faults: 0, states: 0 };
+    for call in 0.. {
+        let place = format!("{strategy}: killed at call {killed_at}, {kind:?} at call {call} of the start");
+        let mut world = killed.on(killed.disk.after_restart());
+        world.disk.inject(Some(Fault { call, kind, forever: false }));
+        let started = world.boot();
+        if world.disk.calls() <= call {
+            assert!(started.is_ok(), "{place}: {started:?}");
+            break;
+        }
+        checked.faults += 1;
+        if started.is_ok() {
+            world.note_durable();
+        }
+        world.lose_power();
+        survives(&world, &place, &mut checked.states);
+    }
+    Some(checked)
+}
+
 /// The next start finds what was acknowledged: on the machine that is still up, and after power cuts before and after.
 fn survives(world: &World<'_>, place: &str, states: &mut u64) {
     let trace = || world.disk.trace()[world.disk.trace().len().saturating_sub(8)..].join(" | ");
@@ -130,4 +164,21 @@ fn nothing_is_acknowledged_after_a_failed_write_or_sync_and_nothing_acknowledged
         }
     }
     say!("{faults} failing calls, {states} disks started from");
+}
+
+/// A sync that fails at a start leaves bytes that every later start reads, and that a power cut takes: none of them may be
+/// called durable before it is written anew.
+#[test]
+fn a_start_that_failed_leaves_nothing_that_is_called_durable_and_is_not() {
+    let (mut faults, mut states) = (0, 0);
+    for strategy in ["always", "everysec", "never"] {
+        for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+            for killed_at in (0..).step_by(5) {
+                let Some(checked) = check_starts(strategy, kind, killed_at) else { break };
+                faults += checked.faults;
+                states += checked.states;
+            }
+        }
+    }
+    say!("{faults} failing calls of starts, {states} disks started from");
 }

@@ -228,7 +228,7 @@ impl<'w> World<'w> {
     }
 
     /// Whatever the journal says is durable must be.
-    fn note_durable(&mut self) {
+    pub(crate) fn note_durable(&mut self) {
         let durable_offset = self.machine().journal.durable_offset();
         let newest = self.states.iter().rposition(|(_, offset)| *offset <= durable_offset);
         self.durable = self.durable.max(newest.unwrap_or(0).min(self.acknowledged));

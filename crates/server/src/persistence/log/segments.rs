@@ -114,6 +114,17 @@ pub enum LogFilesError {
         /// What the file system said.
         source: io::Error,
     },
+    /// What a process before has written to the segment cannot be made durable. A later sync that works would prove nothing:
+    /// the cache holds the bytes as if they were written.
+    #[error(
+        "failed to sync log segment {path:?}: what it holds may be in memory alone, so the next start writes all data anew"
+    )]
+    SyncSegment {
+        /// The segment.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
     /// The open segment cannot be synced.
     #[error("failed to close the log segment before a rewrite")]
     Close(#[source] AppendError),
@@ -247,7 +258,8 @@ impl Log {
         let writer = storage
             .sync_dir(&paths.directory)
             .and_then(|()| LogWriter::resume(storage, &path, end))
-            .map_err(|source| LogFilesError::OpenSegment { path, source })?;
+            .map_err(|source| LogFilesError::OpenSegment { path: path.clone(), source })?;
+        writer.syncer().sync().map_err(|source| LogFilesError::SyncSegment { path, source })?;
         let len = base_len + segments_len;
         let closed_len = len.saturating_sub(writer.file_len());
         Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite: len, next_base_seq })

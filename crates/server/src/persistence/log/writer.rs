@@ -101,7 +101,8 @@ impl LogWriter {
         })
     }
 
-    /// Opens a segment that recovery has read to its end (and cut, if its tail was torn).
+    /// Opens a segment that recovery has read to its end (and cut, if its tail was torn). What it holds may still be only
+    /// in the cache of the process that died: the caller syncs it before the writer's offset is claimed.
     ///
     /// # Errors
     /// Whatever the file system says.
@@ -109,9 +110,6 @@ impl LogWriter {
         let file = storage.open_append(path)?;
         let syncer = Arc::new(SharedSync::new(file.syncer()));
         let durable_offset = end.offset;
-        // What recovery has read may still be only in the cache of the process that died: make it durable once, so
-        // that the offset can be claimed.
-        syncer.sync()?;
         let path = path.to_owned();
         Ok(Self { path, file, syncer, end, durable_offset, poisoned: false, scratch: Vec::new() })
     }
