@@ -115,7 +115,9 @@ pub fn load(
     };
     let (mut engine, recovered) = recover_into(&**storage, config, &options, progress)?;
     let unclean = !identity.clean_shutdown && recovered.source != Source::Nothing;
-    let is_foreign_since = recovered.foreign && identity.last_offset > 0;
+    // A life that was cut short leaves no offset, but that it was live.
+    let has_lived = identity.last_offset > 0 || identity.has_log.is_some();
+    let is_foreign_since = recovered.foreign && has_lived;
     if let Some(log) = &recovered.log
         && let Some(owner) = log.manifest.owner.as_ref().filter(|owner| owner.store_id == identity.store_id)
     {

@@ -287,6 +287,41 @@ fn a_snapshot_that_holds_all_of_the_log_stands_in_for_it() {
     assert_eq!(server.client().run("GET a"), Reply::bulk("1"));
 }
 
+/// Without a log nothing but the snapshot has the data, and the identity knows how far the last one went.
+#[test]
+fn a_snapshot_that_is_missing_or_older_after_a_kill_is_not_what_was_saved() {
+    const LOST: &[&str] = &["are missing", "nothing was changed", "restore a backup", "holdfast-identity.json"];
+    let root = tempfile::tempdir().unwrap();
+    for save in ["SAVE", "BGSAVE"] {
+        let dir = root.path().join(save);
+        let args = ["--persist-strategy", "never", "--save", ""];
+        let server = Server::spawn(&dir, &args);
+        let mut client = server.client();
+        let snapshot = dir.join("dump.rdb");
+        let mut saved = Vec::new();
+        for key in ["a", "b"] {
+            client.run(&format!("SET {key} 1"));
+            client.run(save);
+            client.wait_for_info("rdb_bgsave_in_progress", "0");
+            saved.push(std::fs::read(&snapshot).unwrap());
+        }
+        server.kill();
+        std::fs::remove_file(&snapshot).unwrap();
+        refused(&dir, &args, LOST);
+        std::fs::write(&snapshot, &saved[0]).unwrap();
+        refused(&dir, &args, LOST);
+        std::fs::write(&snapshot, &saved[1]).unwrap();
+        let server = Server::spawn(&dir, &args);
+        assert_eq!(server.client().run("EXISTS a b").int(), 2);
+        server.kill();
+        // Who gives it up says so.
+        std::fs::write(&snapshot, &saved[0]).unwrap();
+        std::fs::remove_file(dir.join("holdfast-identity.json")).unwrap();
+        let server = Server::spawn(&dir, &args);
+        assert_eq!(server.client().run("EXISTS a b").int(), 1);
+    }
+}
+
 fn store_id(dir: &Path) -> String {
     let text = std::fs::read_to_string(dir.join("holdfast-identity.json")).unwrap();
     let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
@@ -419,6 +454,47 @@ fn what_an_interrupted_server_left_is_removed_and_the_data_are_whole() {
         assert!(file.exists(), "{file:?}");
     }
     assert!(server.stop().success());
+}
+
+/// Whoever puts two log directories into one keeps what this Store did not write.
+#[test]
+fn parts_of_other_logs_beside_a_live_one_are_kept_under_other_names() {
+    let root = tempfile::tempdir().unwrap();
+    let other = lived(&root.path().join("other"), "everysec", true);
+    let dir = lived(&root.path().join("own"), "everysec", true);
+    let own = std::fs::read(dir.join(format!("{LOG}.2.incr.aof"))).unwrap();
+    let put = |name: &str, contents: Vec<u8>| {
+        std::fs::write(dir.join(format!("{LOG}.{name}")), &contents).unwrap();
+        (name.to_owned(), contents)
+    };
+    let of_others = [
+        put("1.incr.aof", std::fs::read(other.join(format!("{LOG}.2.incr.aof"))).unwrap()),
+        put("1.base.rdb", std::fs::read(other.join(format!("{LOG}.2.base.rdb"))).unwrap()),
+        put("3.base.rdb", std::fs::read(other.join(format!("{LOG}.2.base.rdb"))).unwrap()),
+        put("1.base.aof", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n".to_vec()),
+        put("0.incr.aof", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n".to_vec()),
+    ];
+    let server = Server::spawn(&dir, &["--save", ""]);
+    assert_eq!(server.client().run("DBSIZE").int(), 60);
+    let log = server.log_text();
+    server.kill();
+    let files = tree(&dir);
+    for (name, contents) in &of_others {
+        assert!(!dir.join(format!("{LOG}.{name}")).exists(), "{name} is live no more");
+        let kept = files.iter().find(|(path, _)| {
+            let path = path.to_string_lossy();
+            path.contains("aside-") && path.ends_with(&format!("appendonly.aof.{name}"))
+        });
+        assert_eq!(kept.map(|(_, kept)| kept), Some(contents), "{name}\n{log}");
+        assert!(log.contains(&format!("appendonly.aof.{name}")), "{name}\n{log}");
+    }
+    // Our own are leftovers.
+    put("1.incr.aof", own);
+    let before = tree(&dir).len();
+    let server = Server::spawn(&dir, &["--save", ""]);
+    assert_eq!(server.client().run("DBSIZE").int(), 60);
+    server.kill();
+    assert_eq!(tree(&dir).len(), before - 1);
 }
 
 /// A compressed string says how long it is; a damaged one may say anything that its bytes could make.

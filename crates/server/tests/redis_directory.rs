@@ -500,6 +500,26 @@ fn a_redis_that_has_rewritten_its_log_does_not_win_over_a_snapshot_that_it_never
     }
 }
 
+/// Of a first life that was cut short the identity knows no offset. That another server has gone on from it is known all
+/// the same.
+#[test]
+fn a_snapshot_of_a_first_life_does_not_win_over_what_redis_has_done_since() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("first");
+    let server = Server::spawn(&dir, &["--persist-strategy", "everysec", "--save", ""]);
+    let mut client = server.client();
+    fill(&mut client, 1);
+    client.run("BGSAVE");
+    client.wait_for_info("rdb_bgsave_in_progress", "0");
+    server.kill();
+    let before = epoch(&dir);
+    redis_executes(&dir, "yes", &["FLUSHALL", "SET theirs 1", "BGREWRITEAOF"]);
+    let expected = strings(&[("theirs", "1")]);
+    we_read(&dir, "everysec", &expected, "Redis was here");
+    assert!(epoch(&dir) > before, "the epoch tells that another server was here");
+    we_read(&dir, "everysec", &expected, "at the start after that");
+}
+
 /// A live directory that was copied around a BGREWRITEAOF: an old manifest, and files that it does not name.
 #[test]
 fn what_the_manifest_of_redis_does_not_name_is_neither_ignored_nor_overwritten() {

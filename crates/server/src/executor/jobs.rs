@@ -11,6 +11,7 @@ use crate::config::Strategy;
 use crate::engine::Engine;
 use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
+use crate::persistence::identity::stamp;
 use crate::persistence::policy::save_due;
 
 /// Jobs that wait for the running one, or for a barrier: one of each kind, however often it was asked for. The snapshot of a
@@ -210,6 +211,9 @@ impl Executor {
                     elapsed_ms,
                     "background job done"
                 );
+                if matches!(kind, JobKind::Save) {
+                    self.promise_snapshot();
+                }
             }
             Err(error) => {
                 tracing::error!(job, %error, elapsed_ms, "background job failed");
@@ -270,7 +274,23 @@ impl Executor {
         let started = Instant::now();
         let result = journal.save_now(&mut self.engine, unix_ms());
         self.core.metrics.job_ended(Job::Snapshot, started.elapsed(), result.is_ok().then(unix_ms));
+        if result.is_ok() {
+            self.promise_snapshot();
+        }
         result
+    }
+
+    /// Without a log the snapshot is all there is: the identity says how far it reaches, so that no start goes on without it,
+    /// or with an older one.
+    fn promise_snapshot(&mut self) {
+        let (Some(journal), Some(identity)) = (&self.core.journal, &mut self.desk.identity) else { return };
+        if journal.log().is_some() {
+            return;
+        }
+        let (offset, durable) = (journal.offset(), journal.durable_offset());
+        if let Err(error) = stamp(&**journal.storage(), &journal.settings().dir, identity, offset, durable) {
+            tracing::warn!(%error, "a start without this snapshot would not be refused");
+        }
     }
 
     /// Makes everything durable as the strategy asks, for a clean stop. The inner error is why the stop was refused.

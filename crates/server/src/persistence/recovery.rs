@@ -561,6 +561,7 @@ impl Recovery<'_> {
                 end: self.end_of(recovered),
                 found: recovered.offset,
                 expected,
+                identity: self.identity_path(),
             });
         }
         if recovered.foreign {

@@ -181,8 +181,8 @@ pub enum RecoverError {
     /// The files end before what the identity says was there.
     #[error(
         "the data end at stream offset {found}, {end}, and the identity says that everything up to {expected} was on \
-         stable storage: {lost} bytes of writes are missing. Put the missing or damaged file back, or keep a copy of the \
-         directory and restore a backup",
+         stable storage: {lost} bytes of writes are missing, and nothing was changed. Put the missing or damaged file back, or \
+         keep a copy of the directory and restore a backup; to start with what is there, move {identity:?} away",
         lost = expected - found
     )]
     Short {
@@ -192,6 +192,8 @@ pub enum RecoverError {
         found: u64,
         /// What the identity says.
         expected: u64,
+        /// The identity file.
+        identity: PathBuf,
     },
     /// The files are those of another Store.
     #[error(

@@ -144,7 +144,7 @@ impl Recovery<'_> {
         self.options.dir.join(&self.options.snapshot_name)
     }
 
-    fn identity_path(&self) -> PathBuf {
+    pub(super) fn identity_path(&self) -> PathBuf {
         self.options.dir.join(IDENTITY_FILE)
     }
 }

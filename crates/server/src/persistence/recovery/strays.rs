@@ -5,15 +5,15 @@
 //! lost, or replaced by an older one, leaves files that look alike and hold more. So nothing is removed by its name:
 //! first it is known what it holds, and that the recovered data reach as far.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::{LiveLog, RecoverError, Recovered, Recovery, Source};
 use crate::persistence::aside::set_aside;
 use crate::persistence::identity::TEMP_IDENTITY;
-use crate::persistence::log::record::LINE_LEN_MAX;
+use crate::persistence::log::record::{LINE_LEN_MAX, SegmentHeader};
 use crate::persistence::manifest::{FileKind, MANIFEST_LEN_MAX, Manifest};
-use crate::persistence::snapshot::TEMP_SNAPSHOT;
+use crate::persistence::snapshot::{SnapshotAux, TEMP_SNAPSHOT};
 use crate::storage::{DirectoryEntry, read_all};
 
 /// What is in the log directory besides the live log.
@@ -23,7 +23,7 @@ pub(super) struct Strays {
     has_manifest: bool,
     /// Parts of a log: to be removed when all is well.
     parts: Vec<String>,
-    /// Parts of the log of another server that holds them twice: to be set aside when all is well.
+    /// Parts of the logs of others: to be set aside when all is well.
     aside: Vec<String>,
     /// Those of them that are bases, with what they hold.
     bases: Vec<StrayBase>,
@@ -66,6 +66,10 @@ impl Recovery<'_> {
         strays.retired = retired.is_some().then(Vec::new);
         let last_seq = manifest.and_then(|manifest| manifest.incrementals.last()).map(|file| file.seq);
         let base_seq = manifest.and_then(|manifest| manifest.base.as_ref()).map(|base| base.seq);
+        let owner = manifest.and_then(|manifest| manifest.owner.as_ref());
+        let is_ours = |aux: &SnapshotAux| {
+            self.is_kin(aux) || owner.is_some_and(|owner| aux.store_id.as_ref() == Some(&owner.store_id))
+        };
         for entry in self.list(&self.options.log.directory)? {
             let Some((seq, is_base)) = self.part(&entry) else { continue };
             if manifest.is_some_and(|manifest| names(manifest, &entry.name)) {
@@ -80,18 +84,31 @@ impl Recovery<'_> {
             let path = self.options.log.directory.join(&entry.name);
             if is_base {
                 let peek = self.peek(&path)?;
+                let is_empty = entry.len == 0 || (peek.is_readable && !peek.has_keys);
+                let may_be_told = peek.aux.store_id.is_some() || is_replaced;
+                if strays.has_manifest && !is_empty && !is_ours(&peek.aux) && may_be_told {
+                    strays.aside.push(entry.name);
+                    continue;
+                }
                 match peek.aux.offset.filter(|_| peek.is_readable) {
                     Some(offset) => {
                         let (name, has_keys) = (entry.name.clone(), peek.has_keys);
                         strays.bases.push(StrayBase { name, offset, has_keys });
                     }
-                    // Without an offset nothing tells that what is recovered holds all of it, but that a takeover has
-                    // replaced it.
-                    None if is_replaced || entry.len == 0 || (peek.is_readable && !peek.has_keys) => {}
+                    None if is_empty => {}
+                    // Without an offset nothing tells that what is recovered holds all of it.
                     None => return Err(self.not_named(strays.has_manifest, &entry.name)),
                 }
-            } else if !is_replaced && self.has_records(&path, entry.len)? {
-                return Err(self.not_named(strays.has_manifest, &entry.name));
+            } else if self.has_records(&path, entry.len)? {
+                if !is_replaced {
+                    return Err(self.not_named(strays.has_manifest, &entry.name));
+                }
+                // Commands alone do not say whose they are.
+                let says_whose = owner.is_some_and(|owner| owner.annotated);
+                if says_whose && !self.segment_fields(&path)?.is_some_and(|fields| is_ours(&fields)) {
+                    strays.aside.push(entry.name);
+                    continue;
+                }
             }
             strays.parts.push(entry.name);
         }
@@ -149,6 +166,21 @@ impl Recovery<'_> {
     fn part(&self, entry: &DirectoryEntry) -> Option<(u64, bool)> {
         let (seq, kind) = self.options.log.part(&entry.name).filter(|_| !entry.is_directory)?;
         Some((seq, kind == FileKind::Base))
+    }
+
+    /// What the first line of a segment says of its data; none when it is not one of ours.
+    fn segment_fields(&self, path: &Path) -> Result<Option<SnapshotAux>, RecoverError> {
+        let mut line = Vec::new();
+        let reader = Self::storage_error("open", path, self.storage.open_read(path))?;
+        let read = reader.take(LINE_LEN_MAX as u64).read_to_end(&mut line);
+        Self::storage_error("read", path, read)?;
+        let end = line.iter().position(|byte| *byte == b'\n').map_or(line.len(), |end| end + 1);
+        Ok(SegmentHeader::decode(&line[..end]).ok().map(|(header, _)| SnapshotAux {
+            store_id: Some(header.store_id),
+            epoch: Some(header.epoch),
+            offset: Some(header.offset),
+            ..SnapshotAux::default()
+        }))
     }
 
     /// A segment that never was live has its header line, or a part of it, and nothing behind it.
