@@ -115,7 +115,7 @@ pub struct ServerStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobReport {
-    /// When it ended.
+    /// When it ended; of a snapshot that was loaded, when its data was cut.
     pub completed_ms: u64,
     /// Size of the snapshot or base file in bytes.
     pub bytes: u64,

@@ -25,6 +25,7 @@ use crate::persistence::manifest::Owner;
 use crate::persistence::recovery::{
     Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
 };
+use crate::persistence::snapshot::SnapshotAux;
 use crate::protocol::Request;
 use crate::storage::{SIDE_PREFIX, Storage};
 
@@ -172,7 +173,7 @@ pub fn load(
     }
     if recovered.source == Source::Snapshot {
         journal.loaded_snapshot(Some(JobReport {
-            completed_ms: now_ms,
+            completed_ms: made_ms(recovered.snapshot.as_ref()).unwrap_or(now_ms),
             bytes: recovered.snapshot_len,
             duration_ms: 0,
             offset: recovered.offset,
@@ -195,6 +196,11 @@ pub fn load(
     }
     let cut_bytes = recovered.cut.as_ref().map_or(0, |cut| cut.len);
     Ok(Loaded { engine, journal: Some(journal), identity: Some(identity), cut_bytes })
+}
+
+/// When a snapshot was cut, in milliseconds since the Unix epoch; none when it does not say.
+fn made_ms(snapshot: Option<&SnapshotAux>) -> Option<u64> {
+    snapshot.map(|aux| aux.created_s.saturating_mul(1000)).filter(|made_ms| *made_ms > 0)
 }
 
 fn recover_into(

@@ -420,6 +420,24 @@ fn a_clone_holds_the_data_of_the_barrier_and_is_another_store() {
     assert!(pod.stop().success());
 }
 
+/// A start makes no snapshot: the one that it loads is as old as before.
+#[test]
+fn a_snapshot_that_was_loaded_keeps_its_time() {
+    let cluster = Cluster::start();
+    let never = ["--persist-strategy", "never"];
+    let last_snapshot = |pod: &Server| cluster.wait_for(pod, ServerState::Ready).last_snapshot.unwrap();
+    let pod = cluster.born(&never);
+    write_keys(&pod);
+    assert_eq!(pod.client().run("SAVE"), Reply::Simple("OK".into()));
+    let saved = last_snapshot(&pod);
+    pod.kill();
+    // Files note seconds.
+    std::thread::sleep(Duration::from_millis(1100));
+    let loaded = last_snapshot(&cluster.pod_with(&never));
+    assert_eq!(loaded.offset, saved.offset);
+    assert!(loaded.completed_ms <= saved.completed_ms, "{loaded:?} {saved:?}");
+}
+
 /// Without a log each point of an EXEC is a snapshot, in whose place no other can be written at the same time.
 #[test]
 fn a_point_ends_a_backup_that_is_being_cut_and_the_next_one_is_made() {
