@@ -21,6 +21,7 @@ use crate::persistence::directives::Event as PointEvent;
 use crate::persistence::identity::stamp;
 use crate::persistence::log::reader::ApplyError;
 use crate::persistence::log::segments::{Log, LogFilesError, LogPaths};
+use crate::persistence::log::writer::SegmentEnd;
 use crate::persistence::manifest::Owner;
 use crate::persistence::recovery::{
     Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
@@ -161,10 +162,15 @@ pub fn load(
         snapshot.store_id.is_some() && !is_kin(snapshot, &identity.store_id, identity.parent.as_ref())
     });
     if config.strategy() == Strategy::Never
-        && (recovered.source == Source::Log || fresh_base || is_foreign_since || is_adopted)
+        && (recovered.source == Source::Log
+            || fresh_base
+            || is_foreign_since
+            || is_adopted
+            || recovered.ahead_of_files)
     {
         // The strategy has no log: what was in it must be in the snapshot before the log is left behind. And what another
-        // Store has written must be ours before the identity speaks of it: at the next start it would be refused.
+        // Store has written must be ours, and reach as far, before the identity speaks of it: at the next start it would be
+        // refused.
         journal.save_now(&mut engine, now_ms).map_err(prepare)?;
     }
     let gives_log_up = config.strategy() == Strategy::Never && recovered.log.is_some();
@@ -245,7 +251,8 @@ fn open_log(
                 && !fresh_base
                 && position.manifest.owner.as_ref() == Some(&settings.owner) =>
         {
-            let Some(end) = position.resume.clone() else { return created(engine) };
+            let continues = |end: &SegmentEnd| end.offset == recovered.offset;
+            let Some(end) = position.resume.clone().filter(continues) else { return created(engine) };
             Log::resume(storage, settings.log.clone(), settings.owner.clone(), position.clone(), end)
                 .map(Some)
                 .map_err(|error| {

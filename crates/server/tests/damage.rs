@@ -89,6 +89,17 @@ fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, contents).unwrap();
 }
 
+/// Changes the identity of a directory, with the checksum that it needs.
+fn edit_identity(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    edit(&dir.join("holdfast-identity.json"), |bytes| {
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap();
+        let mut identity = serde_json::from_slice(line).unwrap();
+        change(&mut identity);
+        let line = format!("{identity}\n");
+        *bytes = format!("{line}crc32c:{:08x}\n", crc32c::crc32c(line.as_bytes())).into_bytes();
+    });
+}
+
 fn manifest_with_version(text: &str, version: &str) -> Vec<u8> {
     let (comment, lines) = text.split_once('\n').unwrap();
     let fields: Vec<_> = comment.split(' ').collect();
@@ -495,6 +506,45 @@ fn parts_of_other_logs_beside_a_live_one_are_kept_under_other_names() {
     assert_eq!(server.client().run("DBSIZE").int(), 60);
     server.kill();
     assert_eq!(tree(&dir).len(), before - 1);
+}
+
+/// What the identity knew of and did not promise may be gone with a torn tail. Its offsets are not given out again.
+#[test]
+fn offsets_go_on_behind_what_was_known_and_is_gone() {
+    let root = tempfile::tempdir().unwrap();
+    for log in ["yes", "no"] {
+        let dir = root.path().join(log);
+        let args = ["--persist-strategy", if log == "yes" { "no" } else { "never" }, "--save", ""];
+        let server = Server::spawn(&dir, &args);
+        let mut client = server.client();
+        client.run("SET a 1");
+        if log == "no" {
+            client.run("SAVE");
+        }
+        client.run("SET b 2");
+        let known: u64 = client.info("persist_last_offset").parse().unwrap();
+        server.kill();
+        edit_identity(&dir, |identity| identity["lastOffset"] = known.into());
+        if log == "yes" {
+            edit(&dir.join(format!("{LOG}.1.incr.aof")), |bytes| bytes.truncate(bytes.len() - 4));
+        }
+        let mut last = known;
+        for (number, keys) in [(1, "a c"), (2, "a c d")] {
+            let server = Server::spawn(&dir, &args);
+            let mut client = server.client();
+            let key = if number == 1 { "c" } else { "d" };
+            client.run(&format!("SET {key} 1"));
+            assert_eq!(client.run(&format!("EXISTS {keys}")).int(), number + 1);
+            assert_eq!(client.run("DBSIZE").int(), number + 1);
+            let offset: u64 = client.info("persist_last_offset").parse().unwrap();
+            assert!(offset > last, "{offset} after {last}");
+            last = offset;
+            if log == "no" {
+                client.run("SAVE");
+            }
+            server.kill();
+        }
+    }
 }
 
 /// A compressed string says how long it is; a damaged one may say anything that its bytes could make.

@@ -420,6 +420,32 @@ fn a_clone_holds_the_data_of_the_barrier_and_is_another_store() {
     assert!(pod.stop().success());
 }
 
+/// A backup may hold more than a volume after a kill. What is written then is newer all the same, and so is its backup.
+#[test]
+fn a_backup_after_a_loss_is_newer_than_one_before() {
+    let cluster = Cluster::start();
+    let never = ["--persist-strategy", "never"];
+    let pod = cluster.born(&never);
+    write_keys(&pod);
+    let before = cluster.back_up(&pod, "b-1").backup_path.unwrap();
+    pod.kill();
+    for round in 0..2 {
+        let pod = cluster.pod_with(&never);
+        cluster.wait_for(&pod, ServerState::Ready);
+        assert_eq!(pod.client().run("DBSIZE"), Reply::Int(round), "lost, as the strategy allows");
+        assert_eq!(pod.client().run(&format!("SET since:{round} 1")), Reply::Simple("OK".into()));
+        if round == 0 {
+            // What is saved behind the gap is found again.
+            assert_eq!(pod.client().run("SAVE"), Reply::Simple("OK".into()));
+        }
+        let after = cluster.back_up(&pod, &format!("b-{}", round + 2)).backup_path.unwrap();
+        let bucket = cluster.gateway.open("team");
+        let newest = cluster.runtime.block_on(bucket.newest_backup(STORE)).unwrap().unwrap();
+        assert_eq!(newest.0, after, "not {before}");
+        pod.kill();
+    }
+}
+
 /// A start makes no snapshot: the one that it loads is as old as before.
 #[test]
 fn a_snapshot_that_was_loaded_keeps_its_time() {

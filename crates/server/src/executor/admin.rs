@@ -14,6 +14,7 @@ use crate::bridge::{AdminRequest, Bridge, CutFile, Refusal, Reply};
 use crate::clock::unix_ms;
 use crate::metrics::Totals;
 use crate::persistence::barrier::{BarrierDesk, Begin, Moment};
+use crate::persistence::identity::stamp;
 use crate::persistence::log::segments::Log;
 
 /// What the executor keeps for the control port.
@@ -137,8 +138,8 @@ impl Executor {
         if has_log && synced.is_ok() {
             synced = storage.sync_dir(&log_dir).map_err(|error| error.to_string());
         }
-        if let (Ok(()), Some(identity)) = (&synced, &mut self.desk.identity) {
-            synced = crate::persistence::identity::stamp(&*storage, &dir, identity, offset, durable);
+        if synced.is_ok() {
+            synced = self.stamp_identity();
         }
         if let Err(error) = synced {
             self.desk.barrier.failed();
@@ -195,8 +196,11 @@ impl Executor {
     /// A background job has ended: if it was the snapshot of a backup, hands it over.
     pub(super) fn cut_ended(&mut self, ended: &EndedJob) {
         let JobKind::Cut(path) = &ended.kind else { return };
-        let answer = match (&ended.result, self.core.journal.as_ref().map(Journal::settings)) {
-            (Ok(written), Some(settings)) => Ok(CutFile {
+        // Order matters: the bucket may remember the offset of the cut for longer than this volume remembers its data.
+        let stamped = if ended.result.is_ok() { self.stamp_identity() } else { Ok(()) };
+        let settings = self.core.journal.as_ref().map(Journal::settings);
+        let answer = match (&ended.result, stamped, settings) {
+            (Ok(written), Ok(()), Some(settings)) => Ok(CutFile {
                 path: path.clone(),
                 bytes: written.bytes,
                 store_id: settings.owner.store_id.clone(),
@@ -205,10 +209,18 @@ impl Executor {
                 cut_ms: ended.cut_ms,
                 dataset: written.summary.clone().unwrap_or_default(),
             }),
-            (Ok(_), None) => Err(Refusal::Stopped),
-            (Err(error), _) => Err(Refusal::Failed(error.clone())),
+            (Ok(_), Ok(()), None) => Err(Refusal::Stopped),
+            (Err(error), ..) => Err(Refusal::Failed(error.clone())),
+            (Ok(_), Err(error), _) => Err(Refusal::Failed(error)),
         };
         self.answer_cut(answer);
+    }
+
+    /// Writes the identity with the offsets of now.
+    pub(super) fn stamp_identity(&mut self) -> Result<(), String> {
+        let (Some(journal), Some(identity)) = (&self.core.journal, &mut self.desk.identity) else { return Ok(()) };
+        let (offset, durable) = (journal.offset(), journal.durable_offset());
+        stamp(&**journal.storage(), &journal.settings().dir, identity, offset, durable)
     }
 
     fn answer_cut(&mut self, answer: Result<CutFile, Refusal>) {

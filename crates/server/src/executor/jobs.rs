@@ -11,7 +11,6 @@ use crate::config::Strategy;
 use crate::engine::Engine;
 use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
-use crate::persistence::identity::stamp;
 use crate::persistence::policy::save_due;
 
 /// Jobs that wait for the running one, or for a barrier: one of each kind, however often it was asked for. The snapshot of a
@@ -283,12 +282,10 @@ impl Executor {
     /// Without a log the snapshot is all there is: the identity says how far it reaches, so that no start goes on without it,
     /// or with an older one.
     fn promise_snapshot(&mut self) {
-        let (Some(journal), Some(identity)) = (&self.core.journal, &mut self.desk.identity) else { return };
-        if journal.log().is_some() {
+        if self.core.journal.as_ref().is_none_or(|journal| journal.log().is_some()) {
             return;
         }
-        let (offset, durable) = (journal.offset(), journal.durable_offset());
-        if let Err(error) = stamp(&**journal.storage(), &journal.settings().dir, identity, offset, durable) {
+        if let Err(error) = self.stamp_identity() {
             tracing::warn!(%error, "a start without this snapshot would not be refused");
         }
     }

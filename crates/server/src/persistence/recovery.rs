@@ -119,12 +119,14 @@ pub(crate) struct CutTail {
 pub(crate) struct Recovered {
     /// Where the data came from.
     pub(crate) source: Source,
-    /// Stream offset after the last write.
+    /// Stream offset after the last write that is known of: the next one goes on from there.
     pub(crate) offset: u64,
     /// True when an upstream server has written to the directory since we did: offsets were counted on from its bytes.
     pub(crate) foreign: bool,
     /// True when `offset` was counted on from a file that says its own, as ours do.
     pub(crate) is_counted: bool,
+    /// True when writes up to `offset` were known of and are gone: no file reaches as far.
+    pub(crate) ahead_of_files: bool,
     /// The log as it is on disk, when there is one: for [`super::log::segments::Log`].
     pub(crate) log: Option<LogPosition>,
     /// The torn tail that was cut.
@@ -184,6 +186,7 @@ pub(crate) fn recover(
             offset: 0,
             foreign: false,
             is_counted: true,
+            ahead_of_files: false,
             log: None,
             cut: None,
             keys_loaded: 0,
@@ -196,6 +199,7 @@ pub(crate) fn recover(
     };
     recovery.check_extent(&mut recovered)?;
     recovery.check_strays(&strays, &recovered)?;
+    recovery.give_no_offset_again(&mut recovered);
     if let Some(cut) = &mut recovered.cut {
         recovery.cut(cut)?;
     }
@@ -306,6 +310,7 @@ impl Recovery<'_> {
             offset: aux.offset.unwrap_or_else(|| self.last_known_offset()),
             foreign: aux.offset.is_none(),
             is_counted: aux.offset.is_some(),
+            ahead_of_files: false,
             log: None,
             cut: None,
             keys_loaded,
@@ -335,6 +340,7 @@ impl Recovery<'_> {
             offset: self.last_known_offset(),
             foreign: manifest.owner.is_none(),
             is_counted: manifest.owner.is_some(),
+            ahead_of_files: false,
             log: None,
             cut: None,
             keys_loaded: 0,
@@ -569,6 +575,18 @@ impl Recovery<'_> {
             recovered.offset = recovered.offset.max(identity.last_offset);
         }
         Ok(())
+    }
+
+    /// Whatever was written up to the last offset that the identity knows of may lie in a backup, though it was not promised
+    /// and is gone here. New writes with the same offsets would make it count as newer than they are.
+    fn give_no_offset_again(&self, recovered: &mut Recovered) {
+        let Some(identity) = self.options.identity.as_ref().filter(|_| self.options.stop_at.is_none()) else {
+            return;
+        };
+        if identity.last_offset > recovered.offset {
+            recovered.offset = identity.last_offset;
+            recovered.ahead_of_files = true;
+        }
     }
 
     /// Where the recovered data end, in words.
