@@ -24,7 +24,7 @@ use crate::persistence::log::segments::{Log, LogFilesError, LogPaths};
 use crate::persistence::log::writer::SegmentEnd;
 use crate::persistence::manifest::Owner;
 use crate::persistence::recovery::{
-    Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
+    Interrupted, RecoverError, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
 };
 use crate::persistence::snapshot::SnapshotAux;
 use crate::protocol::Request;
@@ -115,11 +115,14 @@ pub fn load(
         read_only: false,
         drop_expired_at_ms: i64::try_from(unix_ms()).ok(),
     };
-    let (mut engine, recovered) = recover_into(&**storage, config, &options, progress)?;
+    let (mut engine, recovered) =
+        recover_into(&**storage, config, &options, progress).inspect_err(|failure| {
+            if matches!(failure, LoadFailure::Recover(RecoverError::NotCut { .. })) {
+                distrust(&**storage, &config.dir);
+            }
+        })?;
     let unclean = !identity.clean_shutdown && recovered.source != Source::Nothing;
-    // A life that was cut short leaves no offset, but that it was live.
-    let has_lived = identity.last_offset > 0 || identity.has_log.is_some();
-    let is_foreign_since = recovered.foreign && has_lived;
+    let is_foreign_since = recovered.foreign && has_lived(&identity, recovered.snapshot.as_ref());
     if let Some(log) = &recovered.log
         && let Some(owner) = log.manifest.owner.as_ref().filter(|owner| owner.store_id == identity.store_id)
     {
@@ -154,6 +157,7 @@ pub fn load(
     let mut journal =
         Journal::new(Arc::clone(storage), settings, config.sync_mode, log, recovered.offset, now_ms, events)
             .map_err(|error| prepare(format!("failed to start the log's sync thread: {error}")))?;
+    journal.snapshot_reaches(recovered.files_offset);
     journal.may_replace(Replaceable {
         parent: identity.parent.clone(),
         loaded: recovered.snapshot.clone().map(|aux| (recovered.snapshot_len, aux)),
@@ -162,27 +166,22 @@ pub fn load(
         snapshot.store_id.is_some() && !is_kin(snapshot, &identity.store_id, identity.parent.as_ref())
     });
     if config.strategy() == Strategy::Never
-        && (recovered.source == Source::Log
-            || fresh_base
-            || is_foreign_since
-            || is_adopted
-            || recovered.ahead_of_files)
+        && (recovered.source == Source::Log || fresh_base || is_foreign_since || is_adopted)
     {
         // The strategy has no log: what was in it must be in the snapshot before the log is left behind. And what another
-        // Store has written must be ours, and reach as far, before the identity speaks of it: at the next start it would be
-        // refused.
+        // Store has written must be ours before the identity speaks of it: at the next start it would be refused.
         journal.save_now(&mut engine, now_ms).map_err(prepare)?;
     }
     let gives_log_up = config.strategy() == Strategy::Never && recovered.log.is_some();
     if gives_log_up {
         put_manifest_away(&**storage, journal.settings()).map_err(prepare)?;
     }
-    if recovered.source == Source::Snapshot {
+    if recovered.source == Source::Snapshot && journal.facts().last_save.is_none() {
         journal.loaded_snapshot(Some(JobReport {
             completed_ms: made_ms(recovered.snapshot.as_ref()).unwrap_or(now_ms),
             bytes: recovered.snapshot_len,
             duration_ms: 0,
-            offset: recovered.offset,
+            offset: recovered.files_offset,
         }));
     }
     identity.clean_shutdown = false;
@@ -202,6 +201,18 @@ pub fn load(
     }
     let cut_bytes = recovered.cut.as_ref().map_or(0, |cut| cut.len);
     Ok(Loaded { engine, journal: Some(journal), identity: Some(identity), cut_bytes })
+}
+
+/// Whether a server of ours has lived on the directory before what another one has left there now. A life that was cut
+/// short leaves no offset, but whether it had a log; and where it had none, the snapshot of the other may be from before.
+fn has_lived(identity: &Identity, snapshot: Option<&SnapshotAux>) -> bool {
+    let is_younger = |snapshot: &SnapshotAux| snapshot.created_s >= identity.written_ms / 1000;
+    identity.last_offset > 0
+        || match identity.has_log {
+            Some(true) => true,
+            Some(false) => snapshot.is_some_and(is_younger),
+            None => false,
+        }
 }
 
 /// When a snapshot was cut, in milliseconds since the Unix epoch; none when it does not say.
@@ -256,7 +267,7 @@ fn open_log(
             Log::resume(storage, settings.log.clone(), settings.owner.clone(), position.clone(), end)
                 .map(Some)
                 .map_err(|error| {
-                    if matches!(error, LogFilesError::SyncSegment { .. }) {
+                    if matches!(error, LogFilesError::Sync { .. }) {
                         distrust(storage, &settings.dir);
                     }
                     LoadFailure::Prepare(error_chain(&error))

@@ -451,7 +451,17 @@ fn a_backup_after_a_loss_is_newer_than_one_before() {
 fn a_snapshot_that_was_loaded_keeps_its_time() {
     let cluster = Cluster::start();
     let never = ["--persist-strategy", "never"];
-    let last_snapshot = |pod: &Server| cluster.wait_for(pod, ServerState::Ready).last_snapshot.unwrap();
+    let last_snapshot = |pod: &Server| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Told at the next tick.
+            if let Some(snapshot) = cluster.wait_for(pod, ServerState::Ready).last_snapshot {
+                return snapshot;
+            }
+            assert!(Instant::now() < deadline, "no snapshot; log:\n{}", pod.log_text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
     let pod = cluster.born(&never);
     write_keys(&pod);
     assert_eq!(pod.client().run("SAVE"), Reply::Simple("OK".into()));

@@ -218,7 +218,9 @@ impl Executor {
 
     /// Writes the identity with the offsets of now.
     pub(super) fn stamp_identity(&mut self) -> Result<(), String> {
-        let (Some(journal), Some(identity)) = (&self.core.journal, &mut self.desk.identity) else { return Ok(()) };
+        let (Some(journal), Some(identity)) = (&self.core.journal, &mut self.desk.identity) else {
+            return Ok(());
+        };
         let (offset, durable) = (journal.offset(), journal.durable_offset());
         stamp(&**journal.storage(), &journal.settings().dir, identity, offset, durable)
     }

@@ -229,7 +229,12 @@ impl Journal {
         &self.facts
     }
 
-    /// The data was loaded from a snapshot made at `saved_ms`.
+    /// The files that were loaded reach this offset, and no further, whatever the stream has come to.
+    pub(crate) fn snapshot_reaches(&mut self, offset: u64) {
+        self.saved_offset = offset;
+    }
+
+    /// The data was loaded from this snapshot.
     pub(crate) fn loaded_snapshot(&mut self, report: Option<JobReport>) {
         self.facts.last_save = report;
     }

@@ -125,8 +125,8 @@ pub(crate) struct Recovered {
     pub(crate) foreign: bool,
     /// True when `offset` was counted on from a file that says its own, as ours do.
     pub(crate) is_counted: bool,
-    /// True when writes up to `offset` were known of and are gone: no file reaches as far.
-    pub(crate) ahead_of_files: bool,
+    /// Stream offset that the files reach: below `offset` where writes were known of, and are gone.
+    pub(crate) files_offset: u64,
     /// The log as it is on disk, when there is one: for [`super::log::segments::Log`].
     pub(crate) log: Option<LogPosition>,
     /// The torn tail that was cut.
@@ -186,7 +186,7 @@ pub(crate) fn recover(
             offset: 0,
             foreign: false,
             is_counted: true,
-            ahead_of_files: false,
+            files_offset: 0,
             log: None,
             cut: None,
             keys_loaded: 0,
@@ -310,7 +310,7 @@ impl Recovery<'_> {
             offset: aux.offset.unwrap_or_else(|| self.last_known_offset()),
             foreign: aux.offset.is_none(),
             is_counted: aux.offset.is_some(),
-            ahead_of_files: false,
+            files_offset: 0,
             log: None,
             cut: None,
             keys_loaded,
@@ -340,7 +340,7 @@ impl Recovery<'_> {
             offset: self.last_known_offset(),
             foreign: manifest.owner.is_none(),
             is_counted: manifest.owner.is_some(),
-            ahead_of_files: false,
+            files_offset: 0,
             log: None,
             cut: None,
             keys_loaded: 0,
@@ -510,7 +510,8 @@ impl Recovery<'_> {
             *kept_at = Some(self.keep_tail(path, *position)?);
         }
         tracing::warn!(?path, position, bytes = len, ?kept_at, "cutting a torn tail off the log");
-        Self::storage_error("cut", path, self.storage.truncate(path, *position))
+        let cut = self.storage.truncate(path, *position);
+        cut.map_err(|source| RecoverError::NotCut { path: path.clone(), source })
     }
 
     fn keep_tail(&self, path: &Path, position: u64) -> Result<PathBuf, RecoverError> {
@@ -580,12 +581,17 @@ impl Recovery<'_> {
     /// Whatever was written up to the last offset that the identity knows of may lie in a backup, though it was not promised
     /// and is gone here. New writes with the same offsets would make it count as newer than they are.
     fn give_no_offset_again(&self, recovered: &mut Recovered) {
+        recovered.files_offset = recovered.offset;
         let Some(identity) = self.options.identity.as_ref().filter(|_| self.options.stop_at.is_none()) else {
             return;
         };
         if identity.last_offset > recovered.offset {
             recovered.offset = identity.last_offset;
-            recovered.ahead_of_files = true;
+            tracing::warn!(
+                files_offset = recovered.files_offset,
+                offset = recovered.offset,
+                "writes that were not promised are gone; their offsets are not given out again"
+            );
         }
     }
 

@@ -512,14 +512,25 @@ impl Storage for MemoryDisk {
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         let mut state = self.state();
         let inode = state.file(path)?;
-        let done = state.begin("truncate", path)?;
+        let begun = state.begin("truncate", path);
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        state.inodes[inode].truncate(len);
-        if !done {
-            return Err(State::died());
+        if !state.crashed || begun.is_ok() {
+            state.inodes[inode].truncate(len);
         }
-        state.inodes[inode].sync();
-        Ok(())
+        match begun {
+            Ok(true) => {
+                state.inodes[inode].sync();
+                Ok(())
+            }
+            Ok(false) => Err(State::died()),
+            // Shorter for every reader, and not on the disk.
+            Err(error) => {
+                if !state.crashed {
+                    state.inodes[inode].fail_sync();
+                }
+                Err(error)
+            }
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

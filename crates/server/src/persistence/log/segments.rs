@@ -114,13 +114,11 @@ pub enum LogFilesError {
         /// What the file system said.
         source: io::Error,
     },
-    /// What a process before has written to the segment cannot be made durable. A later sync that works would prove nothing:
-    /// the cache holds the bytes as if they were written.
-    #[error(
-        "failed to sync log segment {path:?}: what it holds may be in memory alone, so the next start writes all data anew"
-    )]
-    SyncSegment {
-        /// The segment.
+    /// What a process before has written cannot be made durable. A later sync that works would prove nothing: the cache holds
+    /// the bytes as if they were written.
+    #[error("failed to sync {path:?}: what it holds may be in memory alone, so the next start writes all data anew")]
+    Sync {
+        /// The segment, or the log directory.
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
@@ -255,11 +253,13 @@ impl Log {
         let path = paths.directory.join(name);
         // The process before may have died between the rename of the manifest and the sync of its directory: without this,
         // a power cut would bring back a manifest that does not name the segment.
-        let writer = storage
-            .sync_dir(&paths.directory)
-            .and_then(|()| LogWriter::resume(storage, &path, end))
+        let directory = &paths.directory;
+        storage
+            .sync_dir(directory)
+            .map_err(|source| LogFilesError::Sync { path: directory.clone(), source })?;
+        let writer = LogWriter::resume(storage, &path, end)
             .map_err(|source| LogFilesError::OpenSegment { path: path.clone(), source })?;
-        writer.syncer().sync().map_err(|source| LogFilesError::SyncSegment { path, source })?;
+        writer.syncer().sync().map_err(|source| LogFilesError::Sync { path, source })?;
         let len = base_len + segments_len;
         let closed_len = len.saturating_sub(writer.file_len());
         Ok(Self { paths, owner, manifest, writer, closed_len, base_len, len_at_rewrite: len, next_base_seq })

@@ -178,6 +178,14 @@ pub enum RecoverError {
         /// Bytes from there on.
         len: u64,
     },
+    /// A torn tail cannot be cut off. What is left of the segment may be in memory alone.
+    #[error("failed to cut the torn tail off {path:?}; the next start writes all data anew")]
+    NotCut {
+        /// The segment.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
     /// The files end before what the identity says was there.
     #[error(
         "the data end at stream offset {found}, {end}, and the identity says that everything up to {expected} was on \

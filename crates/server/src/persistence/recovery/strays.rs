@@ -85,8 +85,11 @@ impl Recovery<'_> {
             if is_base {
                 let peek = self.peek(&path)?;
                 let is_empty = entry.len == 0 || (peek.is_readable && !peek.has_keys);
-                let may_be_told = peek.aux.store_id.is_some() || is_replaced;
-                if strays.has_manifest && !is_empty && !is_ours(&peek.aux) && may_be_told {
+                let is_of_others = match &peek.aux.store_id {
+                    Some(_) => !is_ours(&peek.aux),
+                    None => is_replaced && !is_empty,
+                };
+                if strays.has_manifest && is_of_others {
                     strays.aside.push(entry.name);
                     continue;
                 }
@@ -95,7 +98,7 @@ impl Recovery<'_> {
                         let (name, has_keys) = (entry.name.clone(), peek.has_keys);
                         strays.bases.push(StrayBase { name, offset, has_keys });
                     }
-                    None if is_empty => {}
+                    None if is_empty || is_replaced => {}
                     // Without an offset nothing tells that what is recovered holds all of it.
                     None => return Err(self.not_named(strays.has_manifest, &entry.name)),
                 }
@@ -103,9 +106,12 @@ impl Recovery<'_> {
                 if !is_replaced {
                     return Err(self.not_named(strays.has_manifest, &entry.name));
                 }
-                // Commands alone do not say whose they are.
-                let says_whose = owner.is_some_and(|owner| owner.annotated);
-                if says_whose && !self.segment_fields(&path)?.is_some_and(|fields| is_ours(&fields)) {
+                let is_of_others = match self.segment_fields(&path)? {
+                    Some(fields) => !is_ours(&fields),
+                    // Commands alone do not say whose they are.
+                    None => owner.is_some_and(|owner| owner.annotated),
+                };
+                if is_of_others {
                     strays.aside.push(entry.name);
                     continue;
                 }
