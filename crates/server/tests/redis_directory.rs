@@ -586,7 +586,11 @@ fn a_base_of_redis_that_no_manifest_names_is_not_removed_for_an_older_snapshot()
     std::fs::copy(origin.join(base), dir.join(base)).unwrap();
     we_read(&dir, "always", &new, "a kill before the old base was removed");
     assert!(!dir.join(base).exists());
-    assert_eq!(kept(&dir.join("appendonlydir"), "appendonly.aof.2.base.rdb").len(), 1, "it does not say whose it is");
+    assert_eq!(
+        kept(&dir.join("appendonlydir"), "appendonly.aof.2.base.rdb").len(),
+        1,
+        "it does not say whose it is"
+    );
     let unknown = dir.join("appendonlydir/appendonly.aof.9.base.rdb");
     std::fs::copy(origin.join(base), &unknown).unwrap();
     we_refuse(&dir, "always", &["appendonly.aof.9.base.rdb", "holds writes", "newest manifest"]);

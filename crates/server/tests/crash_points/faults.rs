@@ -88,27 +88,70 @@ fn check(strategy: &str, kind: ErrorKind, forever: bool) -> Checked {
             }
         }
         world.lose_power();
-        survives(&world, &place, &mut checked.states);
+        survives(&world, &place, &UnsyncedBytes::ALL, &mut checked.states);
     }
     checked
 }
 
-/// A start that fails, at each of its calls, on what a killed process has left in the cache.
-fn check_starts(strategy: &str, kind: ErrorKind, killed_at: u64) -> Option<Checked> {
-    let wires = Wires::new();
-    let disk = MemoryDisk::new();
-    disk.put(std::path::Path::new("/data/store/holdfast.lock"), b"");
-    let mut killed = World::new(&wires, disk, config(strategy));
-    killed.boot().unwrap();
-    killed.write(&["SET z 0"]).unwrap();
-    killed.disk.crash_at(killed.disk.calls() + killed_at);
-    if live(&mut killed).is_ok() {
-        return None;
+/// A killed process may leave several frames unsynced, and a hole with a whole frame behind it is refused: it looks like
+/// damage of what was durable.
+const FATES: [UnsyncedBytes; 5] = [
+    UnsyncedBytes::Forgotten,
+    UnsyncedBytes::Kept,
+    UnsyncedBytes::Half,
+    UnsyncedBytes::Prefix(usize::MAX),
+    UnsyncedBytes::Zeroed,
+];
+
+/// How a process ends that leaves bytes in the cache: killed in a call, or in the middle of an append to the log.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Killed,
+    Torn,
+}
+
+/// What a process has left that ended at the `number`-th place where it could; none when there are fewer.
+fn ended<'w>(wires: &'w Wires, strategy: &str, end: End, number: u64) -> Option<World<'w>> {
+    let begin = || {
+        let disk = MemoryDisk::new();
+        disk.put(std::path::Path::new("/data/store/holdfast.lock"), b"");
+        let mut world = World::new(wires, disk, config(strategy));
+        world.boot().unwrap();
+        world.write(&["SET z 0"]).unwrap();
+        world
+    };
+    let mut world = begin();
+    let first = world.disk.calls();
+    match end {
+        End::Killed => {
+            world.disk.crash_at(first + number);
+            if live(&mut world).is_ok() {
+                return None;
+            }
+        }
+        End::Torn => {
+            live(&mut world).unwrap();
+            let is_append = |call: &String| call.contains(" append ") && call.ends_with(".incr.aof");
+            let mut appends =
+                world.disk.trace().into_iter().skip(usize::try_from(first).unwrap()).filter(is_append);
+            let append = appends.nth(usize::try_from(number).unwrap())?;
+            let call = append.split(' ').next().unwrap().parse().unwrap();
+            world = begin();
+            world.disk.inject(Some(Fault { call, kind: ErrorKind::Other, forever: false }));
+            let _ = live(&mut world);
+        }
     }
-    killed.lose_power();
+    world.lose_power();
+    Some(world)
+}
+
+/// A start that fails, at each of its calls, on what a process has left in the cache.
+fn check_starts(strategy: &str, kind: ErrorKind, end: End, number: u64) -> Option<Checked> {
+    let wires = Wires::new();
+    let killed = ended(&wires, strategy, end, number)?;
     let mut checked = Checked { faults: 0, states: 0 };
     for call in 0.. {
-        let place = format!("{strategy}: killed at call {killed_at}, {kind:?} at call {call} of the start");
+        let place = format!("{strategy}: {end:?} {number}, {kind:?} at call {call} of the start");
         let mut world = killed.on(killed.disk.after_restart());
         world.disk.inject(Some(Fault { call, kind, forever: false }));
         let started = world.boot();
@@ -121,13 +164,13 @@ fn check_starts(strategy: &str, kind: ErrorKind, killed_at: u64) -> Option<Check
             world.note_durable();
         }
         world.lose_power();
-        survives(&world, &place, &mut checked.states);
+        survives(&world, &place, &FATES, &mut checked.states);
     }
     Some(checked)
 }
 
 /// The next start finds what was acknowledged: on the machine that is still up, and after power cuts before and after.
-fn survives(world: &World<'_>, place: &str, states: &mut u64) {
+fn survives(world: &World<'_>, place: &str, fates: &[UnsyncedBytes], states: &mut u64) {
     let trace = || world.disk.trace()[world.disk.trace().len().saturating_sub(8)..].join(" | ");
     let mut alive = world.on(world.disk.after_restart());
     if alive.config.log {
@@ -138,7 +181,7 @@ fn survives(world: &World<'_>, place: &str, states: &mut u64) {
         panic!("{place}, started again: {error}\n    last calls: {}", trace());
     }
     for names in [UnsyncedNames::Forgotten, UnsyncedNames::Kept] {
-        for bytes in UnsyncedBytes::ALL {
+        for &bytes in fates {
             *states += 1;
             let mut survivor = world.on(world.disk.after_crash(bytes, names));
             if let Err(error) = come_back(&mut survivor, place) {
@@ -173,10 +216,12 @@ fn a_start_that_failed_leaves_nothing_that_is_called_durable_and_is_not() {
     let (mut faults, mut states) = (0, 0);
     for strategy in ["always", "everysec", "never"] {
         for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
-            for killed_at in (0..).step_by(5) {
-                let Some(checked) = check_starts(strategy, kind, killed_at) else { break };
-                faults += checked.faults;
-                states += checked.states;
+            for (end, step) in [(End::Killed, 5), (End::Torn, 1)] {
+                for number in (0..).step_by(step) {
+                    let Some(checked) = check_starts(strategy, kind, end, number) else { break };
+                    faults += checked.faults;
+                    states += checked.states;
+                }
             }
         }
     }
