@@ -11,8 +11,8 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
-  [setup]=15 [tools]=45 [fmt]=2 [shell]=2 [clippy]=25 [unit]=35 [gen]=25 [generated]=10 [dependencies]=5
-  [docs]=2 [cluster]=60 [binaries]=45 [images]=10 [e2e]=60 [bench]=180 [fleet]=60
+  [setup]=15 [tools]=60 [fmt]=2 [shell]=2 [clippy]=30 [unit]=60 [gen]=25 [generated]=10 [dependencies]=5
+  [docs]=2 [cluster]=80 [binaries]=45 [images]=10 [e2e]=60 [bench]=180 [fleet]=60
   [suite]=10 [clients]=10 [conformance]=60 [valgrind]=60
   [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
 )
