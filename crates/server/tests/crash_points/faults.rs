@@ -210,7 +210,7 @@ fn nothing_is_acknowledged_after_a_failed_write_or_sync_and_nothing_acknowledged
 }
 
 /// A sync that fails at a start leaves bytes that every later start reads, and that a power cut takes: none of them may be
-/// called durable before it is written anew.
+/// called durable before it is written again.
 #[test]
 fn a_start_that_failed_leaves_nothing_that_is_called_durable_and_is_not() {
     let (mut faults, mut states) = (0, 0);

@@ -117,7 +117,7 @@ pub enum LogFilesError {
     /// What a process before has written cannot be made durable. A later sync that works would prove nothing: the cache holds
     /// the bytes as if they were written.
     #[error(
-        "failed to sync {path:?}: what it holds may be in memory alone, so the next start writes all data anew"
+        "failed to sync {path:?}: what it holds may be in memory alone, so the next start rewrites all data"
     )]
     Sync {
         /// The segment, or the log directory.

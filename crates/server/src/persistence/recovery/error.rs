@@ -179,7 +179,7 @@ pub enum RecoverError {
         len: u64,
     },
     /// A torn tail cannot be cut off. What is left of the segment may be in memory alone.
-    #[error("failed to cut the torn tail off {path:?}; the next start writes all data anew")]
+    #[error("failed to cut the torn tail off {path:?}; the next start rewrites all data")]
     NotCut {
         /// The segment.
         path: PathBuf,
