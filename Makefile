@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 # "@": beside the following ones.
 CLUSTER := setup cluster@
 ALL := setup tools@ cluster@
-TESTS := unit generated binaries suite clients images e2e
+TESTS := binaries@ unit generated suite clients images e2e
 
 help: ## This list; times are of 2 cores, with warm caches (cold: the first time on a machine)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

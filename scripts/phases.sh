@@ -11,7 +11,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
-  [setup]=15 [tools]=60 [fmt]=2 [shell]=2 [clippy]=30 [unit]=60 [gen]=25 [generated]=10 [dependencies]=5
+  [setup]=15 [tools]=60 [fmt]=2 [shell]=2 [clippy]=45 [unit]=60 [gen]=25 [generated]=10 [dependencies]=5
   [docs]=2 [cluster]=80 [binaries]=45 [images]=10 [e2e]=60 [bench]=180 [fleet]=60
   [suite]=10 [clients]=10 [conformance]=60 [valgrind]=60
   [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
@@ -22,7 +22,7 @@ declare -A WHAT=(
   [fmt]='formatting of Rust'
   [shell]='lints and tests of the scripts'
   [docs]='every page is in the index, and every link leads somewhere'
-  [clippy]='lints of Rust, warnings fail'
+  [clippy]='the tests are built, with the lints of Rust; warnings fail'
   [unit]='tests that need no cluster'
   [gen]='write the generated files again'
   [generated]='generated files are those of their sources'
@@ -40,7 +40,7 @@ declare -A WHAT=(
   [valgrind]='tests of entries and tables, watched by valgrind'
 )
 # Phases that must have ended before.
-declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]=cluster [e2e]='cluster images'
+declare -A NEEDS=([unit]=tools [gen]=tools [generated]=tools [dependencies]=tools [images]='cluster binaries' [e2e]='cluster images'
   [bench]=binaries [fleet]='tools binaries' [suite]=binaries [clients]='tools binaries' [conformance]=binaries)
 
 phase_setup() { scripts/setup; }
@@ -49,7 +49,14 @@ phase_tools() { scripts/tools; }
 # --- checks ------------------------------------------------------------------
 
 phase_fmt() { cargo fmt --all --check; }
-phase_clippy() { cargo clippy --locked --workspace --all-targets --all-features -- -D warnings; }
+
+# Compiles the packages of the workspace with clippy's driver, which lints them on the way: `cargo clippy` would check all that
+# they are made of once more. Always so, and always --workspace: with another compiler or other features cargo builds again.
+checked_test() {
+  RUSTC_WORKSPACE_WRAPPER=$(rustc --print sysroot)/bin/clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__ \
+    cargo test --locked --workspace "$@"
+}
+phase_clippy() { checked_test --features holdfast-e2e/cluster --all-targets --no-run; }
 
 # Every tracked file that begins with a line for a shell; and what the judges in Python decide.
 phase_shell() {
@@ -92,9 +99,9 @@ phase_dependencies() {
 GENERATED=(crds charts/holdfast/crds charts/holdfast/tests deploy/holdfast.yaml crates/operator/tests/golden)
 generate() {
   # Builds the operator too, in the same way as for the tests.
-  cargo test --locked --workspace --no-run --test crd_files --test chart --test golden
+  checked_test --no-run --test crd_files --test chart --test golden
   HOLDFAST_OPERATOR=$TARGET/debug/holdfast-operator deploy/gen.sh
-  UPDATE_GOLDEN=1 cargo test --locked --workspace --quiet --test chart --test golden > "$TARGET/generate.log" 2>&1 || {
+  UPDATE_GOLDEN=1 checked_test --quiet --test chart --test golden > "$TARGET/generate.log" 2>&1 || {
     cat "$TARGET/generate.log"
     return 1
   }
@@ -121,8 +128,7 @@ phase_generated() {
 
 # --- tests -------------------------------------------------------------------
 
-# Always --workspace: another choice of packages has other features, and would build the dependencies once more.
-phase_unit() { cargo test --locked --workspace --no-fail-fast; }
+phase_unit() { checked_test --no-fail-fast; }
 
 phase_cluster() {
   if [ -n "${HOLDFAST_E2E_CONTEXT:-}" ]; then
@@ -183,7 +189,7 @@ phase_e2e() {
   if [ -n "${HOLDFAST_E2E_FULL:-}" ]; then all=(--include-ignored)
   else echo "NOTE: behaviours that take minutes each (five) are ignored here; \`make e2e-full\` runs them"
   fi
-  cargo test --locked --workspace --no-fail-fast --features holdfast-e2e/cluster --test e2e -- --test-threads 99 "${all[@]}"
+  checked_test --no-fail-fast --features holdfast-e2e/cluster --test e2e -- --test-threads 99 "${all[@]}"
 }
 
 # --- figures -----------------------------------------------------------------
@@ -205,7 +211,7 @@ phase_fleet() {
   HOLDFAST_SCALE_STORES=${HOLDFAST_SCALE_STORES:-1000} HOLDFAST_SCALE_BACKUPS=${HOLDFAST_SCALE_BACKUPS:-10} \
     HOLDFAST_SCALE_IDLE_SECONDS=${HOLDFAST_SCALE_IDLE_SECONDS:-600} HOLDFAST_SCALE_CHANGES=${HOLDFAST_SCALE_CHANGES:-200} \
     HOLDFAST_OPERATOR=$PWD/$BINARIES/holdfast-operator HOLDFAST_SCALE_PAGE=$PWD/$page \
-    cargo test --locked --workspace --test scale -- --nocapture
+    checked_test --test scale -- --nocapture
 }
 
 # --- fuzzing -----------------------------------------------------------------
@@ -219,7 +225,7 @@ phase_fuzz() { crates/server/fuzz/run; }
 phase_valgrind() {
   command -v valgrind > /dev/null || { echo "valgrind is missing: apt-get install valgrind"; return 1; }
   local test
-  test=$(cargo test --locked --workspace --lib --no-run --message-format=json |
+  test=$(checked_test --lib --no-run --message-format=json |
     jq -r 'select(.profile.test == true and .target.name == "holdfast_server" and .target.kind == ["lib"]) | .executable')
   PROPTEST_CASES=${PROPTEST_CASES:-8} valgrind --quiet --error-exitcode=9 --leak-check=no "$test" engine::object engine::table engine::chunk
 }
