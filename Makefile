@@ -27,7 +27,7 @@ gen: ## Write the generated files again: definitions, manifest, golden files; re
 	@scripts/run tools gen
 
 check: ## The fast inner loop, no cluster: lint, and every test that needs no cluster
-	@scripts/run fmt shell docs clippy unit
+	@scripts/run fmt shell docs compile unit
 
 cluster: ## A Kubernetes of three nodes on this machine: made, mended, or found
 	@scripts/run cluster
@@ -45,7 +45,7 @@ e2e-full: ## The same with the behaviours that take minutes each: a fleet, a nod
 	@HOLDFAST_E2E_FULL=1 scripts/run $(CLUSTER) binaries images e2e
 
 ci: ## What .ci/run calls: lint, dependency policy, then every test, the cluster's included
-	@scripts/run --minutes 85 $(ALL) fmt shell docs clippy dependencies $(TESTS)
+	@scripts/run --minutes 85 $(ALL) fmt shell docs compile dependencies $(TESTS)
 
 demo: ## A story on a real cluster, from an empty one to data restored on another node; sets everything up
 	@scripts/run $(CLUSTER) binaries images

@@ -11,7 +11,7 @@ export HOLDFAST_HELM=${HOLDFAST_HELM:-$HOLDFAST_KUBE_BIN/helm}
 
 # Minutes after which a phase has failed: several times what it takes on two cores, for a hang must end too.
 declare -A LIMIT=(
-  [setup]=15 [tools]=60 [fmt]=2 [shell]=2 [clippy]=45 [unit]=60 [gen]=25 [generated]=10 [dependencies]=5
+  [setup]=15 [tools]=60 [fmt]=2 [shell]=2 [clippy]=30 [compile]=45 [unit]=60 [gen]=25 [generated]=10 [dependencies]=5
   [docs]=2 [cluster]=80 [binaries]=45 [images]=10 [e2e]=60 [bench]=180 [fleet]=60
   [suite]=10 [clients]=10 [conformance]=60 [valgrind]=60
   [fuzz]=$((60 + 10 * ${FUZZ_SECONDS:-600} / 60))
@@ -22,7 +22,8 @@ declare -A WHAT=(
   [fmt]='formatting of Rust'
   [shell]='lints and tests of the scripts'
   [docs]='every page is in the index, and every link leads somewhere'
-  [clippy]='the tests are built, with the lints of Rust; warnings fail'
+  [clippy]='lints of Rust, warnings fail'
+  [compile]='build of the tests with the lints of Rust, warnings fail'
   [unit]='tests that need no cluster'
   [gen]='write the generated files again'
   [generated]='generated files are those of their sources'
@@ -50,13 +51,16 @@ phase_tools() { scripts/tools; }
 
 phase_fmt() { cargo fmt --all --check; }
 
-# Compiles the packages of the workspace with clippy's driver, which lints them on the way: `cargo clippy` would check all that
-# they are made of once more. Always so, and always --workspace: with another compiler or other features cargo builds again.
+phase_clippy() { cargo clippy --locked --workspace --all-targets --all-features -- -D warnings; }
+
+# The same lints on the way to tests that run: clippy's driver compiles the packages of the workspace, where `cargo clippy`
+# would check all that they are made of as well. Every test is built so, and always --workspace: with another compiler or
+# other features cargo builds again.
 checked_test() {
   RUSTC_WORKSPACE_WRAPPER=$(rustc --print sysroot)/bin/clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__ \
     cargo test --locked --workspace "$@"
 }
-phase_clippy() { checked_test --features holdfast-e2e/cluster --all-targets --no-run; }
+phase_compile() { checked_test --features holdfast-e2e/cluster --all-targets --no-run; }
 
 # Every tracked file that begins with a line for a shell; and what the judges in Python decide.
 phase_shell() {
