@@ -3,7 +3,7 @@
 #![expect(dead_code, reason = "each test binary uses its part")]
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -58,6 +58,39 @@ impl Reply {
             other => panic!("expected an array, got {other:?}"),
         }
     }
+}
+
+/// The next reply, from a socket of any kind.
+pub(crate) fn read_reply(reader: &mut impl BufRead) -> io::Result<Reply> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, format!("reply {line:?}"));
+    let text = line.strip_suffix("\r\n").ok_or_else(invalid)?;
+    let (kind, rest) = text.split_at_checked(1).ok_or_else(invalid)?;
+    let number = || rest.parse::<i64>().map_err(|_| invalid());
+    Ok(match kind {
+        "+" => Reply::Simple(rest.to_owned()),
+        "-" => Reply::Error(rest.to_owned()),
+        ":" => Reply::Int(number()?),
+        "$" => match usize::try_from(number()?) {
+            Err(_) => Reply::Bulk(None),
+            Ok(len) => {
+                let mut bytes = vec![0; len + 2];
+                reader.read_exact(&mut bytes)?;
+                bytes.truncate(len);
+                Reply::Bulk(Some(bytes))
+            }
+        },
+        "*" => match usize::try_from(number()?) {
+            Err(_) => Reply::Array(None),
+            Ok(len) => {
+                Reply::Array(Some((0..len).map(|_| read_reply(reader)).collect::<io::Result<Vec<_>>>()?))
+            }
+        },
+        _ => return Err(invalid()),
+    })
 }
 
 /// A connection that sends commands and reads replies.
@@ -141,35 +174,7 @@ impl Client {
     }
 
     pub(crate) fn read_reply(&mut self) -> io::Result<Reply> {
-        let mut line = String::new();
-        if self.reader.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let invalid = || io::Error::new(io::ErrorKind::InvalidData, format!("reply {line:?}"));
-        let text = line.strip_suffix("\r\n").ok_or_else(invalid)?;
-        let (kind, rest) = text.split_at_checked(1).ok_or_else(invalid)?;
-        let number = || rest.parse::<i64>().map_err(|_| invalid());
-        Ok(match kind {
-            "+" => Reply::Simple(rest.to_owned()),
-            "-" => Reply::Error(rest.to_owned()),
-            ":" => Reply::Int(number()?),
-            "$" => match usize::try_from(number()?) {
-                Err(_) => Reply::Bulk(None),
-                Ok(len) => {
-                    let mut bytes = vec![0; len + 2];
-                    self.reader.read_exact(&mut bytes)?;
-                    bytes.truncate(len);
-                    Reply::Bulk(Some(bytes))
-                }
-            },
-            "*" => match usize::try_from(number()?) {
-                Err(_) => Reply::Array(None),
-                Ok(len) => {
-                    Reply::Array(Some((0..len).map(|_| self.read_reply()).collect::<io::Result<Vec<_>>>()?))
-                }
-            },
-            _ => return Err(invalid()),
-        })
+        read_reply(&mut self.reader)
     }
 
     /// One field of INFO.
