@@ -70,7 +70,10 @@ impl AdminOptions {
     /// What a configuration says. The control port opens only when a token file is configured.
     #[must_use]
     pub(crate) fn new(config: &Config, instance: String) -> Self {
-        let when = |open: bool| if open { config.bind.clone() } else { Vec::new() };
+        // `bind ""` keeps clients off the network. Whoever watches the server from its own machine is none.
+        let addresses: Vec<_> =
+            if config.bind.is_empty() { BindAddress::loopback().into() } else { config.bind.clone() };
+        let when = |open: bool| if open { addresses.clone() } else { Vec::new() };
         Self {
             health: when(config.health_port != 0),
             health_port: config.health_port,

@@ -53,7 +53,6 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -93,6 +92,7 @@ use crate::engine::effects::EffectBuffer;
 use crate::engine::tracking::{ClientId, Stale};
 use crate::measure::Meter;
 use crate::metrics::Metrics;
+use crate::network::listener::Sockets;
 use crate::network::senders::Senders;
 use crate::pubsub::PubSub;
 
@@ -153,7 +153,7 @@ pub(crate) struct ExecutorOptions {
     /// The password that clients must give.
     pub(crate) password: Option<Secret>,
     /// The listening sockets.
-    pub(crate) listeners: Vec<StdListener>,
+    pub(crate) sockets: Sockets,
     /// How far the load has come.
     pub(crate) progress: Arc<LoadProgress>,
     /// Where counters are published.
@@ -289,7 +289,7 @@ impl Core {
             debug_allowed: match config.enable_debug_command {
                 DebugCommand::No => false,
                 DebugCommand::Yes => true,
-                DebugCommand::Local => client.connection.is_loopback(),
+                DebugCommand::Local => client.connection.ends().is_local(),
             },
             loading: matches!(self.phase, Phase::Loading),
             write_block: self.write_block,
@@ -344,7 +344,7 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError::Poll`], [`ExecutorError::Listen`]; the bridge comes back.
     pub(crate) fn new(mut options: ExecutorOptions) -> Result<(Self, InboxSender<Event>), Box<NotMade>> {
-        let (poll, sender, events, listeners) = match open_poll(std::mem::take(&mut options.listeners)) {
+        let (poll, sender, events, listeners) = match open_poll(std::mem::take(&mut options.sockets)) {
             Ok(opened) => opened,
             Err(error) => return Err(Box::new(NotMade { error, bridge: options.bridge })),
         };
@@ -459,11 +459,11 @@ impl Executor {
 
 type Opened = (Poll, InboxSender<Event>, Receiver<Event>, Listeners);
 
-fn open_poll(listeners: Vec<StdListener>) -> Result<Opened, ExecutorError> {
+fn open_poll(sockets: Sockets) -> Result<Opened, ExecutorError> {
     let poll = Poll::new().map_err(ExecutorError::Poll)?;
     let (sender, events) = inbox::inbox(poll.registry(), WAKER).map_err(ExecutorError::Poll)?;
     let registry = poll.registry().try_clone().map_err(ExecutorError::Poll)?;
-    let listeners = Listeners::new(registry, listeners).map_err(ExecutorError::Listen)?;
+    let listeners = Listeners::new(registry, sockets).map_err(ExecutorError::Listen)?;
     Ok((poll, sender, events, listeners))
 }
 

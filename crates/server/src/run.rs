@@ -34,7 +34,7 @@ use crate::gate::{Gate, Passed, Refused, hold};
 use crate::load::{distrust, load, reload};
 use crate::metrics::Metrics;
 use crate::network::descriptors;
-use crate::network::listener::listen;
+use crate::network::listener::listen_for_clients;
 use crate::persistence::identity::stamp;
 use crate::persistence::policy::SyncMode;
 use crate::pid_file::PidFile;
@@ -281,8 +281,8 @@ impl Process {
             Ok(None) => return (Ok(()), bridge),
             Err(trouble) => return (Err(trouble), bridge),
         };
-        let listeners = match listen(&self.config.bind, self.config.port, self.config.tcp_backlog) {
-            Ok(listeners) => listeners,
+        let sockets = match listen_for_clients(&self.config) {
+            Ok(sockets) => sockets,
             Err(error) => return (Err(Trouble::Fatal(error.into())), bridge),
         };
         self.write_pid_file();
@@ -291,7 +291,7 @@ impl Process {
         let options = ExecutorOptions {
             config: self.config.clone(),
             password,
-            listeners,
+            sockets,
             progress: Arc::clone(&progress),
             metrics: Arc::clone(&self.metrics),
             bridge,
@@ -316,7 +316,7 @@ impl Process {
         (self.settle(result), bridge)
     }
 
-    /// Tells supervisors the process id. Only a process that has its directory and its port does: one that was started beside
+    /// Tells supervisors the process id. Only a process that has its directory and its sockets does: one that was started beside
     /// it by mistake changes nothing.
     fn write_pid_file(&mut self) {
         let Some(path) = self.config.pid_path().filter(|_| self.pid_file.is_none()) else { return };

@@ -318,6 +318,8 @@ fn the_configuration_opens_the_control_port_only_with_a_token() {
     assert!(options.health == config.bind && options.control.is_empty());
     config.control_token_file = Some(PathBuf::from("/token"));
     assert_eq!(new(&config).control, config.bind);
+    config.bind.clear();
+    assert_eq!(new(&config).health, BindAddress::loopback(), "clients are not wanted, probes are");
     config.health_port = 0;
     config.control_port = 0;
     let options = new(&config);

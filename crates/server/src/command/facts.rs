@@ -20,6 +20,8 @@ pub struct ClientFacts {
     pub address: String,
     /// Our end of the connection, in the same form.
     pub local_address: String,
+    /// Whether the connection was made by the Unix socket.
+    pub is_unix: bool,
     /// File descriptor; -1 when there is none.
     pub fd: i64,
     /// Seconds since the connection was made.

@@ -317,6 +317,9 @@ impl Session {
         if facts.is_closing {
             kind.push('c');
         }
+        if facts.is_unix {
+            kind.push('U');
+        }
         if self.no_evict {
             kind.push('e');
         }

@@ -74,6 +74,15 @@ pub fn load(arguments: &Arguments) -> Result<Config, ConfigError> {
         // CONFIG GET and CONFIG REWRITE tell programs where the files are, as in Redis.
         config.dir = dir;
     }
+    // Only here: CONFIG SET may end all listening, as in Redis, and a text that is checked is not all that a start reads.
+    if !config.is_reachable() {
+        let problem = Problem::Combination(
+            "the server would not listen anywhere: set port to a number other than 0 and bind to an address, or unixsocket to a \
+             path"
+                .to_owned(),
+        );
+        return Err(ConfigError { problems: vec![problem] });
+    }
     Ok(config)
 }
 

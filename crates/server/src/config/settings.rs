@@ -21,10 +21,14 @@ const CREDENTIALS_DIR: &str = "/etc/holdfast/locations";
 /// where a type would not carry them. Defaults are Redis's, but for the log, which is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Addresses to listen on.
+    /// Addresses to listen on; empty: the Redis protocol is not served by TCP.
     pub bind: Vec<BindAddress>,
-    /// Port of the Redis protocol; never 0.
+    /// Port of the Redis protocol; 0: it is not served by TCP.
     pub port: u16,
+    /// Unix socket at which the Redis protocol is served as well, as it was written. Use [`Config::unix_socket_path`].
+    pub unixsocket: Option<PathBuf>,
+    /// Permissions of the file of that socket; 0: what the umask leaves.
+    pub unixsocketperm: u32,
     /// Length of the queue of connections that are not accepted yet.
     pub tcp_backlog: u32,
     /// A client that is idle for so long is disconnected; zero: never.
@@ -168,6 +172,8 @@ impl Default for Config {
         Self {
             bind: vec![any("*"), any("-::*")],
             port: ports::REDIS,
+            unixsocket: None,
+            unixsocketperm: 0,
             tcp_backlog: 511,
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::from_secs(60),
@@ -284,6 +290,18 @@ impl Config {
     #[must_use]
     pub(crate) fn pid_path(&self) -> Option<PathBuf> {
         self.pidfile.as_ref().map(|path| self.dir.join(path))
+    }
+
+    /// Where the Unix socket is, if there is one: `unixsocket`, which a relative path names below `dir`, as in Redis.
+    #[must_use]
+    pub(crate) fn unix_socket_path(&self) -> Option<PathBuf> {
+        self.unixsocket.as_ref().map(|path| self.dir.join(path))
+    }
+
+    /// Whether clients can connect at all: by TCP, or by a Unix socket.
+    #[must_use]
+    pub(super) fn is_reachable(&self) -> bool {
+        self.unixsocket.is_some() || (self.port != 0 && !self.bind.is_empty())
     }
 
     /// The password that clients must give, or `None`. Reads `requirepass-file` if there is one.

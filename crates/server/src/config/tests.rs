@@ -239,24 +239,24 @@ fn errors_name_the_line_and_what_is_allowed() {
             2,
             "port abc",
             "argument couldn't be parsed into an integer",
-            "port takes a number from 1 to 65535",
+            "port takes a number from 0 to 65535",
         ),
     );
     check(
-        "port 0",
+        "port 65536",
         &[],
         &line(
             1,
-            "port 0",
-            "argument must be between 1 and 65535 inclusive",
-            "port takes a number from 1 to 65535",
+            "port 65536",
+            "argument must be between 0 and 65535 inclusive",
+            "port takes a number from 0 to 65535",
         ),
     );
-    check("port", &[], &line(1, "port", "wrong number of arguments", "port takes a number from 1 to 65535"));
+    check("port", &[], &line(1, "port", "wrong number of arguments", "port takes a number from 0 to 65535"));
     check(
         "port 1 2",
         &[],
-        &line(1, "port 1 2", "wrong number of arguments", "port takes a number from 1 to 65535"),
+        &line(1, "port 1 2", "wrong number of arguments", "port takes a number from 0 to 65535"),
     );
     check(
         "persist-after-fork",
@@ -333,7 +333,11 @@ fn errors_name_the_line_and_what_is_allowed() {
 fn values_out_of_bounds_are_refused() {
     for text in [
         "bind localhost",
-        "bind \"\"",
+        "bind \"\" 127.0.0.1",
+        "unixsocket a b",
+        "unixsocketperm 778",
+        "unixsocketperm 1000",
+        "unixsocketperm -1",
         "databases 0",
         "maxclients 0",
         "proto-max-bulk-len 1",
@@ -603,6 +607,12 @@ fn files_that_redis_7_takes_start_here() {
     check(b"# f\xfcr M\xfcller\r\nhz 20\r\n", "hz", "20");
     check(b"save \"3600 1 300 10\"", "save", "3600 1 300 10");
     check(b"bind \"127.0.0.1 ::1\"", "bind", "127.0.0.1 ::1");
+    check(b"bind \"\"", "bind", "");
+    check(b"bind", "bind", "");
+    check(b"port 0", "port", "0");
+    check(b"unixsocket run/redis.sock", "unixsocket", "run/redis.sock");
+    check(b"unixsocketperm 0770", "unixsocketperm", "770");
+    check(b"unixsocketperm \"\"", "unixsocketperm", "0");
     check(b"save 60 1\nsave ", "save", "");
     check(b"hz 1000", "hz", "500");
     check(b"hz 0", "hz", "1");
@@ -610,6 +620,19 @@ fn files_that_redis_7_takes_start_here() {
     assert_eq!(config.requirepass.reveal(), b"p\xe4ss");
     assert_eq!(config_get(&config, &[b"dir"]), [("dir".to_owned(), b"/caf\xe9".to_vec())]);
     assert!(load_bytes(b"dbfilename \xff", &[]).is_err());
+}
+
+#[test]
+fn a_start_that_nobody_could_connect_to_is_refused() {
+    for arguments in [&["--port", "0"][..], &["--bind", ""], &["--port", "0", "--unixsocket", ""]] {
+        let report = load(&start(arguments)).unwrap_err().report();
+        assert!(report.contains("the server would not listen anywhere"), "{arguments:?}: {report}");
+    }
+    for arguments in [&["--port", "0"][..], &["--bind", ""]] {
+        let arguments: Vec<_> = arguments.iter().chain(&["--unixsocket", "s"]).copied().collect();
+        let config = load(&start(&arguments)).unwrap();
+        assert_eq!(config.unix_socket_path(), Some(std::env::current_dir().unwrap().join("s")));
+    }
 }
 
 #[test]

@@ -56,6 +56,13 @@ impl BindAddress {
         Some(Self { ip, optional })
     }
 
+    /// This machine's own addresses, that of IPv6 if there is one.
+    #[must_use]
+    pub(crate) fn loopback() -> [Self; 2] {
+        let address = |ip: IpAddr, optional| Self { ip, optional };
+        [address(Ipv4Addr::LOCALHOST.into(), false), address(Ipv6Addr::LOCALHOST.into(), true)]
+    }
+
     /// The address with a port.
     #[must_use]
     pub(crate) fn with_port(self, port: u16) -> SocketAddr {

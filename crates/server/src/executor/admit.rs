@@ -4,16 +4,31 @@ use std::io;
 use std::time::Duration;
 
 use mio::Token;
+use mio::net::TcpStream;
 
 use super::client::Client;
 use super::{CLIENT_TOKEN_MIN, Executor};
 use crate::command::Session;
 use crate::network::connection::Connection;
+use crate::network::stream::Stream;
 use crate::protocol::RespVersion;
 
 /// Connections accepted from one listener in one turn: who connects and leaves again and again does not starve the others.
 /// Source: Redis 7.0 accepts 1,000 at once, later versions 10.
 const ACCEPTS_MAX: usize = 64;
+
+/// Sets what a connection by TCP needs, as far as the system allows it.
+fn set_options(stream: &TcpStream, keepalive: Duration) {
+    // Answers of one round leave at once; failing that, they leave a little later.
+    let _ = stream.set_nodelay(true);
+    if !keepalive.is_zero() {
+        let settings = socket2::TcpKeepalive::new()
+            .with_time(keepalive)
+            .with_interval((keepalive / 3).max(Duration::from_secs(1)))
+            .with_retries(3);
+        let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&settings);
+    }
+}
 
 impl Executor {
     /// Accepts connections that are pending, some in each turn.
@@ -26,9 +41,9 @@ impl Executor {
     pub(super) fn accept(&mut self, number: usize) {
         for _ in 0..ACCEPTS_MAX {
             match self.core.listeners.accept(number) {
-                Ok(stream) => {
+                Ok(connection) => {
                     self.core.stats.connections_received += 1;
-                    self.admit(Connection::new(stream));
+                    self.admit(connection);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error)
@@ -55,7 +70,7 @@ impl Executor {
         let core = &mut self.core;
         let refusal = if core.clients.len() >= core.config.maxclients as usize {
             Some("-ERR max number of clients reached\r\n")
-        } else if core.config.protected_mode && core.password().is_none() && !connection.is_loopback() {
+        } else if core.config.protected_mode && core.password().is_none() && !connection.ends().is_local() {
             Some(
                 "-DENIED protected mode is on and no password is set, so only this machine may connect. Set requirepass, \
                  or protected-mode no if the network itself keeps strangers away\r\n",
@@ -70,15 +85,8 @@ impl Executor {
             let _ = connection.send();
             return;
         }
-        // Answers of one round leave at once; failing that, they leave a little later.
-        let _ = connection.stream().set_nodelay(true);
-        let keepalive = core.config.tcp_keepalive;
-        if !keepalive.is_zero() {
-            let settings = socket2::TcpKeepalive::new()
-                .with_time(keepalive)
-                .with_interval((keepalive / 3).max(Duration::from_secs(1)))
-                .with_retries(3);
-            let _ = socket2::SockRef::from(connection.stream()).set_tcp_keepalive(&settings);
+        if let Stream::Tcp(stream) = connection.stream() {
+            set_options(stream, core.config.tcp_keepalive);
         }
         let slot = core.clients.reserve_slot();
         let id = core.clients.next_id();

@@ -18,7 +18,7 @@ use super::{Executor, ExecutorError};
 use crate::clock::TurnClock;
 use crate::command::{Context, DebugRequest, Deferred, Outcome, Session, flags, table, timing};
 use crate::limits::{UNAUTHENTICATED_OUTPUT_LEN_MAX, UNAUTHENTICATED_REQUEST_LEN_MAX};
-use crate::network::connection::{READ_LEN_MAX, ReadOutcome, address_name};
+use crate::network::connection::{READ_LEN_MAX, ReadOutcome};
 use crate::network::hints;
 use crate::persistence::directives::Event as PointEvent;
 use crate::protocol::{DecodeLimits, Decoder};
@@ -337,7 +337,7 @@ impl Executor {
         if holds_too_much {
             tracing::warn!(
                 client = client.session.id(),
-                address = address_name(client.connection.peer()),
+                address = client.connection.peer_name(),
                 held,
                 limit,
                 "client closed: it reached the limit of its query buffer"
@@ -522,7 +522,7 @@ impl Executor {
         if is_due {
             self.attack_reported = Some(self.core.clock.now);
             tracing::warn!(
-                address = address_name(client.connection.peer()),
+                address = client.connection.peer_name(),
                 "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands, as a web page \
                  makes a browser do to reach a store. Connection aborted"
             );

@@ -8,7 +8,6 @@ use super::waiting::{WaitKind, Waiting};
 use super::{Executor, ExecutorError};
 use crate::clock::unix_ms;
 use crate::command::{Context, Outcome, timing};
-use crate::network::connection::address_name;
 use crate::persistence::directives::Event as PointEvent;
 
 /// What a client is told whose wait another has ended with an error.
@@ -87,7 +86,7 @@ impl Executor {
         let request = blocked.request();
         let (outcome, noted) = crate::command::retry(&mut context, &mut client.session, &request, key, reply);
         if noted.slow || noted.late {
-            let address = address_name(client.connection.peer());
+            let address = client.connection.peer_name();
             let now_s = i64::try_from(unix_ms() / 1000).unwrap_or(i64::MAX);
             timing::note_resumed(&mut self.core.meter, &client.session, &request, noted, address, now_s);
         }

@@ -1,11 +1,11 @@
 //! The executor's view of its clients.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::command::{ClientFacts, Session};
-use crate::network::connection::{Connection, address_name};
+use crate::network::connection::Connection;
+use crate::network::stream::Ends;
 use crate::protocol::{Decoder, ReplyWriter};
 
 use super::blocked::Blocked;
@@ -150,10 +150,9 @@ impl Client {
 }
 
 /// Where a connection comes from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Origin {
-    pub(super) peer: Option<SocketAddr>,
-    local: Option<SocketAddr>,
+    pub(super) ends: Ends,
     fd: i32,
     connected: Instant,
 }
@@ -161,18 +160,14 @@ pub(super) struct Origin {
 impl Origin {
     pub(super) fn of(client: &Client) -> Self {
         let connection = &client.connection;
-        Self {
-            peer: connection.peer(),
-            local: connection.local(),
-            fd: connection.fd(),
-            connected: client.connected,
-        }
+        Self { ends: connection.ends().clone(), fd: connection.fd(), connected: client.connected }
     }
 
     pub(super) fn facts(&self, now: Instant) -> ClientFacts {
         ClientFacts {
-            address: address_name(self.peer),
-            local_address: address_name(self.local),
+            address: self.ends.peer_name(),
+            local_address: self.ends.local_name(),
+            is_unix: self.ends.is_unix(),
             fd: i64::from(self.fd),
             age_s: now.saturating_duration_since(self.connected).as_secs(),
             ..ClientFacts::default()

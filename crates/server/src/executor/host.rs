@@ -19,8 +19,8 @@ use crate::engine::events::KeyEvent;
 use crate::engine::tracking::Invalidation;
 use crate::error_chain::error_chain;
 use crate::measure::Meter;
-use crate::network::connection::address_name;
 use crate::network::descriptors::make_room;
+use crate::network::stream::UNKNOWN;
 use crate::persistence::directives::WarningKind;
 use crate::persistence::policy::SaveRule;
 use crate::protocol::Request;
@@ -325,7 +325,7 @@ impl Host for Core {
     }
 
     fn address(&self, _me: &Session) -> String {
-        address_name(self.current.as_ref().and_then(|current| current.origin.peer))
+        self.current.as_ref().map_or_else(|| UNKNOWN.to_owned(), |current| current.origin.ends.peer_name())
     }
 
     fn sleep(&mut self, time: Duration) {

@@ -167,7 +167,12 @@ impl Executor {
         let keys = self.engine.len();
         let elapsed_ms = u64::try_from(self.core.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(keys, elapsed_ms, "data loaded");
-        tracing::info!("Ready to accept connections");
+        if self.core.listeners.has_tcp() {
+            tracing::info!("Ready to accept connections");
+        }
+        if let Some(path) = self.core.listeners.unix_path() {
+            tracing::info!("Ready to accept connections at {path}");
+        }
         self.publish();
     }
 

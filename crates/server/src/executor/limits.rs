@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::Executor;
 use super::client::Client;
 use crate::config::Config;
-use crate::network::connection::address_name;
 
 /// Strangers closed in one turn because they did not authenticate. Those that connected together are late together, and closing
 /// one takes 10 µs: thousands at once would be a pause for all others.
@@ -63,7 +62,7 @@ impl Executor {
             self.core.stats.evicted_clients += 1;
             tracing::warn!(
                 client = client.session.id(),
-                address = address_name(client.connection.peer()),
+                address = client.connection.peer_name(),
                 held = client.memory_bytes(),
                 all = self.core.clients.ledger().total_bytes(),
                 limit,

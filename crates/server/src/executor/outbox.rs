@@ -12,7 +12,6 @@ use super::client::{Client, Clients};
 use crate::command::{ClientKind, Session};
 use crate::config::{ClientMemory, Config, OutputLimit, OutputLimits};
 use crate::limits::UNAUTHENTICATED_OUTPUT_LEN_MAX;
-use crate::network::connection::address_name;
 use crate::network::output::Output;
 
 /// Nothing more is executed for a client while more than this waits to be sent to it, in bytes.
@@ -171,7 +170,7 @@ fn limit_of_waiting(client: &Client, limits: &OutputLimits, unsent: u64) -> (Out
 pub(super) fn report_deaf(client: &Client) {
     tracing::warn!(
         client = client.session.id(),
-        address = address_name(client.connection.peer()),
+        address = client.connection.peer_name(),
         unsent = client.connection.unsent_len(),
         "client closed: it does not read its replies, and is not authenticated"
     );
@@ -180,7 +179,7 @@ pub(super) fn report_deaf(client: &Client) {
 fn report_limit(client: &Client) {
     tracing::warn!(
         client = client.session.id(),
-        address = address_name(client.connection.peer()),
+        address = client.connection.peer_name(),
         unsent = client.connection.unsent_len(),
         "client closed: it exceeds client-output-buffer-limit"
     );
@@ -190,7 +189,7 @@ fn report_limit(client: &Client) {
 pub(super) fn report_overrun(client: &Client) {
     tracing::warn!(
         client = client.session.id(),
-        address = address_name(client.connection.peer()),
+        address = client.connection.peer_name(),
         "client closed: it exceeds client-output-buffer-limit or maxmemory-clients by the replies of one transaction, which was \
          executed; split the transaction, or raise the limit"
     );
@@ -230,7 +229,7 @@ pub(super) fn exceeds_limit(client: &mut Client, config: &Config, now: Instant) 
     {
         tracing::warn!(
             client = client.session.id(),
-            address = address_name(client.connection.peer()),
+            address = client.connection.peer_name(),
             unsent,
             "client closed: it has read nothing for the time of unread-output-timeout"
         );

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Core;
 use crate::command::{Session, monitor_line};
 use crate::engine::events::{KeyEvent, class};
-use crate::network::connection::address_name;
+use crate::network::stream::UNKNOWN;
 use crate::protocol::{Request, RespVersion};
 use crate::pubsub::{Message, Topic};
 
@@ -86,8 +86,9 @@ impl Core {
         if monitors.is_empty() {
             return;
         }
-        let address = address_name(current.as_ref().and_then(|current| current.origin.peer));
-        let line = Bytes::from(monitor_line(request, crate::clock::unix_us(), me.db(), &address));
+        let address = current.as_ref().map(|current| current.origin.ends.monitor_name());
+        let address = address.as_deref().unwrap_or(UNKNOWN);
+        let line = Bytes::from(monitor_line(request, crate::clock::unix_us(), me.db(), address));
         let current = current.as_ref().map(|current| current.slot);
         for &slot in &*monitors {
             if current == Some(slot) {

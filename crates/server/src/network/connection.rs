@@ -1,15 +1,15 @@
 //! One client's socket with its input and output.
 
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use super::output::{Output, SendOutcome};
+use super::stream::{Ends, Stream};
 
 /// Most bytes taken from a socket in one turn: a client that sends without end does not starve the others.
 pub(crate) const READ_LEN_MAX: usize = 64 << 10;
@@ -33,7 +33,7 @@ pub(crate) enum ReadOutcome {
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Shared with the I/O thread that sends to it at the moment.
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     /// Bytes that were received and could not be executed yet: the front of a request, or what a client sent that waits.
     /// Empty, and without memory, for a client whose requests arrive whole.
     pub(crate) input: Vec<u8>,
@@ -43,8 +43,7 @@ pub(crate) struct Connection {
     away: Option<Away>,
     /// The poll has reported the end, which a read that takes the last bytes does not see. It reports it once.
     end_announced: bool,
-    peer: Option<SocketAddr>,
-    local: Option<SocketAddr>,
+    ends: Ends,
 }
 
 /// What is known of output while it is away.
@@ -60,33 +59,35 @@ struct Away {
 ///
 /// # Errors
 /// What the socket reports, without `WouldBlock`.
-pub(crate) fn send(output: &mut Output, mut stream: &TcpStream) -> (usize, io::Result<SendOutcome>) {
+pub(crate) fn send(output: &mut Output, mut stream: &Stream) -> (usize, io::Result<SendOutcome>) {
     output.send(&mut stream, SEND_LEN_MAX)
-}
-
-/// An address as `ip:port`; `?:0` when it is unknown (the peer left at once).
-pub(crate) fn address_name(address: Option<SocketAddr>) -> String {
-    address.map_or_else(|| "?:0".to_owned(), |address| address.to_string())
 }
 
 impl Connection {
     /// Takes over an accepted, non-blocking socket.
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        let (peer, local) = (stream.peer_addr().ok(), stream.local_addr().ok());
-        let stream = Arc::new(stream);
+    pub(crate) fn by_tcp(stream: TcpStream) -> Self {
+        let ends = Ends::Tcp { peer: stream.peer_addr().ok(), local: stream.local_addr().ok() };
+        Self::new(Stream::Tcp(stream), ends)
+    }
+
+    /// The same for one that was accepted at the Unix socket `path`.
+    pub(crate) fn by_unix_socket(stream: UnixStream, path: Arc<str>) -> Self {
+        Self::new(Stream::Unix(stream), Ends::Unix { path })
+    }
+
+    fn new(stream: Stream, ends: Ends) -> Self {
         Self {
-            stream,
+            stream: Arc::new(stream),
             input: Vec::new(),
             output: Output::default(),
             away: None,
             end_announced: false,
-            peer,
-            local,
+            ends,
         }
     }
 
     /// The socket.
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }
 
@@ -104,19 +105,14 @@ impl Connection {
         let _ = registry.deregister(&mut SourceFd(&self.fd()));
     }
 
-    /// The peer's address.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+    /// Where it comes from, and where it has arrived.
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
-    /// The address of our end.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.local
-    }
-
-    /// True when the peer is on this machine's loopback interface.
-    pub(crate) fn is_loopback(&self) -> bool {
-        self.peer.is_some_and(|address| address.ip().to_canonical().is_loopback())
+    /// The peer as CLIENT LIST names it.
+    pub(crate) fn peer_name(&self) -> String {
+        self.ends.peer_name()
     }
 
     /// File descriptor of the socket.
@@ -224,7 +220,7 @@ impl Connection {
     }
 
     /// Gives the output away to be sent by an I/O thread.
-    pub(crate) fn give_away(&mut self) -> (Arc<TcpStream>, Output) {
+    pub(crate) fn give_away(&mut self) -> (Arc<Stream>, Output) {
         debug_assert!(self.away.is_none(), "one piece is away at a time");
         let output = std::mem::take(&mut self.output);
         self.away = Some(Away {
@@ -286,7 +282,7 @@ mod tests {
         let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
-        (client, Connection::new(TcpStream::from_std(stream)))
+        (client, Connection::by_tcp(TcpStream::from_std(stream)))
     }
 
     /// What comes in pieces of any size is kept without room for more: of a long argument as far as it goes, of a stranger

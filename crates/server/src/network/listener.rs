@@ -1,11 +1,13 @@
-//! Listening sockets from `bind` and `port`, in Redis's words.
+//! Listening sockets from `bind`, `port` and `unixsocket`, in Redis's words.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::BindAddress;
+use super::unix_socket::{OpenError, UnixSocket};
+use crate::config::{BindAddress, Config};
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,51 @@ pub(crate) enum ListenError {
         /// All of them.
         addresses: Vec<String>,
     },
+    /// The Unix socket cannot be opened. The first words are Redis's.
+    #[error("Failed opening Unix socket {path:?}")]
+    Unix {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: OpenError,
+    },
+}
+
+/// What clients connect to.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    pub(crate) tcp: Vec<std::net::TcpListener>,
+    pub(crate) unix: Option<UnixSocket>,
+}
+
+/// Opens all sockets for clients.
+///
+/// # Errors
+/// [`ListenError`].
+pub(crate) fn listen_for_clients(config: &Config) -> Result<Sockets, ListenError> {
+    let tcp = listen_by_tcp(config)?;
+    let unix = match (&config.unixsocket, config.unix_socket_path()) {
+        (Some(name), Some(path)) => {
+            let opened = UnixSocket::open(&path, name, config.unixsocketperm, config.tcp_backlog);
+            Some(opened.map_err(|source| ListenError::Unix { path, source })?)
+        }
+        _ => None,
+    };
+    Ok(Sockets { tcp, unix })
+}
+
+/// Opens the TCP sockets for clients: none for `port 0`, and none for `bind ""`.
+///
+/// # Errors
+/// [`ListenError::Bind`], and [`ListenError::NoAddress`] where there is no Unix socket instead.
+pub(crate) fn listen_by_tcp(config: &Config) -> Result<Vec<std::net::TcpListener>, ListenError> {
+    if config.port == 0 {
+        return Ok(Vec::new());
+    }
+    match listen(&config.bind, config.port, config.tcp_backlog) {
+        Err(ListenError::NoAddress { .. }) if config.unixsocket.is_some() => Ok(Vec::new()),
+        result => result,
+    }
 }
 
 /// Opens one non-blocking listening socket for each address. An address that this machine cannot have is skipped, with a
@@ -96,6 +143,24 @@ mod tests {
         assert_eq!(listen(&["127.0.0.1", "-203.0.113.7"]).unwrap().len(), 1);
         assert!(matches!(listen(&["203.0.113.7"]), Err(ListenError::Bind { .. })));
         assert!(matches!(listen(&["-203.0.113.7"]), Err(ListenError::NoAddress { .. })));
+    }
+
+    #[test]
+    fn without_a_port_or_an_address_nothing_is_listened_on_by_tcp() {
+        let config = |bind: &str, port, unixsocket: Option<&str>| Config {
+            bind: bind.split_whitespace().map(|word| BindAddress::parse(word).unwrap()).collect(),
+            port,
+            unixsocket: unixsocket.map(Into::into),
+            ..Config::default()
+        };
+        assert!(listen_by_tcp(&config("127.0.0.1", 0, None)).unwrap().is_empty());
+        assert!(listen_by_tcp(&config("", 1, None)).unwrap().is_empty());
+        // A missing optional address is a mistake only where nothing is left.
+        assert!(matches!(
+            listen_by_tcp(&config("-203.0.113.7", 1, None)),
+            Err(ListenError::NoAddress { .. })
+        ));
+        assert!(listen_by_tcp(&config("-203.0.113.7", 1, Some("s"))).unwrap().is_empty());
     }
 
     #[test]

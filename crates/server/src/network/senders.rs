@@ -17,10 +17,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
-use mio::net::TcpStream;
 
 use super::connection::send;
 use super::output::{Output, SendOutcome};
+use super::stream::Stream;
 use super::trial::Trial;
 
 /// Most parcels that are handed over and not delivered yet.
@@ -35,7 +35,7 @@ pub(crate) struct Parcel {
     pub(crate) slot: usize,
     /// Id of the client: another may have its slot when the delivery is told.
     pub(crate) client: u64,
-    pub(crate) socket: Arc<TcpStream>,
+    pub(crate) socket: Arc<Stream>,
     pub(crate) output: Output,
 }
 
@@ -211,18 +211,20 @@ mod tests {
     use std::net::{TcpListener, TcpStream as StdStream};
     use std::sync::mpsc::channel;
 
+    use mio::net::TcpStream;
+
     use super::*;
     use crate::protocol::RespVersion;
 
-    fn pair() -> (Arc<TcpStream>, StdStream) {
+    fn pair() -> (Arc<Stream>, StdStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
-        (Arc::new(TcpStream::from_std(server)), client)
+        (Arc::new(Stream::Tcp(TcpStream::from_std(server))), client)
     }
 
-    fn parcel(slot: usize, socket: &Arc<TcpStream>, len: usize) -> Parcel {
+    fn parcel(slot: usize, socket: &Arc<Stream>, len: usize) -> Parcel {
         let mut output = Output::default();
         output.writer(RespVersion::Resp2).append(&vec![u8::try_from(slot % 251).unwrap(); len]);
         Parcel { slot, client: 1000 + slot as u64, socket: Arc::clone(socket), output }

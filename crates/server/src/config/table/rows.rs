@@ -234,7 +234,23 @@ fn set_percentiles(config: &mut Config, words: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
+/// Reads the permissions of a file, as Redis reads them.
+fn parse_permissions(text: &str) -> Result<u32, String> {
+    const MAX: u32 = 0o777;
+    // Nothing at all is a number as well: so `strtoll` takes it.
+    let number = if text.is_empty() { Ok(0) } else { i64::from_str_radix(text.trim_ascii_start(), 8) };
+    let number = number.map_err(|_| "argument couldn't be parsed as an octal number".to_owned())?;
+    let number = u32::try_from(number).ok().filter(|number| *number <= MAX);
+    number.ok_or_else(|| format!("argument must be between 0 and {MAX:o} inclusive"))
+}
+
 fn set_bind(config: &mut Config, words: &[&str]) -> Result<(), String> {
+    if let [word] = words
+        && word.is_empty()
+    {
+        config.bind.clear();
+        return Ok(());
+    }
     if words.len() > BIND_MAX {
         return Err("Too many bind addresses specified.".to_owned());
     }
@@ -281,14 +297,27 @@ pub(super) fn build() -> Vec<Directive> {
             "bind",
             Kind::Words {
                 allowed: "addresses such as 127.0.0.1 or ::1, * for every IPv4 and ::* for every IPv6 address, each with - \
-                          in front if it may be missing; host names are not looked up",
+                          in front if it may be missing, or \"\" for none; host names are not looked up",
                 lines: |config| {
-                    vec![config.bind.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")]
+                    let words: Vec<_> = config.bind.iter().map(ToString::to_string).collect();
+                    if words.is_empty() { Vec::new() } else { vec![words.join(" ")] }
                 },
                 set: set_bind,
             },
         ),
-        live("port", number!(port, 1, PORT_MAX)),
+        live("port", number!(port, 0, PORT_MAX)),
+        fixed("unixsocket", optional_path!(unixsocket)),
+        fixed(
+            "unixsocketperm",
+            Kind::Text {
+                allowed: "permissions as an octal number from 0 to 777, such as 770; 0 leaves them to the umask",
+                get: |config| format!("{:o}", config.unixsocketperm),
+                set: |config, text| {
+                    config.unixsocketperm = parse_permissions(text)?;
+                    Ok(())
+                },
+            },
+        ),
         fixed("tcp-backlog", number!(tcp_backlog, 0, I32_MAX)),
         live("timeout", seconds!(timeout, I32_MAX)),
         live("tcp-keepalive", seconds!(tcp_keepalive, I32_MAX)),

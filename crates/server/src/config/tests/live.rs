@@ -116,6 +116,10 @@ fn config_set_changes_all_or_nothing() {
                   supervisor such as systemd (Type=exec)";
     check(&[("daemonize", "yes")], Err(&failed("daemonize", daemon)));
     check(&[("port", "7000"), ("bind", "127.0.0.1")], Ok(&["bind", "port"]));
+    check(&[("port", "0"), ("bind", "")], Ok(&["bind", "port"]));
+    check(&[("unixsocket", ""), ("unixsocketperm", "0")], Ok(&[]));
+    check(&[("unixsocket", "/s")], Err(&failed("unixsocket", "can't set immutable config")));
+    check(&[("unixsocketperm", "700")], Err(&failed("unixsocketperm", "can't set immutable config")));
     check(&[("bind", "999.0.0.1")], Err(&failed("bind", "Failed to bind to specified addresses.")));
     check(&[("tcp-backlog", "7000")], Err(&failed("tcp-backlog", "can't set immutable config")));
     check(&[("dir", "/tmp")], Err(&failed("dir", "can't set protected config")));

@@ -55,6 +55,8 @@ fn rewriting_keeps_what_people_wrote() {
     check("hz 1\n# c\nhz 2\n", &["--hz", "3"], "hz 3\n# c\n");
     check("save 1 1\nsave 2 2\n", &["--save", "", "--save", "3", "3", "4", "4"], "save 3 3\nsave 4 4\n");
     check("save 1 1\n", &["--save", ""], "save \"\"\n");
+    check("bind ::1\n", &["--bind", ""], "bind \"\"\n");
+    check("bind \"\"\nunixsocketperm 0700\n", &[], "bind \"\"\nunixsocketperm 0700\n");
     check("maxmemory 1mb\n", &["--maxmemory", "1536mb"], "maxmemory 1536mb\n");
     check(
         "persist-strategy always\n",
@@ -179,7 +181,7 @@ fn values_of(directive: &'static Directive) -> BoxedStrategy<Vec<u8>> {
             prop_oneof![any::<String>(), "[a-z .\"'#]{1,8}"].prop_map(String::into_bytes).boxed()
         }
         Kind::Words { .. } => match directive.name.as_ref() {
-            "bind" => of(&["127.0.0.1 -::1", "*", "* -::*", "10.0.0.1"]),
+            "bind" => of(&["127.0.0.1 -::1", "*", "* -::*", "10.0.0.1", ""]),
             "save" => of(&["", "1 1", "60 5 300 7"]),
             _ => of(&["default", "nosave now", "save", "force"]),
         },
