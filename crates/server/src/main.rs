@@ -49,10 +49,6 @@ fn main() -> ExitCode {
 fn announce(config: &Config) {
     let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
     tracing::info!("Holdfast {version} starting, pid {pid}");
-    if config.always_show_logo {
-        // Test suites for Redis wait for " PID: <pid>" to learn that the server has begun.
-        tracing::info!("\n\n    Holdfast {version}\n    Port: {}\n    PID: {pid}\n", config.port);
-    }
     for (name, value) in config::changed_from_default(config) {
         tracing::info!("configuration: {name} {value}");
     }

@@ -146,6 +146,8 @@ struct Process {
     status: ServerStatus,
     lock: Option<Box<dyn StorageLock>>,
     pid_file: Option<PidFile>,
+    /// The banner was shown, or nobody asked for it.
+    has_shown_logo: bool,
 }
 
 /// Runs a server until it is stopped.
@@ -178,6 +180,7 @@ pub fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
     let gate = Gate::new(Arc::clone(&storage), &config);
     let admin = start_admin(&runtime, &config, &gate.instance, &handle, &metrics)?;
     let mut process = Process {
+        has_shown_logo: !config.always_show_logo,
         config,
         storage,
         gate,
@@ -252,6 +255,7 @@ impl Process {
                 Err(Trouble::Refused(report, code)) => (Refused::from(report), code),
                 Err(Trouble::AtGate(refused)) => (refused, exit_code::REFUSED),
             };
+            self.show_logo();
             let report = refused.report();
             tracing::error!(reason = report.reason, "refused: {}", report.message);
             if self.config.on_refusal == OnRefusal::Exit {
@@ -285,6 +289,7 @@ impl Process {
             Ok(sockets) => sockets,
             Err(error) => return (Err(Trouble::Fatal(error.into())), bridge),
         };
+        self.show_logo();
         self.write_pid_file();
         tracing::info!(port = self.config.port, "Server initialized");
         let progress = Arc::new(LoadProgress::default());
@@ -314,6 +319,15 @@ impl Process {
         // What clients have changed counts in the next life as well.
         self.config = config;
         (self.settle(result), bridge)
+    }
+
+    /// Shows the banner once. Test suites for Redis wait for its " PID: <pid>" to learn that a server has begun, and look before
+    /// that whether its port is taken: it comes when the sockets are open, or when it is clear that they will not be.
+    fn show_logo(&mut self) {
+        if !std::mem::replace(&mut self.has_shown_logo, true) {
+            let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+            tracing::info!("\n\n    Holdfast {version}\n    Port: {}\n    PID: {pid}\n", self.config.port);
+        }
     }
 
     /// Tells supervisors the process id. Only a process that has its directory and its sockets does: one that was started beside
