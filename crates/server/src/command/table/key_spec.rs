@@ -92,6 +92,11 @@ impl KeySpec {
         matches!(self.begin_search, BeginSearch::Unknown) || matches!(self.find_keys, FindKeys::Unknown)
     }
 
+    /// Whether what it finds are keys, rather than channels that a cluster treats like keys.
+    pub(crate) fn finds_keys(&self) -> bool {
+        !self.flags.contains(&"not_key")
+    }
+
     /// The same spec with a remark.
     pub(super) const fn with_notes(mut self, notes: &'static str) -> KeySpec {
         self.notes = Some(notes);
