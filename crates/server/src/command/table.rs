@@ -1,13 +1,14 @@
 //! One table that describes every command: dispatch, arity, flags, `COMMAND` and its parts all come from it.
 //!
-//! Names, arities, flags, categories, key positions and first versions are those of Redis 7.0 (WAITAOF, CLIENT NO-TOUCH and
-//! SETINFO: 7.2), because
-//! clients read them; summaries and complexities are our words.
+//! Names, arities, flags, categories, key positions, arguments and versions are those of Redis 7.0 (WAITAOF, CLIENT NO-TOUCH
+//! and SETINFO: 7.2), because clients read them; summaries, complexities and other sentences are our words.
 
 mod key_spec;
 mod rows;
+mod usage;
 
 pub use key_spec::{BeginSearch, FindKeys, KeySpec};
+pub(crate) use usage::{Argument, Usage};
 
 use std::sync::LazyLock;
 
@@ -68,6 +69,8 @@ pub mod flags {
     pub(crate) const MAY_REPLICATE: u64 = 1 << 39;
     /// Ours: SET, which takes as long as what is [`FAST`], as a rule, and is timed with it.
     pub(crate) const SHORT: u64 = 1 << 40;
+    /// Ours: DEBUG, which `COMMAND DOCS` calls a system command.
+    pub(crate) const SYSTEM: u64 = 1 << 41;
 
     /// Names in the order in which `COMMAND` lists them.
     pub(crate) const NAMES: &[(u64, &str)] = &[
@@ -228,6 +231,8 @@ pub struct Command {
     pub(crate) summary: &'static str,
     /// Version that discouraged it, and what to use instead.
     pub(crate) deprecated: Option<(&'static str, &'static str)>,
+    /// Arguments, and how they changed.
+    pub(crate) usage: Usage,
     /// Subcommands; if there are any, the command itself does nothing.
     pub subcommands: &'static [Command],
     pub(crate) run: fn(&mut Call<'_, '_>) -> Run,

@@ -5,9 +5,12 @@
 
 mod blocking;
 mod collections;
+mod command_forms;
+mod command_table;
 mod config;
 mod eviction;
 mod glob;
+mod pair;
 mod peer;
 mod rdb;
 #[path = "../common/store.rs"]

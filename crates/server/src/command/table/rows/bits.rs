@@ -1,6 +1,7 @@
 //! Bits of strings.
 
 use crate::command::bits;
+use crate::command::table::usage::bits as usage;
 use crate::command::table::{Command, Group, KeySpec, categories, flags};
 
 pub(super) static ROWS: &[Command] = &[
@@ -17,6 +18,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Sets or clears one bit of a string.",
         deprecated: None,
+        usage: usage::SETBIT,
         subcommands: &[],
         run: bits::setbit,
     },
@@ -33,6 +35,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Reads one bit of a string.",
         deprecated: None,
+        usage: usage::GETBIT,
         subcommands: &[],
         run: bits::getbit,
     },
@@ -49,6 +52,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the length of the range",
         summary: "Counts the bits that are set in a string or a part of it.",
         deprecated: None,
+        usage: usage::BITCOUNT,
         subcommands: &[],
         run: bits::bitcount,
     },
@@ -65,6 +69,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the length of the range",
         summary: "Finds the first bit that is set, or clear.",
         deprecated: None,
+        usage: usage::BITPOS,
         subcommands: &[],
         run: bits::bitpos,
     },
@@ -81,6 +86,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the total length of the sources",
         summary: "Combines strings bit by bit into another key.",
         deprecated: None,
+        usage: usage::BITOP,
         subcommands: &[],
         run: bits::bitop,
     },
@@ -91,13 +97,14 @@ pub(super) static ROWS: &[Command] = &[
         flags: flags::WRITE | flags::DENYOOM,
         extra_categories: categories::BITMAP,
         keys: &[KeySpec::at(1, &["RW", "access", "update", "variable_flags"])
-            .with_notes("This command allows both access and modification of the key")],
+            .with_notes("only reads when every operation is a GET")],
         tips: &[],
         group: Group::Bitmap,
         since: "3.2.0",
         complexity: "O(N), N the number of operations",
         summary: "Reads and changes integers of any width within a string.",
         deprecated: None,
+        usage: usage::BITFIELD,
         subcommands: &[],
         run: bits::bitfield,
     },
@@ -114,6 +121,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of operations",
         summary: "Reads integers of any width within a string.",
         deprecated: None,
+        usage: usage::BITFIELD_RO,
         subcommands: &[],
         run: bits::bitfield_ro,
     },

@@ -1,7 +1,8 @@
 //! Expiry.
 
 use crate::command::expiry;
-use crate::command::table::{Command, Group, KeySpec, categories, flags};
+use crate::command::table::usage::expiry as usage;
+use crate::command::table::{Command, Group, KeySpec, Usage, categories, flags};
 
 pub(super) static ROWS: &[Command] = &[
     Command {
@@ -17,6 +18,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Lets a key expire after some seconds.",
         deprecated: None,
+        usage: usage::EXPIRE,
         subcommands: &[],
         run: expiry::expire,
     },
@@ -33,6 +35,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Lets a key expire after some milliseconds.",
         deprecated: None,
+        usage: usage::PEXPIRE,
         subcommands: &[],
         run: expiry::pexpire,
     },
@@ -49,6 +52,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Lets a key expire at a time in seconds.",
         deprecated: None,
+        usage: usage::EXPIREAT,
         subcommands: &[],
         run: expiry::expireat,
     },
@@ -65,6 +69,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Lets a key expire at a time in milliseconds.",
         deprecated: None,
+        usage: usage::PEXPIREAT,
         subcommands: &[],
         run: expiry::pexpireat,
     },
@@ -81,6 +86,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Gives the seconds a key has left.",
         deprecated: None,
+        usage: usage::TTL,
         subcommands: &[],
         run: expiry::ttl,
     },
@@ -97,6 +103,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Gives the milliseconds a key has left.",
         deprecated: None,
+        usage: usage::PTTL,
         subcommands: &[],
         run: expiry::pttl,
     },
@@ -113,6 +120,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Gives the time at which a key expires in seconds.",
         deprecated: None,
+        usage: Usage::KEY,
         subcommands: &[],
         run: expiry::expiretime,
     },
@@ -129,6 +137,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Gives the time at which a key expires in milliseconds.",
         deprecated: None,
+        usage: Usage::KEY,
         subcommands: &[],
         run: expiry::pexpiretime,
     },
@@ -145,6 +154,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Removes the expiry of a key.",
         deprecated: None,
+        usage: Usage::KEY,
         subcommands: &[],
         run: expiry::persist,
     },

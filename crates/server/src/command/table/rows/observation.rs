@@ -1,7 +1,8 @@
 //! What the server tells about its own work.
 
 use super::container;
-use crate::command::table::{Command, Group, KeySpec, flags};
+use crate::command::table::usage::observation as usage;
+use crate::command::table::{Command, Group, KeySpec, Usage, flags};
 use crate::command::{latency, memory, slow_log};
 
 pub(super) static ROWS: &[Command] = &[
@@ -18,6 +19,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "Depends on the subcommand",
         summary: "Tells which commands were slow.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[
             Command {
                 name: "get",
@@ -32,6 +34,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of entries returned",
                 summary: "Returns the last commands that were slow, the newest first.",
                 deprecated: None,
+                usage: usage::SLOWLOG_GET,
                 subcommands: &[],
                 run: slow_log::get,
             },
@@ -48,6 +51,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Counts the entries of the slow log.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: slow_log::len,
             },
@@ -64,6 +68,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of entries",
                 summary: "Empties the slow log.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: slow_log::reset,
             },
@@ -80,6 +85,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Lists the subcommands.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: slow_log::help,
             },
@@ -99,6 +105,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "Depends on the subcommand",
         summary: "Tells what took long.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[
             Command {
                 name: "doctor",
@@ -113,6 +120,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Reports what took long, and what can help.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: latency::doctor,
             },
@@ -129,6 +137,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Draws the delays of an event.",
                 deprecated: None,
+                usage: usage::LATENCY_GRAPH,
                 subcommands: &[],
                 run: latency::graph,
             },
@@ -145,6 +154,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of commands",
                 summary: "Returns how long calls of commands took.",
                 deprecated: None,
+                usage: usage::LATENCY_HISTOGRAM,
                 subcommands: &[],
                 run: latency::histogram,
             },
@@ -161,6 +171,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Returns the delays of an event with their times.",
                 deprecated: None,
+                usage: usage::LATENCY_HISTORY,
                 subcommands: &[],
                 run: latency::history,
             },
@@ -177,6 +188,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Returns the last delay of each event.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: latency::latest,
             },
@@ -193,6 +205,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Forgets the delays of some events, or of all.",
                 deprecated: None,
+                usage: usage::LATENCY_RESET,
                 subcommands: &[],
                 run: latency::reset,
             },
@@ -209,6 +222,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Lists the subcommands.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: latency::help,
             },
@@ -228,6 +242,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "Depends on the subcommand",
         summary: "Tells about memory.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[
             Command {
                 name: "doctor",
@@ -242,6 +257,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of clients and of parts of the tables",
                 summary: "Reports what is wrong with the memory.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: memory::doctor,
             },
@@ -258,6 +274,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "Depends on how much memory is allocated",
                 summary: "Returns what the allocator tells about itself.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: memory::malloc_stats,
             },
@@ -274,6 +291,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "Depends on how much memory is free",
                 summary: "Gives free memory back to the system.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: memory::purge,
             },
@@ -290,6 +308,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of clients and of parts of the tables",
                 summary: "Returns what takes how much memory.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: memory::stats,
             },
@@ -306,6 +325,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Estimates the bytes a key takes.",
                 deprecated: None,
+                usage: usage::MEMORY_USAGE,
                 subcommands: &[],
                 run: memory::usage,
             },
@@ -322,6 +342,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Lists the subcommands.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: memory::help,
             },

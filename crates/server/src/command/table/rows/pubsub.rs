@@ -1,7 +1,8 @@
 //! Publish and subscribe.
 
 use super::container;
-use crate::command::table::{Command, Group, KeySpec, flags};
+use crate::command::table::usage::pubsub as usage;
+use crate::command::table::{Command, Group, KeySpec, Usage, flags};
 use crate::command::{introspect, pubsub};
 
 const SHARD_CHANNELS: &[KeySpec] = &[KeySpec::range(1, -1, 1, &["not_key"])];
@@ -21,6 +22,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of channels",
         summary: "Subscribes the connection to channels.",
         deprecated: None,
+        usage: usage::SUBSCRIBE,
         subcommands: &[],
         run: pubsub::subscribe,
     },
@@ -37,6 +39,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of channels",
         summary: "Ends subscriptions to channels.",
         deprecated: None,
+        usage: usage::UNSUBSCRIBE,
         subcommands: &[],
         run: pubsub::unsubscribe,
     },
@@ -53,6 +56,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of patterns",
         summary: "Subscribes the connection to all channels that match a pattern.",
         deprecated: None,
+        usage: usage::PSUBSCRIBE,
         subcommands: &[],
         run: pubsub::psubscribe,
     },
@@ -69,6 +73,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of patterns",
         summary: "Ends subscriptions to patterns.",
         deprecated: None,
+        usage: usage::PUNSUBSCRIBE,
         subcommands: &[],
         run: pubsub::punsubscribe,
     },
@@ -85,6 +90,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of shard channels",
         summary: "Subscribes the connection to shard channels.",
         deprecated: None,
+        usage: usage::SSUBSCRIBE,
         subcommands: &[],
         run: pubsub::ssubscribe,
     },
@@ -101,6 +107,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of shard channels",
         summary: "Ends subscriptions to shard channels.",
         deprecated: None,
+        usage: usage::SUNSUBSCRIBE,
         subcommands: &[],
         run: pubsub::sunsubscribe,
     },
@@ -117,6 +124,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N+M), N the number of the channel's subscribers, M the number of patterns",
         summary: "Sends a message to the subscribers of a channel.",
         deprecated: None,
+        usage: usage::PUBLISH,
         subcommands: &[],
         run: pubsub::publish,
     },
@@ -133,6 +141,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of the shard channel's subscribers",
         summary: "Sends a message to the subscribers of a shard channel.",
         deprecated: None,
+        usage: usage::SPUBLISH,
         subcommands: &[],
         run: pubsub::spublish,
     },
@@ -149,6 +158,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "Depends on the subcommand",
         summary: "Tells about channels and their subscribers.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[
             Command {
                 name: "channels",
@@ -163,6 +173,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of channels",
                 summary: "Lists the channels that have subscribers.",
                 deprecated: None,
+                usage: usage::PUBSUB_CHANNELS,
                 subcommands: &[],
                 run: pubsub::channels,
             },
@@ -179,6 +190,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of channels asked for",
                 summary: "Counts the subscribers of channels.",
                 deprecated: None,
+                usage: usage::PUBSUB_NUMSUB,
                 subcommands: &[],
                 run: pubsub::numsub,
             },
@@ -195,6 +207,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Counts the patterns that have subscribers.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: pubsub::numpat,
             },
@@ -211,6 +224,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of shard channels",
                 summary: "Lists the shard channels that have subscribers.",
                 deprecated: None,
+                usage: usage::PUBSUB_SHARDCHANNELS,
                 subcommands: &[],
                 run: pubsub::shardchannels,
             },
@@ -227,6 +241,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of shard channels asked for",
                 summary: "Counts the subscribers of shard channels.",
                 deprecated: None,
+                usage: usage::PUBSUB_SHARDNUMSUB,
                 subcommands: &[],
                 run: pubsub::shardnumsub,
             },
@@ -243,6 +258,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Lists the subcommands.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: introspect::help,
             },

@@ -2,7 +2,8 @@
 
 use super::container;
 use crate::command::server;
-use crate::command::table::{Command, Group, categories, flags};
+use crate::command::table::usage::scripting as usage;
+use crate::command::table::{Command, Group, Usage, categories, flags};
 
 pub(super) static ROWS: &[Command] = &[
     Command {
@@ -18,6 +19,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "Depends on the subcommand",
         summary: "Tells about functions; the library is always empty.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[
             Command {
                 name: "flush",
@@ -32,6 +34,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Removes all functions; there are none.",
                 deprecated: None,
+                usage: usage::FUNCTION_FLUSH,
                 subcommands: &[],
                 run: server::function_flush,
             },
@@ -48,6 +51,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Lists functions; there are none.",
                 deprecated: None,
+                usage: usage::FUNCTION_LIST,
                 subcommands: &[],
                 run: server::function_list,
             },
@@ -64,6 +68,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Tells about running functions; there are none.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: server::function_stats,
             },
@@ -80,6 +85,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Lists the subcommands.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: server::function_help,
             },
@@ -99,6 +105,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "Depends on the subcommand",
         summary: "Tells about scripts; the cache is always empty.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[
             Command {
                 name: "flush",
@@ -113,6 +120,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Forgets all scripts; there are none.",
                 deprecated: None,
+                usage: usage::SCRIPT_FLUSH,
                 subcommands: &[],
                 run: server::script_flush,
             },
@@ -129,6 +137,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(N), N the number of digests",
                 summary: "Tells which scripts are known; none is.",
                 deprecated: None,
+                usage: usage::SCRIPT_EXISTS,
                 subcommands: &[],
                 run: server::script_exists,
             },
@@ -145,6 +154,7 @@ pub(super) static ROWS: &[Command] = &[
                 complexity: "O(1)",
                 summary: "Lists the subcommands.",
                 deprecated: None,
+                usage: Usage::NONE,
                 subcommands: &[],
                 run: server::script_help,
             },

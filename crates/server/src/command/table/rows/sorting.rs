@@ -1,6 +1,7 @@
 //! SORT, which takes lists, sets and sorted sets.
 
 use crate::command::sorting;
+use crate::command::table::usage::sorting as usage;
 use crate::command::table::{Command, Group, KeySpec, categories, flags};
 
 pub(super) static ROWS: &[Command] = &[
@@ -22,6 +23,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N+M*log(M)), N the number of elements, M the number of elements returned",
         summary: "Returns the elements of a list, set or sorted set in order, or stores them at a key.",
         deprecated: None,
+        usage: usage::SORT,
         subcommands: &[],
         run: sorting::sort,
     },
@@ -42,6 +44,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N+M*log(M)), N the number of elements, M the number of elements returned",
         summary: "Returns the elements of a list, set or sorted set in order.",
         deprecated: None,
+        usage: usage::SORT_RO,
         subcommands: &[],
         run: sorting::sort_ro,
     },

@@ -1,6 +1,6 @@
 //! Transactions.
 
-use crate::command::table::{Command, Group, KeySpec, categories, flags};
+use crate::command::table::{Command, Group, KeySpec, Usage, categories, flags};
 use crate::command::transaction;
 
 pub(super) static ROWS: &[Command] = &[
@@ -22,6 +22,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(1)",
         summary: "Begins a transaction: commands are queued.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[],
         run: transaction::multi,
     },
@@ -44,6 +45,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "That of the queued commands",
         summary: "Runs the queued commands as one.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[],
         run: transaction::exec,
     },
@@ -66,6 +68,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of queued commands",
         summary: "Drops the queued commands.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[],
         run: transaction::discard,
     },
@@ -87,6 +90,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of keys",
         summary: "Makes the next EXEC fail if one of the keys changes before it.",
         deprecated: None,
+        usage: Usage::KEYS,
         subcommands: &[],
         run: transaction::watch,
     },
@@ -103,6 +107,7 @@ pub(super) static ROWS: &[Command] = &[
         complexity: "O(N), N the number of watched keys",
         summary: "Forgets all watched keys.",
         deprecated: None,
+        usage: Usage::NONE,
         subcommands: &[],
         run: transaction::unwatch,
     },
