@@ -73,6 +73,14 @@ pub enum Bias {
 pub trait Descend<L: Leaf> {
     /// The child to go on with, by its place among its siblings, of which there is at least one.
     fn choose(&mut self, children: &[Child<L>]) -> usize;
+
+    /// As [`Descend::choose`], with the number of elements below the children before the chosen one. `total` is that of all
+    /// children.
+    #[inline]
+    fn choose_counted(&mut self, children: &[Child<L>], total: usize) -> (usize, usize) {
+        let place = self.choose(children);
+        (place, count_before(children, place, total))
+    }
 }
 
 /// Leads to the leaf with the element at this position; what is left of it is the place in that leaf. A position behind the
@@ -91,6 +99,13 @@ impl<L: Leaf> Descend<L> for AtIndex {
             self.0 -= child.count;
         }
         last
+    }
+
+    #[inline]
+    fn choose_counted(&mut self, children: &[Child<L>], _total: usize) -> (usize, usize) {
+        let index = self.0;
+        let place = self.choose(children);
+        (place, index - self.0)
     }
 }
 
@@ -263,8 +278,8 @@ impl<L: Leaf> Tree<L> {
             match &*subtree.node {
                 Node::Leaf(leaf) => return Some((leaf, before)),
                 Node::Inner(children) => {
-                    let place = descend.choose(children);
-                    before += count_before(children, place, subtree.count);
+                    let (place, passed) = descend.choose_counted(children, subtree.count);
+                    before += passed;
                     subtree = &children[place];
                 }
             }
@@ -272,21 +287,9 @@ impl<L: Leaf> Tree<L> {
     }
 
     /// The leaf that `descend` leads to, as a place from which one can go on to its neighbours.
+    #[inline]
     pub fn walk(&self, descend: &mut impl Descend<L>) -> Option<Walk<'_, L>> {
-        let mut node = &*self.root.as_ref()?.node;
-        let mut above = Vec::new();
-        let mut before = 0;
-        loop {
-            match node {
-                Node::Leaf(leaf) => return Some(Walk { above, leaf, before }),
-                Node::Inner(children) => {
-                    let place = descend.choose(children);
-                    before += children[..place].iter().map(|child| child.count).sum::<usize>();
-                    above.push((&children[..], place));
-                    node = &*children[place].node;
-                }
-            }
-        }
+        self.root.as_ref().map(|root| Walk::down(root, descend))
     }
 
     /// All leaves in order.
@@ -599,15 +602,37 @@ fn push_node<L: Leaf>(node: &mut Arc<Node<L>>, leaf: L) -> Option<Node<L>> {
 }
 
 /// A leaf in its tree.
+///
+/// Only the node above the leaf is kept, so that a walk needs no memory of its own. Behind the last leaf of that node it goes
+/// down from the root again, which is once in some fifty steps.
 #[derive(Debug, Clone)]
 pub struct Walk<'a, L: Leaf> {
-    above: Vec<(&'a [Child<L>], usize)>,
+    root: &'a Child<L>,
+    /// The leaf with its siblings, and its place among them.
+    siblings: &'a [Child<L>],
+    place: usize,
     leaf: &'a L,
     before: usize,
 }
 
 impl<'a, L: Leaf> Walk<'a, L> {
+    #[inline]
+    fn down(root: &'a Child<L>, descend: &mut impl Descend<L>) -> Walk<'a, L> {
+        let (mut siblings, mut place, mut before) = (std::slice::from_ref(root), 0, 0);
+        loop {
+            let subtree = &siblings[place];
+            match &*subtree.node {
+                Node::Leaf(leaf) => return Walk { root, siblings, place, leaf, before },
+                Node::Inner(children) => {
+                    let (chosen, passed) = descend.choose_counted(children, subtree.count);
+                    (siblings, place, before) = (&children[..], chosen, before + passed);
+                }
+            }
+        }
+    }
+
     /// The leaf.
+    #[inline]
     pub fn leaf(&self) -> &'a L {
         self.leaf
     }
@@ -619,37 +644,31 @@ impl<'a, L: Leaf> Walk<'a, L> {
 
     /// Goes on to the next leaf; false, and nothing happens, when this is the last.
     pub fn advance(&mut self) -> bool {
-        let Some(depth) = self.above.iter().rposition(|(children, place)| place + 1 < children.len()) else {
+        let end = self.before + self.leaf.len();
+        if let Some(next) = self.siblings.get(self.place + 1)
+            && let Node::Leaf(leaf) = &*next.node
+        {
+            (self.place, self.leaf, self.before) = (self.place + 1, leaf, end);
+            return true;
+        }
+        if end >= self.root.count {
             return false;
-        };
-        self.before += self.leaf.len();
-        self.above.truncate(depth + 1);
-        self.above[depth].1 += 1;
-        self.descend(|_| 0);
+        }
+        *self = Walk::down(self.root, &mut AtIndex(end));
         true
     }
 
     /// Goes back to the leaf before; false, and nothing happens, when this is the first.
     pub fn retreat(&mut self) -> bool {
-        let Some(depth) = self.above.iter().rposition(|(_, place)| *place > 0) else { return false };
-        self.above.truncate(depth + 1);
-        self.above[depth].1 -= 1;
-        self.descend(|count| count - 1);
-        self.before -= self.leaf.len();
-        true
-    }
-
-    /// From the lowest node known down to a leaf.
-    fn descend(&mut self, choose: impl Fn(usize) -> usize) {
-        while let Some((children, place)) = self.above.last() {
-            match &*children[*place].node {
-                Node::Leaf(leaf) => {
-                    self.leaf = leaf;
-                    return;
-                }
-                Node::Inner(below) => self.above.push((below, choose(below.len()))),
-            }
+        let Some(last) = self.before.checked_sub(1) else { return false };
+        if let Some(place) = self.place.checked_sub(1)
+            && let Node::Leaf(leaf) = &*self.siblings[place].node
+        {
+            (self.place, self.leaf, self.before) = (place, leaf, self.before - leaf.len());
+            return true;
         }
+        *self = Walk::down(self.root, &mut AtIndex(last));
+        true
     }
 }
 
