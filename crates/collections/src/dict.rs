@@ -21,6 +21,7 @@ pub use self::loader::Loader;
 
 use self::fields::Fields;
 use crate::hash::KeyHasher;
+use crate::spread::Spread;
 use crate::tree::{AtIndex, Bias, Child, Descend, Leaf, Tree, Walk};
 
 /// Fields by hash, with values (a hash) or without (a set, whose members are called fields here). See the [module](self).
@@ -39,48 +40,23 @@ impl fmt::Debug for Dict {
 }
 
 /// Leads to the last leaf whose first hash is not above this one, or else to the first, like [`ByKey`](crate::tree::ByKey).
-///
-/// Hashes are spread evenly, so that the place of a child follows from where the hash is between the lowest and the highest
-/// one that can be there. A step down touches one or two cache lines, where a binary search touches five.
 struct ByHash {
     hash: u32,
-    /// The hashes below the node are these: from here, and below there.
-    low: u64,
-    end: u64,
+    spread: Spread,
 }
 
 impl ByHash {
     fn new(hash: u32) -> ByHash {
-        ByHash { hash, low: 0, end: 1 << 32 }
+        ByHash { hash, spread: Spread::all() }
     }
 }
 
 impl Descend<Fields> for ByHash {
     #[inline]
     fn choose(&mut self, children: &[Child<Fields>]) -> usize {
-        let mut place = guess(self.hash, self.low, self.end, children.len());
-        while place > 0 && children[place].key() > self.hash {
-            place -= 1;
-        }
-        while let Some(next) = children.get(place + 1) {
-            if next.key() > self.hash {
-                self.end = next.key().into();
-                break;
-            }
-            place += 1;
-        }
-        self.low = children[place].key().into();
-        place
+        let hash = self.hash;
+        self.spread.choose(hash, children, Child::key, |child| child.key() > hash)
     }
-}
-
-/// The likely place of a hash among so many that are spread evenly between two: below `count`.
-#[inline]
-fn guess(hash: u32, low: u64, end: u64, count: usize) -> usize {
-    let from_low = u64::from(hash).saturating_sub(low);
-    // At most 2³² times the length of a node.
-    let place = from_low * count as u64 / end.saturating_sub(low).max(1);
-    usize::try_from(place).map_or(0, |place| place.min(count - 1))
 }
 
 /// What an insert finds in a leaf.

@@ -30,6 +30,7 @@ pub mod pairs;
 mod place;
 mod search;
 pub mod sorted_set;
+mod spread;
 pub mod tree;
 pub mod types;
 pub mod ziplist;

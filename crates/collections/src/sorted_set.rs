@@ -8,11 +8,12 @@
 //! - Scores are compared as numbers, so -0 equals 0; members with equal scores are compared byte by byte, and a member that
 //!   another one continues comes first. That is the order of Redis.
 //! - A hash part is the upper half of the hash. Members may share it: each candidate is looked up in `ranked`.
-//! - A leaf stores its scores in 4 bytes each while that loses nothing.
+//! - A leaf stores its scores in 4 bytes each while that loses nothing, and the length of its members once while all are equal.
 
 mod bound;
 mod builder;
 mod iter;
+mod lengths;
 mod packed;
 mod ranked;
 mod scan;
@@ -28,10 +29,10 @@ pub use iter::{Iter, IterBack};
 
 use crate::hash::KeyHasher;
 use crate::place::PlaceOf;
-use crate::tree::{AtIndex, Bias, ByKey, Leaf, Tree};
+use crate::tree::{AtIndex, Bias, Leaf, Tree};
 use bound::Bound;
 use ranked::Ranked;
-use scores::{BeforePart, Entry, Scores};
+use scores::{BeforePart, ByEntry, Entry, Scores};
 
 /// Members with scores, in order. See the [module](self).
 ///
@@ -154,6 +155,23 @@ impl SortedSet {
         Iter::new(&self.ranked, index)
     }
 
+    /// Shows up to `count` elements from an index on to `visit`, in order. For a few of them, an iterator takes twice as long.
+    pub fn visit_from<'a>(&'a self, index: usize, count: usize, mut visit: impl FnMut(&'a [u8], f64)) {
+        let mut left = count.min(self.len().saturating_sub(index));
+        let mut way = AtIndex(index);
+        let Some(mut walk) = self.ranked.walk(&mut way).filter(|_| left > 0) else { return };
+        let mut place = way.0;
+        loop {
+            let leaf = walk.leaf();
+            leaf.visit(place, left, &mut visit);
+            left = left.saturating_sub(leaf.len() - place);
+            if left == 0 || !walk.advance() {
+                return;
+            }
+            place = 0;
+        }
+    }
+
     /// The element at an index and those before it, in reverse order. An index behind the end means the last element.
     #[must_use]
     pub fn iter_back_from(&self, index: usize) -> IterBack<'_> {
@@ -163,6 +181,10 @@ impl SortedSet {
     /// Number of elements whose score is less than this one, or `inclusive`, not greater: the index of the first that is not.
     #[must_use]
     pub fn count_below(&self, score: f64, inclusive: bool) -> usize {
+        if inclusive && score == f64::INFINITY {
+            // The end of a range that has none.
+            return self.len();
+        }
         self.count_before(Bound::Score { score, inclusive })
     }
 
@@ -243,7 +265,7 @@ impl SortedSet {
     /// What `look_up` finds by the first score, of those that members with this hash part have, by which it finds anything.
     #[inline]
     fn find_by<T>(&self, part: u32, look_up: impl Fn(f64) -> Option<T>) -> Option<T> {
-        let leaf = self.scores.find(&mut BeforePart(part))?;
+        let leaf = self.scores.find(&mut BeforePart::new(part))?;
         let from = leaf.count_below(part);
         for (found, score) in leaf.entries(from) {
             if found != part {
@@ -254,7 +276,7 @@ impl SortedSet {
             }
         }
         // More entries with this part may be in the leaves behind.
-        let mut walk = self.scores.walk(&mut BeforePart(part))?;
+        let mut walk = self.scores.walk(&mut BeforePart::new(part))?;
         while walk.advance() {
             for (found, score) in walk.leaf().entries(0) {
                 if found != part {
@@ -282,11 +304,11 @@ impl SortedSet {
 
     fn insert_score(&mut self, entry: Entry) {
         let make = || Some(Scores::new());
-        self.scores.edit(&mut ByKey(entry), Bias::Middle, make, |leaf| leaf.insert(entry));
+        self.scores.edit(&mut ByEntry::new(entry), Bias::Middle, make, |leaf| leaf.insert(entry));
     }
 
     fn remove_score(&mut self, entry: Entry) {
-        self.scores.edit(&mut ByKey(entry), Bias::Middle, || None, |leaf| leaf.remove(entry));
+        self.scores.edit(&mut ByEntry::new(entry), Bias::Middle, || None, |leaf| leaf.remove(entry));
     }
 
     /// Gives a member another score.
@@ -298,8 +320,12 @@ impl SortedSet {
             self.insert_ranked(member, new);
         }
         let entry = (part, old);
-        let is_replaced =
-            self.scores.edit(&mut ByKey(entry), Bias::Middle, || None, |leaf| leaf.replace(entry, new));
+        let is_replaced = self.scores.edit(
+            &mut ByEntry::new(entry),
+            Bias::Middle,
+            || None,
+            |leaf| leaf.replace(entry, new),
+        );
         if is_replaced != Some(true) {
             self.insert_score((part, new));
         }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  scores    4 or 8 bytes each, see `Width`
-//!  lengths   of the members, 1 or 2 bytes each, little-endian
+//!  lengths   of the members, 0, 1 or 2 bytes each, see `Lengths`
 //!  members   one after another
 //! ```
 
 use super::bound::{Bound, is_below};
+use super::lengths::Lengths;
 use super::width::Width;
 use crate::buffer::{grow, shrink};
 use crate::memory::class_size;
@@ -23,6 +24,8 @@ pub(super) const MEMBER_LEN_MAX: usize = 1024;
 /// Elements in a row that were added at the same end of a leaf, after which the next ones are expected there too. Fewer could
 /// come about in any order, and a split at the end would leave leaves with one element.
 const RUN_LEN_MIN: i8 = 8;
+/// Elements with one score that are compared one after the other, before the rest is halved. Few scores have more.
+const TIES_NEAR: usize = 8;
 
 /// A leaf's elements in order. See the [module](self).
 #[derive(Debug)]
@@ -30,8 +33,7 @@ pub(super) struct Packed {
     bytes: Vec<u8>,
     count: u16,
     width: Width,
-    /// Whether a length takes two bytes.
-    is_long: bool,
+    lengths: Lengths,
     /// How many of the last insertions in a row were at the end, or negative, at the front.
     run: i8,
 }
@@ -47,30 +49,27 @@ impl Clone for Packed {
 
 impl Packed {
     pub(super) const fn new() -> Packed {
-        Packed { bytes: Vec::new(), count: 0, width: Width::Integer, is_long: false, run: 0 }
+        Packed { bytes: Vec::new(), count: 0, width: Width::Integer, lengths: Lengths::Equal(0), run: 0 }
     }
 
     /// Packs elements that are in order, at most [`LEN_MAX`] or so, with members of at most [`MEMBER_LEN_MAX`] bytes.
     pub(super) fn of<'a>(elements: impl Iterator<Item = (&'a [u8], f64)> + Clone) -> Packed {
-        let width = Width::of(elements.clone().map(|(_, score)| score));
-        Packed::with_width(width, elements)
-    }
-
-    fn with_width<'a>(width: Width, elements: impl Iterator<Item = (&'a [u8], f64)> + Clone) -> Packed {
-        let (mut count, mut member_bytes, mut longest) = (0, 0, 0);
+        let (mut count, mut member_bytes) = (0, 0);
         for (member, _) in elements.clone() {
             count += 1;
             member_bytes += member.len();
-            longest = longest.max(member.len());
         }
-        let mut packed = Packed { width, is_long: longest > usize::from(u8::MAX), ..Packed::new() };
-        packed.count = u16::try_from(count).expect("a leaf has few elements");
-        let len = count * packed.fixed_len() + member_bytes;
+        let mut packed = Packed {
+            count: u16::try_from(count).expect("a leaf has few elements"),
+            width: Width::of(elements.clone().map(|(_, score)| score)),
+            lengths: Lengths::of(elements.clone().map(|(member, _)| member.len())),
+            ..Packed::new()
+        };
+        let len = packed.members_start() + member_bytes;
         packed.bytes = Vec::with_capacity(class_size(len));
         packed.bytes.resize(packed.members_start(), 0);
         for (place, (member, score)) in elements.enumerate() {
-            packed.width.write(&mut packed.bytes, place, score);
-            packed.write_length(place, member.len());
+            packed.write_fixed(place, score, member.len());
             packed.bytes.extend_from_slice(member);
         }
         packed
@@ -97,12 +96,7 @@ impl Packed {
     /// Bytes of an element without its member.
     #[inline]
     fn fixed_len(&self) -> usize {
-        self.width.len() + self.length_len()
-    }
-
-    #[inline]
-    fn length_len(&self) -> usize {
-        1 + usize::from(self.is_long)
+        self.width.len() + self.lengths.len()
     }
 
     #[inline]
@@ -115,36 +109,27 @@ impl Packed {
         self.len() * self.fixed_len()
     }
 
+    #[inline]
+    fn lengths_column(&self) -> &[u8] {
+        &self.bytes[self.lengths_start()..self.members_start()]
+    }
+
     /// Where the member at a place begins, or behind the last place, where the last one ends.
     #[inline]
     pub(super) fn start(&self, place: usize) -> usize {
-        let lengths = &self.bytes[self.lengths_start()..][..place * self.length_len()];
-        let sum: u32 = if self.is_long {
-            let (pairs, _) = lengths.as_chunks::<2>();
-            pairs.iter().map(|pair| u32::from(u16::from_le_bytes(*pair))).sum()
-        } else {
-            lengths.iter().map(|len| u32::from(*len)).sum()
-        };
-        self.members_start() + sum as usize
+        self.members_start() + self.lengths.sum_before(self.lengths_column(), place)
     }
 
     #[inline]
     pub(super) fn member_len(&self, place: usize) -> usize {
-        let at = self.lengths_start() + place * self.length_len();
-        if self.is_long {
-            usize::from(u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]))
-        } else {
-            usize::from(self.bytes[at])
-        }
+        self.lengths.read(self.lengths_column(), place)
     }
 
-    fn write_length(&mut self, place: usize, len: usize) {
-        let at = self.lengths_start() + place * self.length_len();
-        let len = u16::try_from(len).expect("long members are not packed").to_le_bytes();
-        self.bytes[at] = len[0];
-        if self.is_long {
-            self.bytes[at + 1] = len[1];
-        }
+    /// Writes what an element has beside its member.
+    fn write_fixed(&mut self, place: usize, score: f64, member_len: usize) {
+        let (lengths, members) = (self.lengths_start(), self.members_start());
+        self.width.write(&mut self.bytes[..lengths], place, score);
+        self.lengths.write(&mut self.bytes[lengths..members], place, member_len);
     }
 
     #[inline]
@@ -173,17 +158,21 @@ impl Packed {
         })
     }
 
+    /// Number of elements with a score below this one, or `inclusive`, not above it.
+    #[inline]
+    fn count_below_score(&self, score: f64, inclusive: bool) -> usize {
+        self.width.count_below(&self.bytes[..self.lengths_start()], score, inclusive)
+    }
+
     /// Number of elements below a bound.
     pub(super) fn count_below(&self, bound: &Bound<'_>) -> usize {
-        let scores = &self.bytes[..self.lengths_start()];
         match *bound {
-            Bound::Score { score, inclusive: false } => self.width.partition_point(scores, |it| it < score),
-            Bound::Score { score, inclusive: true } => self.width.partition_point(scores, |it| it <= score),
+            Bound::Score { score, inclusive } => self.count_below_score(score, inclusive),
             Bound::Member { member, inclusive } => {
                 self.partition_point(0, |place| is_below(self.member(place), member, inclusive))
             }
             Bound::Element { score, member, inclusive } => {
-                let first = self.width.partition_point(scores, |it| it < score);
+                let first = self.count_below_score(score, false);
                 if first == self.len() || self.score(first) != score {
                     return first;
                 }
@@ -192,6 +181,32 @@ impl Packed {
                 })
             }
         }
+    }
+
+    /// The place of the element with this score and member, and the score as it is stored.
+    pub(super) fn find(&self, member: &[u8], score: f64) -> Option<(usize, f64)> {
+        let first = self.count_below_score(score, false);
+        let near = self.len().min(first + TIES_NEAR);
+        let mut start = self.start(first);
+        for place in first..near {
+            let stored = self.score(place);
+            if stored != score {
+                return None;
+            }
+            let found = self.member_from(place, start);
+            if found == member {
+                return Some((place, stored));
+            }
+            start += found.len();
+        }
+        let place = self.partition_point(near, |place| {
+            self.score(place) == score && is_below(self.member(place), member, false)
+        });
+        if place == self.len() {
+            return None;
+        }
+        let stored = self.score(place);
+        (stored == score && self.member(place) == member).then_some((place, stored))
     }
 
     /// The first place from `low` on for which `is_below` does not hold; then it holds for none behind.
@@ -207,17 +222,10 @@ impl Packed {
     /// Inserts an element before the one at a place. The member has at most [`MEMBER_LEN_MAX`] bytes.
     pub(super) fn insert(&mut self, place: usize, member: &[u8], score: f64) {
         self.note_insertion(place);
-        if !self.width.fits(score) {
-            let scores = (0..self.len()).map(|place| self.score(place));
-            let width = Width::of(scores.chain([score]));
-            self.repack(width, self.is_long);
-        }
-        if member.len() > usize::from(u8::MAX) && !self.is_long {
-            self.repack(self.width, true);
-        }
+        self.make_fit(member.len(), score);
         let (width, fixed) = (self.width.len(), self.fixed_len());
         let (lengths, members, start) = (self.lengths_start(), self.members_start(), self.start(place));
-        let length_at = lengths + place * self.length_len();
+        let length_at = lengths + place * self.lengths.len();
         let score_at = place * width;
         let old_len = self.bytes.len();
         let added = fixed + member.len();
@@ -232,8 +240,27 @@ impl Packed {
         bytes.copy_within(lengths..length_at, lengths + width);
         bytes.copy_within(score_at..lengths, score_at + width);
         self.count += 1;
-        self.width.write(&mut self.bytes, place, score);
-        self.write_length(place, member.len());
+        self.write_fixed(place, score, member.len());
+    }
+
+    /// Packs the elements in a form that can hold one more.
+    fn make_fit(&mut self, member_len: usize, score: f64) {
+        if self.width.fits(score) && self.lengths.fits(member_len) {
+            return;
+        }
+        let scores = (0..self.len()).map(|place| self.score(place));
+        let width = if self.width.fits(score) { self.width } else { Width::of(scores.chain([score])) };
+        let lengths = (0..self.len()).map(|place| self.member_len(place));
+        let lengths = if self.lengths.fits(member_len) {
+            self.lengths
+        } else {
+            Lengths::of(lengths.chain([member_len]))
+        };
+        if self.count == 0 {
+            (self.width, self.lengths) = (width, lengths);
+        } else {
+            self.repack(width, lengths);
+        }
     }
 
     fn note_insertion(&mut self, place: usize) {
@@ -248,7 +275,7 @@ impl Packed {
 
     /// Removes the elements at the places from `from` to before `to`.
     pub(super) fn remove(&mut self, from: usize, to: usize) {
-        let (width, length_len) = (self.width.len(), self.length_len());
+        let (width, length_len) = (self.width.len(), self.lengths.len());
         let (lengths, members) = (self.lengths_start(), self.members_start());
         let (start, end) = (self.start(from), self.start(to));
         let rest = self.len() - (to - from);
@@ -304,18 +331,15 @@ impl Packed {
     }
 
     /// Packs the same elements in a form that holds them too.
-    fn repack(&mut self, width: Width, is_long: bool) {
-        let mut lengths = Vec::with_capacity(self.len());
-        lengths.extend((0..self.len()).map(|place| (self.score(place), self.member_len(place))));
-        let mut wider = Packed { width, is_long, bytes: Vec::new(), ..*self };
+    fn repack(&mut self, width: Width, lengths: Lengths) {
+        let mut wider = Packed { width, lengths, bytes: Vec::new(), ..*self };
         let members = &self.bytes[self.members_start()..];
         let len = wider.members_start() + members.len();
         wider.bytes = Vec::with_capacity(class_size(len));
         wider.bytes.resize(wider.members_start(), 0);
         wider.bytes.extend_from_slice(members);
-        for (place, (score, len)) in lengths.into_iter().enumerate() {
-            wider.width.write(&mut wider.bytes, place, score);
-            wider.write_length(place, len);
+        for place in 0..self.len() {
+            wider.write_fixed(place, self.score(place), self.member_len(place));
         }
         *self = wider;
     }

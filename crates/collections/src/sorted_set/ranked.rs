@@ -22,6 +22,7 @@ impl Leaf for Ranked {
     /// The score; leaves with equal scores are told apart by their first members.
     type Key = f64;
 
+    #[inline]
     fn len(&self) -> usize {
         match self {
             Ranked::Packed(packed) => packed.len(),
@@ -108,6 +109,7 @@ impl Ranked {
     }
 
     /// The leaf as a part of a tree, where it is never [`Ranked::Several`].
+    #[inline]
     fn packed(&self) -> Result<&Packed, (&[u8], f64)> {
         match self {
             Ranked::Packed(packed) => Ok(packed),
@@ -116,25 +118,30 @@ impl Ranked {
         }
     }
 
+    #[inline]
     pub(super) fn first_member(&self) -> &[u8] {
         self.packed().map_or_else(|(member, _)| member, |packed| packed.member(0))
     }
 
     /// The element at a place below [`Leaf::len`].
+    #[inline]
     pub(super) fn element(&self, place: usize) -> (&[u8], f64) {
         self.element_from(place, self.start(place))
     }
 
     /// What [`Ranked::element_from`] needs to know of a place, which may be the one behind the last.
+    #[inline]
     pub(super) fn start(&self, place: usize) -> usize {
         self.packed().map_or_else(|(member, _)| place * member.len(), |packed| packed.start(place))
     }
 
+    #[inline]
     pub(super) fn member_len(&self, place: usize) -> usize {
         self.packed().map_or_else(|(member, _)| member.len(), |packed| packed.member_len(place))
     }
 
     /// The element at a place with its [`Ranked::start`]. The start of the next place is this one and the member's length.
+    #[inline]
     pub(super) fn element_from(&self, place: usize, start: usize) -> (&[u8], f64) {
         match self.packed() {
             Ok(packed) => (packed.member_from(place, start), packed.score(place)),
@@ -151,7 +158,18 @@ impl Ranked {
         packed.into_iter().flatten().chain(long)
     }
 
+    /// Shows up to `count` elements from the one at a place on.
+    #[inline]
+    pub(super) fn visit<'a>(&'a self, from: usize, count: usize, visit: &mut impl FnMut(&'a [u8], f64)) {
+        match self.packed() {
+            Ok(packed) => packed.elements(from).take(count).for_each(|(member, score)| visit(member, score)),
+            Err((member, score)) if from == 0 && count > 0 => visit(member, score),
+            Err(_) => {}
+        }
+    }
+
     /// Number of elements below a bound.
+    #[inline]
     pub(super) fn count_below(&self, bound: &Bound<'_>) -> usize {
         match self.packed() {
             Ok(packed) => packed.count_below(bound),
@@ -160,26 +178,12 @@ impl Ranked {
     }
 
     /// The place of the element with this score and member, and the score as it is stored.
+    #[inline]
     pub(super) fn find(&self, member: &[u8], score: f64) -> Option<(usize, f64)> {
-        // Most scores are those of one member: then the scores alone lead to it, and one member is compared.
-        let first = self.count_below(&Bound::Score { score, inclusive: false });
-        if let Some(stored) = self.score_at(first, member, score) {
-            return Some((first, stored));
+        match self.packed() {
+            Ok(packed) => packed.find(member, score),
+            Err((found, stored)) => (stored == score && found == member).then_some((0, stored)),
         }
-        let place = self.count_below(&Bound::Element { score, member, inclusive: false });
-        if place == first {
-            return None;
-        }
-        self.score_at(place, member, score).map(|stored| (place, stored))
-    }
-
-    /// The score, as it is stored, of the element at a place, if it has this score and member.
-    fn score_at(&self, place: usize, member: &[u8], score: f64) -> Option<f64> {
-        if place >= self.len() {
-            return None;
-        }
-        let (found, stored) = self.element(place);
-        (stored == score && found == member).then_some(stored)
     }
 
     /// Inserts an element that is not there.

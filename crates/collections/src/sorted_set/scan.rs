@@ -57,7 +57,7 @@ impl SortedSet {
     /// to which they are all, or `None` for the end.
     fn scores_of_parts(&self, from: u32, count: usize) -> (Vec<f64>, Option<u32>) {
         let mut scores = Vec::with_capacity(count.min(self.len()));
-        let Some(mut walk) = self.scores.walk(&mut BeforePart(from)) else { return (scores, None) };
+        let Some(mut walk) = self.scores.walk(&mut BeforePart::new(from)) else { return (scores, None) };
         let mut first = walk.leaf().count_below(from);
         let mut last = None;
         loop {

@@ -8,7 +8,8 @@
 use super::width::{Width, fours, partition_point};
 use crate::buffer::{grow, shrink};
 use crate::memory::class_size;
-use crate::tree::{self, Bias, Child, Descend, Leaf};
+use crate::spread::Spread;
+use crate::tree::{Bias, Child, Descend, Leaf};
 
 /// Most entries of a leaf.
 const LEN_MAX: usize = 128;
@@ -133,7 +134,7 @@ impl Scores {
         let equal = self.parts()[first..].partition_point(|it| u32::from_le_bytes(*it) == part);
         let width = self.width.len();
         let scores = &self.bytes[self.scores_start()..][first * width..][..equal * width];
-        first + self.width.partition_point(scores, |it| it < score)
+        first + self.width.count_below(scores, score, false)
     }
 
     /// Inserts an entry.
@@ -229,11 +230,44 @@ impl Scores {
 /// Leads to the last leaf whose first entry has a smaller hash part, or else to the first: to the one with the first entry
 /// that has the part, if it is there, unless that begins the leaf behind.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct BeforePart(pub(super) u32);
+pub(super) struct BeforePart {
+    part: u32,
+    spread: Spread,
+}
+
+impl BeforePart {
+    #[inline]
+    pub(super) fn new(part: u32) -> BeforePart {
+        BeforePart { part, spread: Spread::all() }
+    }
+}
 
 impl Descend<Scores> for BeforePart {
     #[inline]
     fn choose(&mut self, children: &[Child<Scores>]) -> usize {
-        tree::partition_point(children, |child| child.key().0 < self.0).saturating_sub(1)
+        let part = self.part;
+        self.spread.choose(part, children, |child| child.key().0, |child| child.key().0 >= part)
+    }
+}
+
+/// Leads to the last leaf whose first entry is not greater than this one, or else to the first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ByEntry {
+    entry: Entry,
+    spread: Spread,
+}
+
+impl ByEntry {
+    #[inline]
+    pub(super) fn new(entry: Entry) -> ByEntry {
+        ByEntry { entry, spread: Spread::all() }
+    }
+}
+
+impl Descend<Scores> for ByEntry {
+    #[inline]
+    fn choose(&mut self, children: &[Child<Scores>]) -> usize {
+        let entry = self.entry;
+        self.spread.choose(entry.0, children, |child| child.key().0, |child| child.key() > entry)
     }
 }

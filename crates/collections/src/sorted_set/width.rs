@@ -57,12 +57,17 @@ impl Width {
         }
     }
 
-    /// Number of scores in a sorted column for which `is_below` holds; then it holds for none behind.
+    /// Number of scores in a sorted column that are below this one, or `inclusive`, not above it.
     #[inline]
-    pub(super) fn partition_point(self, column: &[u8], is_below: impl Fn(f64) -> bool) -> usize {
+    pub(super) fn count_below(self, column: &[u8], score: f64, inclusive: bool) -> usize {
         let (fours, (eights, _)) = (fours(column), column.as_chunks::<8>());
+        let is_below = |it: f64| it < score || (inclusive && it == score);
         match self {
-            Width::Integer => partition_point(fours, |it| is_below(f64::from(i32::from_le_bytes(*it)))),
+            // Integers are compared as such, several at once.
+            Width::Integer => match integers_below(score, inclusive) {
+                Below::All => fours.len(),
+                Below::Limit(limit) => partition_point(fours, |it| i32::from_le_bytes(*it) < limit),
+            },
             Width::Single => partition_point(fours, |it| is_below(f64::from(f32::from_le_bytes(*it)))),
             Width::Double => partition_point(eights, |it| is_below(f64::from_le_bytes(*it))),
         }
@@ -81,6 +86,26 @@ impl Width {
         };
         column[place * 4..][..4].copy_from_slice(&four);
     }
+}
+
+/// Which integers of 32 bits are below a score.
+enum Below {
+    All,
+    /// Those less than this one.
+    Limit(i32),
+}
+
+/// The integers that are below a score, or `inclusive`, not above it.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what the cast loses is seen when the result is compared"
+)]
+fn integers_below(score: f64, inclusive: bool) -> Below {
+    // Towards zero, and of what is out of range the nearest.
+    let integer = score as i32;
+    let is_below = f64::from(integer) < score || (inclusive && f64::from(integer) == score);
+    if is_below { integer.checked_add(1).map_or(Below::All, Below::Limit) } else { Below::Limit(integer) }
 }
 
 /// Number of elements of a sorted column for which `is_below` holds; see [`search::partition_point`].
@@ -119,7 +144,28 @@ fn to_single(score: f64) -> Option<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::Width;
+    use super::{Below, Width, integers_below};
+
+    #[test]
+    fn integers_are_counted_as_the_doubles_that_they_are() {
+        let integers = [i32::MIN, i32::MIN + 1, -8, -7, -1, 0, 1, 7, 8, 1 << 24, i32::MAX - 1, i32::MAX];
+        let near = |integer: i32| [-0.75, -0.5, 0.0, 0.5, 0.75].map(|it| f64::from(integer) + it);
+        let far = [f64::NEG_INFINITY, f64::INFINITY, -1e300, 1e300, -3e9, 3e9, -0.0, f64::MIN_POSITIVE];
+        for score in integers.into_iter().flat_map(near).chain(far) {
+            for inclusive in [false, true] {
+                let below = integers_below(score, inclusive);
+                for integer in integers {
+                    let number = f64::from(integer);
+                    let expected = number < score || (inclusive && number == score);
+                    let found = match below {
+                        Below::All => true,
+                        Below::Limit(limit) => integer < limit,
+                    };
+                    assert_eq!(found, expected, "{integer} below {score}, inclusive: {inclusive}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn scores_are_stored_in_the_narrowest_exact_form() {
