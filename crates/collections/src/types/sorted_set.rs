@@ -260,6 +260,18 @@ impl<'a> SortedSetRef<'a> {
         }
     }
 
+    /// Shows up to `count` members with scores to `visit`, ascending from the one with so many before it.
+    pub fn visit_from(self, index: usize, count: usize, mut visit: impl FnMut(Item<'a>, f64)) {
+        match self {
+            SortedSetRef::Packed(_) => {
+                self.iter_from(index).take(count).for_each(|(member, score)| visit(member, score));
+            }
+            SortedSetRef::Large(set) => {
+                set.visit_from(index, count, |member, score| visit(Item::Bytes(member), score));
+            }
+        }
+    }
+
     /// Members with scores, descending from the one with so many before it.
     pub fn iter_back_from(self, index: usize) -> impl Iterator<Item = (Item<'a>, f64)> {
         match self {

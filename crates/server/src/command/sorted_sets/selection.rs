@@ -214,7 +214,7 @@ pub(super) fn visit<'a>(
     if reverse {
         set.iter_back_from(places.end - 1).take(count).for_each(|(member, score)| visit(member, score));
     } else {
-        set.iter_from(places.start).take(count).for_each(|(member, score)| visit(member, score));
+        set.visit_from(places.start, count, visit);
     }
 }
 
