@@ -296,13 +296,18 @@ impl<'a> ReplyWriter<'a> {
 }
 
 fn write_length(out: &mut Vec<u8>, marker: u8, len: usize) {
-    if let Ok(digit @ 0..=9) = u8::try_from(len) {
-        out.extend_from_slice(&[marker, b'0' + digit, b'\r', b'\n']);
-        return;
+    // Most lengths have one or two digits, and a reply has many: those are appended at once.
+    match u8::try_from(len) {
+        Ok(digit @ 0..=9) => out.extend_from_slice(&[marker, b'0' + digit, b'\r', b'\n']),
+        Ok(len @ 10..=99) => {
+            out.extend_from_slice(&[marker, b'0' + len / 10, b'0' + len % 10, b'\r', b'\n']);
+        }
+        _ => {
+            out.push(marker);
+            out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
     }
-    out.push(marker);
-    out.extend_from_slice(itoa::Buffer::new().format(len).as_bytes());
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a command in the form in which clients send it and logs hold it.
@@ -323,6 +328,15 @@ mod tests {
             let mut out = Vec::new();
             write(&mut ReplyWriter::new(&mut out, version));
             assert_eq!(String::from_utf8_lossy(&out), expected, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn lengths_have_their_digits() {
+        for len in (0..1_200).chain([65_535, 1_000_000, usize::MAX]) {
+            let mut out = b"before".to_vec();
+            write_length(&mut out, b'*', len);
+            assert_eq!(String::from_utf8_lossy(&out), format!("before*{len}\r\n"));
         }
     }
 
