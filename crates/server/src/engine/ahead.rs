@@ -39,14 +39,18 @@ struct Key {
 }
 
 impl Ahead {
+    /// Where a key is in the buffer, if it is there.
+    #[inline]
+    fn offset_of(&self, key: &[u8]) -> Option<usize> {
+        let (start, len) = self.buffer;
+        let offset = key.as_ptr().addr().wrapping_sub(start);
+        (offset < len).then_some(offset)
+    }
+
     /// The hash of a key, if it is one of the batch: the same bytes of the same buffer.
     #[inline]
     fn hash_of(&mut self, key: &[u8]) -> Option<u64> {
-        let (start, len) = self.buffer;
-        let offset = key.as_ptr().addr().wrapping_sub(start);
-        if offset >= len {
-            return None;
-        }
+        let offset = self.offset_of(key)?;
         while let Some(known) = self.keys.get(self.next)
             && known.offset < offset
         {
@@ -77,12 +81,23 @@ impl Engine {
         }
         let hash = self.hasher.hash(key);
         self.table(db).prefetch_bucket(hash);
-        let (start, len) = self.ahead.buffer;
-        let offset = key.as_ptr().addr().wrapping_sub(start);
-        if offset < len {
-            self.ahead.keys.push(Key { offset, len: key.len(), db, hash });
-        } else {
-            self.ahead.others.push((db, hash));
+        match self.ahead.offset_of(key) {
+            Some(offset) => self.ahead.keys.push(Key { offset, len: key.len(), db, hash }),
+            None => self.ahead.others.push((db, hash)),
+        }
+    }
+
+    /// The key that was announced last, in the same database, stands here again. Its hash is known, and what it needs is on its
+    /// way.
+    #[inline]
+    pub(crate) fn look_ahead_again(&mut self, key: &[u8]) {
+        // Order matters: of more keys than these, the last one was not kept.
+        if self.ahead.keys.len() + self.ahead.others.len() < KEYS_MAX
+            && let Some(offset) = self.ahead.offset_of(key)
+            && let Some(&last) = self.ahead.keys.last()
+        {
+            debug_assert_eq!(last.hash, self.hasher.hash(key), "it is the same key");
+            self.ahead.keys.push(Key { offset, ..last });
         }
     }
 
@@ -102,8 +117,12 @@ impl Engine {
         while self.ahead.unasked < self.ahead.next + ENTRIES_AHEAD
             && let Some(&Key { db, hash, .. }) = self.ahead.keys.get(self.ahead.unasked)
         {
+            let before = self.ahead.unasked.checked_sub(1).map(|before| &self.ahead.keys[before]);
             self.ahead.unasked += 1;
-            self.table(db).prefetch_entry(hash, self.ahead.entry_len);
+            // Many commands in a row may be about one large collection.
+            if before.is_none_or(|before| (before.db, before.hash) != (db, hash)) {
+                self.table(db).prefetch_entry(hash, self.ahead.entry_len);
+            }
         }
     }
 
@@ -143,8 +162,36 @@ mod tests {
             assert_eq!(engine.hash_for(key), engine.hash_of(key), "{:?}", String::from_utf8_lossy(key));
         }
         assert_eq!(engine.hash_for(&elsewhere), engine.hash_of(&elsewhere));
+        let again = b"GET aa GET aa GET b GET b GET aa".to_vec();
+        engine.look_ahead_in(&again);
+        engine.look_ahead(0, &again[4..6]);
+        engine.look_ahead_again(&again[11..13]);
+        engine.look_ahead(0, &again[18..19]);
+        engine.look_ahead_again(&again[24..25]);
+        engine.look_ahead_again(&elsewhere);
+        assert_eq!(engine.ahead.keys.len(), 4);
+        for range in [4..6, 11..13, 18..19, 24..25, 30..32] {
+            let key = &again[range];
+            assert_eq!(engine.hash_for(key), engine.hash_of(key), "{:?}", String::from_utf8_lossy(key));
+        }
         let other = b"GET bb GET a GET bbb".to_vec();
         engine.look_ahead_in(&other);
         assert_eq!(engine.hash_for(&buffer[4..6]), engine.hash_of(b"aa"), "the batch of before is forgotten");
+    }
+
+    #[test]
+    fn of_too_many_keys_those_that_are_not_kept_are_not_repeated() {
+        let mut engine =
+            Engine::new(EngineOptions { databases: 1, limits: Limits::default(), seed: HashSeed([1, 2]) });
+        let buffer = vec![b'a'; KEYS_MAX + 10];
+        engine.look_ahead_in(&buffer);
+        for at in 0..KEYS_MAX {
+            engine.look_ahead(0, &buffer[at..=at]);
+        }
+        engine.look_ahead(0, &buffer[KEYS_MAX..KEYS_MAX + 2]);
+        engine.look_ahead_again(&buffer[KEYS_MAX + 2..KEYS_MAX + 4]);
+        assert_eq!(engine.ahead.keys.len(), KEYS_MAX);
+        let key = &buffer[KEYS_MAX + 2..KEYS_MAX + 4];
+        assert_eq!(engine.hash_for(key), engine.hash_of(key));
     }
 }

@@ -210,9 +210,14 @@ impl Executor {
             // A stranger is given no key, and the front of a request in progress was looked at when it came: whoever sends byte
             // by byte would have all of it looked at each time.
             if client.session.is_authenticated() && client.decoder.understood_len() == 0 {
-                let db = client.session.db();
+                let (db, mut last) = (client.session.db(), None);
                 hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| {
-                    engine.look_ahead(db, key)
+                    if last == Some(key) {
+                        engine.look_ahead_again(key);
+                    } else {
+                        engine.look_ahead(db, key);
+                    }
+                    last = Some(key);
                 });
             }
             batch.received.push(Received { slot, bytes: start..filled });
