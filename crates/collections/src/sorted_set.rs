@@ -155,7 +155,7 @@ impl SortedSet {
         Iter::new(&self.ranked, index)
     }
 
-    /// Shows up to `count` elements from an index on to `visit`, in order. For a few of them, an iterator takes twice as long.
+    /// Shows up to `count` elements from an index on to `visit`, in order: a little faster than an iterator.
     pub fn visit_from<'a>(&'a self, index: usize, count: usize, mut visit: impl FnMut(&'a [u8], f64)) {
         let mut left = count.min(self.len().saturating_sub(index));
         let mut way = AtIndex(index);

@@ -187,6 +187,12 @@ impl Meter {
         Watch::Alone(now)
     }
 
+    /// The exact clock: as it was read when the last command ended, if that was timed alone or ended a run, or else now.
+    #[inline]
+    pub(crate) fn reading(&self) -> u64 {
+        self.last_reading.unwrap_or_else(self.clocks.exact)
+    }
+
     /// The executor does something else than commands until the next begins.
     #[inline]
     pub(crate) fn pause(&mut self) {
@@ -443,6 +449,18 @@ mod tests {
         meter.pause();
         assert_eq!((counted(&meter, "get"), counted(&meter, "keys")), ((2, 800), (2, 14_000)));
         assert_eq!(READINGS.get(), 5, "one where a command begins as the last has ended");
+    }
+
+    #[test]
+    fn what_was_timed_alone_has_read_the_clock() {
+        let mut meter = meter(MeasureSettings::default());
+        execute(&mut meter, "keys", 9_000);
+        assert_eq!((meter.reading(), READINGS.get()), (9_001, 2));
+        execute(&mut meter, "get", 400);
+        assert_eq!((meter.reading(), READINGS.get()), (9_401, 3), "the run goes on");
+        meter.pause();
+        pass(5_000);
+        assert_eq!(meter.reading(), 14_401, "time passes while nothing is executed");
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Engine {
         while self.ahead.unasked < self.ahead.next + ENTRIES_AHEAD
             && let Some(&Key { db, hash, .. }) = self.ahead.keys.get(self.ahead.unasked)
         {
-            let before = self.ahead.unasked.checked_sub(1).map(|before| &self.ahead.keys[before]);
+            let before = self.ahead.unasked.checked_sub(1).map(|before| self.ahead.keys[before]);
             self.ahead.unasked += 1;
             // Many commands in a row may be about one large collection.
             if before.is_none_or(|before| (before.db, before.hash) != (db, hash)) {

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::blocked::Blocked;
 use super::client::Client;
@@ -25,8 +25,8 @@ use crate::protocol::{DecodeLimits, Decoder};
 
 /// Bytes received in one batch. What they and their keys take stays in the second-level cache until they are executed.
 const ARENA_LEN: usize = 2 * READ_LEN_MAX;
-/// Time for executing in one turn; others wait meanwhile.
-const TURN_MAX: Duration = Duration::from_millis(2);
+/// Nanoseconds for executing in one turn; others wait meanwhile.
+const TURN_MAX_NS: u64 = 2_000_000;
 /// Fast commands between two looks at the clock. Others count for more: see [`weight`].
 const COMMANDS_PER_LOOK: u32 = 64;
 /// An attack is reported at most this often.
@@ -133,7 +133,8 @@ fn is_attack(name: &[u8]) -> bool {
 impl Executor {
     /// Serves the clients that are ready, each once, until none is left or the turn is over.
     pub(super) fn serve_ready(&mut self) -> Result<(), ExecutorError> {
-        let deadline = self.core.clock.now + TURN_MAX;
+        // By the clock of the meter: what is timed alone has read it anyway.
+        let deadline = self.core.meter.reading() + TURN_MAX_NS;
         self.is_late = false;
         self.save_is_behind =
             self.core.journal.as_ref().is_some_and(|journal| journal.save_is_behind(&self.engine));
@@ -210,7 +211,8 @@ impl Executor {
             // A stranger is given no key, and the front of a request in progress was looked at when it came: whoever sends byte
             // by byte would have all of it looked at each time.
             if client.session.is_authenticated() && client.decoder.understood_len() == 0 {
-                let (db, mut last) = (client.session.db(), None);
+                let db = client.session.db();
+                let mut last: Option<&[u8]> = None;
                 hints::for_each_key(&bytes[..bytes.len().min(READ_LEN_MAX)], |key| {
                     if last == Some(key) {
                         engine.look_ahead_again(key);
@@ -234,7 +236,7 @@ impl Executor {
     }
 
     /// Second phase: executes what was received, in order.
-    fn execute_batch(&mut self, deadline: Instant) -> Result<(), ExecutorError> {
+    fn execute_batch(&mut self, deadline: u64) -> Result<(), ExecutorError> {
         let received = std::mem::take(&mut self.batch.received);
         let arena = std::mem::take(&mut self.batch.arena);
         let mut result = Ok(());
@@ -264,7 +266,7 @@ impl Executor {
         slot: usize,
         mut client: Box<Client>,
         received: &[u8],
-        deadline: Instant,
+        deadline: u64,
     ) -> Result<(), ExecutorError> {
         let mut input = std::mem::take(&mut client.connection.input);
         let has_own = !input.is_empty();
@@ -356,7 +358,7 @@ impl Executor {
         slot: usize,
         client: &mut Client,
         bytes: &[u8],
-        deadline: Instant,
+        deadline: u64,
     ) -> Result<(usize, Stop), ExecutorError> {
         let witness = Witness { bytes, client: client.session.id(), name: Cell::new((0, 0)) };
         let mut consumed = 0;
@@ -509,7 +511,7 @@ impl Executor {
             self.batch.until_look = self.batch.until_look.saturating_sub(weight);
             if self.batch.until_look == 0 {
                 self.batch.until_look = COMMANDS_PER_LOOK;
-                self.is_late = Instant::now() >= deadline;
+                self.is_late = self.core.meter.reading() >= deadline;
                 if self.is_late {
                     return Ok((consumed, Stop::Late));
                 }
