@@ -208,6 +208,8 @@ struct Current {
     origin: Origin,
     /// Bytes that it has sent and that are not executed yet, those of the running command included.
     query_bytes: usize,
+    /// Free room of its own behind them.
+    query_free_bytes: usize,
 }
 
 /// Everything that commands may ask the process for; see [`crate::command::Host`].
@@ -231,6 +233,8 @@ struct Core {
     current: Option<Current>,
     /// What all clients together may hold, in bytes (`maxmemory-clients`); 0: no limit.
     client_memory_max: u64,
+    /// What they may keep of room for long requests to come, in bytes.
+    kept_room_max: usize,
     /// Grows when something changes that [`Settings`] are made from.
     revision: u64,
     clock: TurnClock,
@@ -328,8 +332,8 @@ impl Core {
     }
 
     /// A client is served from now on, out of its slot.
-    fn enter(&mut self, slot: usize, client: &Client, query_bytes: usize) {
-        self.current = Some(Current { slot, origin: Origin::of(client), query_bytes });
+    fn enter(&mut self, slot: usize, client: &Client, query_bytes: usize, query_free_bytes: usize) {
+        self.current = Some(Current { slot, origin: Origin::of(client), query_bytes, query_free_bytes });
     }
 
     /// It is served no longer.
@@ -362,6 +366,7 @@ impl Executor {
         let freed_objects = Arc::<FreedObjects>::default();
         let freer = Freer::start(Arc::clone(&freed_objects));
         let client_memory_max = limits::client_memory_max(&config);
+        let kept_room_max = limits::kept_room_max(client_memory_max, config.maxmemory);
         let core = Core {
             config,
             phase: Phase::Loading,
@@ -377,6 +382,7 @@ impl Executor {
             late_stale: Vec::new(),
             current: None,
             client_memory_max,
+            kept_room_max,
             revision: 0,
             clock: TurnClock::read(),
             meter,

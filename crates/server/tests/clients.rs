@@ -148,6 +148,61 @@ fn the_room_of_a_long_request_is_given_back() {
     assert_eq!(sender.read_reply().unwrap(), Reply::Simple("PONG".into()));
 }
 
+/// Room of a long request is kept for the next one, and told; it shrinks when less is needed, and goes when its client is idle.
+#[test]
+fn room_of_long_requests_is_kept_while_it_is_needed() {
+    const LEN: usize = 400_000;
+    let (_folder, server) = cache(&[]);
+    let (mut admin, mut sender) = (server.client(), server.client());
+    let id = sender.run("CLIENT ID").int();
+    let mut line = move || admin.run(&format!("CLIENT LIST ID {id}")).text();
+    let set = |sender: &mut Client, len: usize| {
+        assert_eq!(sender.command(&[&b"SET"[..], b"key", &vec![b'v'; len]]), Reply::ok());
+    };
+    let deadline = Instant::now() + PATIENCE;
+    set(&mut sender, 100);
+    assert_eq!(client_field(&line(), "qbuf-free"), 0, "short requests need none: {}", line());
+    // Where time passes between the two it shrinks.
+    let told = loop {
+        set(&mut sender, LEN);
+        let told = line();
+        if client_field(&told, "qbuf-free") >= LEN {
+            break told;
+        }
+        assert!(Instant::now() < deadline, "none is kept: {told}");
+    };
+    assert_eq!(client_field(&told, "qbuf"), 0, "{told}");
+    assert!(client_field(&told, "tot-mem") >= client_field(&told, "qbuf-free"), "{told}");
+    // The client itself is told the same.
+    let own = loop {
+        set(&mut sender, LEN);
+        let own = sender.run("CLIENT INFO").text();
+        if client_field(&own, "qbuf-free") >= LEN {
+            break own;
+        }
+        assert!(Instant::now() < deadline, "none is kept: {own}");
+    };
+    assert_eq!(client_field(&own, "argv-mem"), "CLIENTINFO".len(), "{own}");
+    while client_field(&line(), "qbuf-free") > 0 {
+        assert!(Instant::now() < deadline, "it is still there: {}", line());
+        set(&mut sender, 100);
+    }
+
+    // Half of a request: what is there is kept, the rest of its room is not.
+    sender.send_bytes(format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n${LEN}\r\n").as_bytes()).unwrap();
+    while client_field(&line(), "qbuf-free") < LEN {
+        assert!(Instant::now() < deadline, "no room is made for it: {}", line());
+    }
+    while client_field(&line(), "qbuf-free") > 0 {
+        assert!(Instant::now() < deadline, "an idle client holds it: {}", line());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(client_field(&line(), "idle") >= 2, "it has waited for too short: {}", line());
+    sender.send_bytes(&[&vec![b'v'; LEN][..], b"\r\n"].concat()).unwrap();
+    assert_eq!(sender.read_reply().unwrap(), Reply::ok());
+    assert_eq!(sender.run("STRLEN key"), Reply::Int(400_000));
+}
+
 /// CLIENT PAUSE (<https://redis.io/docs/latest/commands/client-pause/>): who is held back is counted as blocked.
 #[test]
 fn a_pause_holds_writes_and_expiry_back_until_it_ends() {

@@ -207,6 +207,50 @@ fn the_largest_clients_are_evicted() {
     assert_eq!(admin.run("EXISTS huge"), Reply::Int(0));
 }
 
+/// Room for requests to come is little for all clients together, and makes way for what is there.
+#[test]
+fn room_that_is_kept_closes_nobody() {
+    const LEN: usize = 200_000;
+    // Not as much as is needed for three.
+    let (_folder, server) = cache(&["--maxmemory-clients", "4mb"]);
+    let mut admin = server.client();
+    let mut senders: [Client; 8] = std::array::from_fn(|_| server.client());
+    let kept = |admin: &mut Client| -> usize {
+        let list = admin.run("CLIENT LIST").text();
+        let between_requests = list.lines().filter(|line| field(line, "qbuf") == 0);
+        between_requests.map(|line| field(line, "qbuf-free")).sum()
+    };
+    wait_until("no room is kept", || {
+        for sender in &mut senders {
+            assert_eq!(sender.command(&[&b"SET"[..], b"key", &[b'v'; LEN]]), Reply::ok());
+        }
+        let all = kept(&mut admin);
+        assert!(all <= MIB / 2, "{all} bytes are kept");
+        all > LEN
+    });
+    let mut large = server.client();
+    hold_request(&mut large, 4 * MIB - LEN / 2);
+    wait_until("the request does not count", || number(&mut admin, "mem_clients_normal") > 4 * MIB - LEN / 2);
+    assert_eq!((kept(&mut admin), admin.info("evicted_clients")), (0, "0".into()));
+    large.send_bytes(b"v\r\n").unwrap();
+    assert_eq!(large.read_reply().unwrap(), Reply::ok());
+    for sender in &mut senders {
+        assert_eq!(sender.run("PING"), Reply::Simple("PONG".into()));
+    }
+}
+
+/// Whoever has to authenticate again keeps nothing of what it was trusted with.
+#[test]
+fn a_client_that_is_a_stranger_again_keeps_no_room() {
+    let (_folder, server, mut admin) = guarded_cache(&[]);
+    let mut former = server.client_with_password("secret");
+    let id = former.run("CLIENT ID").int();
+    assert_eq!(former.command(&[&b"SET"[..], b"key", &[b'v'; 400_000]]), Reply::ok());
+    assert_eq!(former.run("RESET"), Reply::Simple("RESET".into()));
+    let line = admin.run(&format!("CLIENT LIST ID {id}")).text();
+    assert_eq!(field(&line, "qbuf-free"), 0, "{line}");
+}
+
 /// Many short names cost more than their bytes: places in several maps, and allocations of their own.
 #[test]
 fn short_names_are_counted_with_what_holds_them() {

@@ -52,14 +52,14 @@ pub(crate) fn list(call: &mut Call<'_, '_>) -> Run {
         }
         Some(_) => return Err(error::SYNTAX),
     }
-    let lines = call.ctx.host.list_clients(&filter, call.session);
+    let lines = call.ctx.host.list_clients(&filter, call.session, &call.request);
     call.reply.verbatim(*b"txt", lines.as_bytes());
     Ok(Outcome::Done)
 }
 
 pub(crate) fn info(call: &mut Call<'_, '_>) -> Run {
     let filter = ClientFilter { ids: vec![call.session.id()], ..ClientFilter::default() };
-    let line = call.ctx.host.list_clients(&filter, call.session);
+    let line = call.ctx.host.list_clients(&filter, call.session, &call.request);
     call.reply.verbatim(*b"txt", line.as_bytes());
     Ok(Outcome::Done)
 }

@@ -216,9 +216,9 @@ pub trait Host {
     /// SHUTDOWN ABORT: whether there was a shutdown to abort.
     fn abort_shutdown(&mut self) -> bool;
 
-    /// Lines of CLIENT LIST in order of id, each made by [`Session::write_client_line`]; `me` is the session that asks,
-    /// which the process does not hold while a command of it runs.
-    fn list_clients(&mut self, filter: &ClientFilter, me: &Session) -> String;
+    /// Lines of CLIENT LIST in order of id, each made by [`Session::write_client_line`]; `me` is the session that asks by
+    /// `request`, which the process does not hold while a command of it runs.
+    fn list_clients(&mut self, filter: &ClientFilter, me: &Session, request: &Request<'_>) -> String;
 
     /// CLIENT KILL: closes all that match. `me` itself is only counted.
     fn kill_clients(&mut self, filter: &ClientFilter, me: &Session) -> Killed;

@@ -166,7 +166,7 @@ impl Host for Nobody {
     fn abort_shutdown(&mut self) -> bool {
         false
     }
-    fn list_clients(&mut self, _: &ClientFilter, _: &Session) -> String {
+    fn list_clients(&mut self, _: &ClientFilter, _: &Session, _: &Request<'_>) -> String {
         String::new()
     }
     fn kill_clients(&mut self, _: &ClientFilter, _: &Session) -> Killed {

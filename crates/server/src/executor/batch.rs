@@ -268,11 +268,11 @@ impl Executor {
         received: &[u8],
         deadline: u64,
     ) -> Result<(), ExecutorError> {
-        let mut input = std::mem::take(&mut client.connection.input);
+        let input = std::mem::take(&mut client.connection.input);
         let has_own = !input.is_empty();
         debug_assert!(!has_own || received.is_empty(), "what a client has sent is in one place");
         let bytes = if has_own { &input[..] } else { received };
-        self.core.enter(slot, &client, bytes.len());
+        self.core.enter(slot, &client, bytes.len(), input.capacity() - input.len());
         self.core.outbox.lend(&mut client);
         let executed = self.execute_input(slot, &mut client, bytes, deadline);
         self.core.leave();
@@ -284,17 +284,17 @@ impl Executor {
                 return Err(error);
             }
         };
-        if !has_own {
+        if has_own {
+            let kept_max = self.core.kept_room_max.saturating_sub(self.core.clients.kept_room());
+            client.connection.put_back_input(input, consumed, kept_max);
+        } else {
             let needed_len = client.decoder.needed_len().filter(|_| client.decoder.is_long_argument());
-            client.connection.keep(&bytes[consumed..], needed_len);
-        } else if consumed < input.len() {
-            input.drain(..consumed);
-            // A long request leaves its room to a pipeline that goes on behind it.
-            let room = READ_LEN_MAX.max(2 * input.len());
-            if consumed > 0 && input.capacity() > 2 * room {
-                input.shrink_to(room);
-            }
             client.connection.input = input;
+            client.connection.keep(&received[consumed..], needed_len);
+        }
+        if !client.session.is_authenticated() {
+            // It may have been trusted until now.
+            client.connection.give_up_room();
         }
         client.has_work = !matches!(stop, Stop::Starved | Stop::Closing);
         note_stranger(&mut client, consumed, self.core.clock.now, self.core.pause_end());

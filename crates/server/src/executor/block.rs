@@ -72,7 +72,7 @@ impl Executor {
         let effects_before = self.effects.len();
         // Messages for it are put in front of its reply or behind it, not into its slot.
         let served = self.core.current.take();
-        self.core.enter(slot, client, 0);
+        self.core.enter(slot, client, 0, 0);
         let settings = self.core.settings(client);
         let now_ms = self.core.clock.now_ms;
         let mut context = Context {

@@ -15,6 +15,8 @@ use super::waiting::Waiting;
 /// What CLIENT LIST counts as waiting in the reply buffer (`obl`), in bytes; more counts as `omem`. Source: Redis 7.0,
 /// `PROTO_REPLY_CHUNK_BYTES`.
 const REPLY_BUFFER_LEN: usize = 16 << 10;
+/// So long a client may be idle and keep free room for requests. Source: Redis 7.0, `clientsCronResizeQueryBuffer`.
+const ROOM_IDLE_MAX: Duration = Duration::from_secs(2);
 /// From this length on output is entered in the ledger before it was tried to be sent: the turn ends when such output has no
 /// room. Less is gone by then in most cases.
 const ENTERED_AT_ONCE_LEN: usize = 64 << 10;
@@ -185,6 +187,8 @@ pub(super) struct Clients {
     len: usize,
     last_id: u64,
     ledger: Ledger,
+    /// Bytes of room that clients in their slots keep for requests to come.
+    kept_room: usize,
     /// Where the next periodic check goes on.
     check_next: usize,
 }
@@ -227,7 +231,9 @@ impl Clients {
 
     /// Takes a client out of its slot for the time in which it is served.
     pub(super) fn take(&mut self, slot: usize) -> Option<Box<Client>> {
-        self.slots.get_mut(slot).and_then(Option::take)
+        let client = self.slots.get_mut(slot).and_then(Option::take)?;
+        self.kept_room -= client.connection.kept_room();
+        Some(client)
     }
 
     pub(super) fn put_back(&mut self, slot: usize, client: Box<Client>) {
@@ -236,7 +242,50 @@ impl Clients {
         } else if client.connection.unsent_len() >= ENTERED_AT_ONCE_LEN {
             self.ledger.set_before_sending(slot, client.account());
         }
+        self.kept_room += client.connection.kept_room();
         self.slots[slot] = Some(client);
+    }
+
+    /// Bytes of room that clients in their slots keep for requests to come.
+    pub(super) fn kept_room(&self) -> usize {
+        self.kept_room
+    }
+
+    /// Makes a client give back room that it does not need.
+    pub(super) fn check_room(&mut self, slot: usize, now: Instant) {
+        let Some(client) = self.get_mut(slot) else { return };
+        let before = client.connection.kept_room();
+        let is_idle = client.idle(now) > ROOM_IDLE_MAX;
+        if client.connection.check_room(is_idle) {
+            let after = client.connection.kept_room();
+            self.enter_room(slot, before, after);
+        }
+    }
+
+    /// Makes all clients give back the room that they keep. Order matters: none is out of its slot.
+    pub(super) fn give_up_room(&mut self) {
+        if self.kept_room == 0 {
+            return;
+        }
+        for slot in 0..self.slots.len() {
+            let Some(client) = self.get_mut(slot) else { continue };
+            let before = client.connection.kept_room();
+            if before > 0 {
+                client.connection.give_up_room();
+                self.enter_room(slot, before, 0);
+            }
+        }
+    }
+
+    /// Enters what became of the room that a client keeps.
+    fn enter_room(&mut self, slot: usize, before: usize, after: usize) {
+        self.kept_room = self.kept_room - before + after;
+        let Some(client) = self.slots.get(slot).and_then(Option::as_deref) else { return };
+        if client.marked {
+            self.ledger.set_before_sending(slot, client.account());
+        } else {
+            self.ledger.set(slot, client.account());
+        }
     }
 
     /// Frees the slot of a client that was taken.

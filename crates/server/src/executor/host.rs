@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::journal::{JobKind, JobRequest, Journal};
-use super::limits::client_memory_max;
+use super::limits::{client_memory_max, kept_room_max};
 use super::stats::Stats;
 use super::{Core, Phase, TICK_MAX, info};
 use crate::clock::{TurnClock, unix_ms};
@@ -202,7 +202,11 @@ impl Core {
     fn current_facts(&self, session: &Session) -> ClientFacts {
         self.current.as_ref().map_or_else(ClientFacts::default, |current| ClientFacts {
             query_bytes: current.query_bytes as u64,
-            total_bytes: (size_of::<Client>() + current.query_bytes + session.memory_bytes()) as u64,
+            query_free_bytes: current.query_free_bytes as u64,
+            total_bytes: (size_of::<Client>()
+                + current.query_bytes
+                + current.query_free_bytes
+                + session.memory_bytes()) as u64,
             ..current.origin.facts(self.clock.now)
         })
     }
@@ -291,6 +295,7 @@ impl Host for Core {
             }
         }
         self.client_memory_max = client_memory_max(&self.config);
+        self.kept_room_max = kept_room_max(self.client_memory_max, self.config.maxmemory);
         self.configure_journal();
         self.points.reconfigure(&self.config);
         self.meter.configure(self.config.measure.clone());
@@ -424,7 +429,7 @@ impl Host for Core {
         false
     }
 
-    fn list_clients(&mut self, filter: &ClientFilter, me: &Session) -> String {
+    fn list_clients(&mut self, filter: &ClientFilter, me: &Session, request: &Request<'_>) -> String {
         let mut lines: Vec<(u64, String)> = Vec::new();
         let mut add = |session: &Session, facts: &ClientFacts| {
             if filter.matches(session, facts, me.id()) {
@@ -436,7 +441,8 @@ impl Host for Core {
         for (_, client) in self.clients.iter() {
             add(&client.session, &client.facts(self.clock.now));
         }
-        add(me, &self.current_facts(me));
+        let argument_bytes = request.args_len() as u64;
+        add(me, &ClientFacts { argument_bytes, ..self.current_facts(me) });
         lines.sort_by_key(|(id, _)| *id);
         lines.into_iter().map(|(_, line)| line).collect()
     }

@@ -11,9 +11,26 @@ use crate::config::Config;
 /// one takes 10 µs: thousands at once would be a pause for all others.
 const OVERDUE_CLOSED_MAX: usize = 32;
 
+/// Most room that all clients together keep for long requests to come, in bytes: a few keep what they need, and many cost
+/// little.
+const KEPT_ROOM_MAX: u64 = 4 << 20;
+/// The part of what all clients may hold that it may be.
+const KEPT_ROOM_OF_CLIENTS: u64 = 8;
+/// The part of `maxmemory` that it may be: it takes room from the data.
+const KEPT_ROOM_OF_DATA: u64 = 64;
+
 /// What all clients together may hold, in bytes; 0: no limit.
 pub(super) fn client_memory_max(config: &Config) -> u64 {
     config.maxmemory_clients.bytes(config.maxmemory, crate::memory_limit::available)
+}
+
+/// What all clients together may keep of room for long requests to come, in bytes. Limits of 0 are none.
+pub(super) fn kept_room_max(client_memory_max: u64, maxmemory: u64) -> usize {
+    let share = |limit: u64, part: u64| if limit == 0 { u64::MAX } else { limit / part };
+    let max = KEPT_ROOM_MAX
+        .min(share(client_memory_max, KEPT_ROOM_OF_CLIENTS))
+        .min(share(maxmemory, KEPT_ROOM_OF_DATA));
+    usize::try_from(max).unwrap_or(usize::MAX)
 }
 
 /// Notes since when a client is a stranger, and since when its request is in progress, after `consumed` bytes of its input
@@ -56,6 +73,10 @@ impl Executor {
             self.forget_client(slot, client);
         }
         let limit = self.core.client_memory_max;
+        if self.core.clients.ledger().client_to_evict(limit).is_some() {
+            // Nobody is closed for room that is only kept.
+            self.core.clients.give_up_room();
+        }
         while let Some(slot) = self.core.clients.ledger().client_to_evict(limit)
             && let Some(client) = self.core.clients.take(slot)
         {
@@ -94,5 +115,22 @@ impl Executor {
             tracing::debug!(client = client.session.id(), "client closed: it has not authenticated in time");
             self.forget_client(slot, client);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kept_room_max;
+
+    #[test]
+    fn little_room_is_kept_where_little_may_be_held() {
+        let check = |clients: u64, data: u64, expected: usize| {
+            assert_eq!(kept_room_max(clients, data), expected, "{clients} for clients, {data} in all");
+        };
+        check(0, 0, 4 << 20);
+        check(1 << 30, 10 << 30, 4 << 20);
+        check(16 << 20, 0, 2 << 20);
+        check(0, 64 << 20, 1 << 20);
+        check(16 << 20, 1 << 20, 16 << 10);
     }
 }

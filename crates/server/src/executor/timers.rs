@@ -72,11 +72,13 @@ impl Executor {
         }
     }
 
-    /// Closes clients that are idle for too long or have not read for too long: some at each tick, all within a second.
+    /// Closes clients that are idle for too long or have not read for too long, and takes room from others that they do not need:
+    /// some at each tick, all within a second.
     fn check_clients(&mut self, now: Instant) {
         let runs = 1000 / self.core.tick_interval().as_millis().max(1);
         for slot in self.core.clients.slots_to_check(usize::try_from(runs).unwrap_or(1)) {
             let core = &mut self.core;
+            core.clients.check_room(slot, now);
             let Some(client) = core.clients.get_mut(slot) else { continue };
             let timeout = core.config.timeout;
             // Who waits for the server, or for messages, is not idle.

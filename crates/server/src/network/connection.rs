@@ -15,6 +15,12 @@ use super::stream::{Ends, Stream};
 pub(crate) const READ_LEN_MAX: usize = 64 << 10;
 /// Most bytes read at once into a buffer that holds the front of a long request already.
 const LONG_READ_LEN_MAX: usize = 1 << 20;
+/// Shortest room that is kept between long requests, in bytes: less is given back. Source: Redis 7.0, `PROTO_RESIZE_THRESHOLD`.
+const KEPT_ROOM_MIN: usize = 32 << 10;
+/// Longest such room, in bytes: an argument that needs more leaves none behind.
+const KEPT_ROOM_MAX: usize = LONG_READ_LEN_MAX;
+/// Free room that a buffer may have, however long its client is idle, in bytes. Source: Redis 7.0, `clientsCronResizeQueryBuffer`.
+const FREE_ROOM_MAX: usize = 4 << 10;
 /// Most bytes sent to one client in one turn, for the same reason.
 const SEND_LEN_MAX: usize = 1 << 20;
 
@@ -35,8 +41,11 @@ pub(crate) struct Connection {
     /// Shared with the I/O thread that sends to it at the moment.
     stream: Arc<Stream>,
     /// Bytes that were received and could not be executed yet: the front of a request, or what a client sent that waits.
-    /// Empty, and without memory, for a client whose requests arrive whole.
+    /// Empty for a client whose requests arrive whole. Without memory then, unless the last ones were long: see
+    /// [`Self::kept_room`].
     pub(crate) input: Vec<u8>,
+    /// Longest input that a long argument has needed since [`Self::check_room`], up to [`KEPT_ROOM_MAX`]; 0: there was none.
+    long_peak: usize,
     /// Replies and messages. They may leave once the turn is committed.
     pub(crate) output: Output,
     /// Output that an I/O thread has: what is written meanwhile follows it.
@@ -79,6 +88,7 @@ impl Connection {
         Self {
             stream: Arc::new(stream),
             input: Vec::new(),
+            long_peak: 0,
             output: Output::default(),
             away: None,
             end_announced: false,
@@ -158,13 +168,75 @@ impl Connection {
         Ok((len, ReadOutcome::More))
     }
 
-    /// Keeps what was read elsewhere and not executed. `needed_len` is the length of the input with which a long argument
-    /// is complete: the next read needs that room.
+    /// Keeps what was read elsewhere and not executed; [`Self::input`] is empty. `needed_len` is the length of the input with
+    /// which a long argument is complete: the next read needs that room.
     pub(crate) fn keep(&mut self, bytes: &[u8], needed_len: Option<usize>) {
-        let room = needed_len.map_or(0, |needed| needed.min(bytes.len() + LONG_READ_LEN_MAX));
-        let mut input = Vec::with_capacity(room.max(bytes.len()));
-        input.extend_from_slice(bytes);
+        debug_assert!(self.input.is_empty(), "what a client has sent is in one place");
+        let mut room = bytes.len();
+        if let Some(needed) = needed_len {
+            self.note_long(needed);
+            room = room.max(needed.min(bytes.len() + LONG_READ_LEN_MAX));
+        }
+        if self.input.capacity() < room {
+            self.input = Vec::with_capacity(room);
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// Notes that a long argument needs so much input.
+    fn note_long(&mut self, needed_len: usize) {
+        if needed_len <= KEPT_ROOM_MAX {
+            self.long_peak = self.long_peak.max(needed_len);
+        }
+    }
+
+    /// Takes the input back, of which the first `consumed` bytes are done. Its room stays for the next long request if there
+    /// was one lately, up to `kept_max` bytes; some of it stays for a pipeline that goes on.
+    pub(crate) fn put_back_input(&mut self, mut input: Vec<u8>, consumed: usize, kept_max: usize) {
+        input.drain(..consumed);
+        if input.is_empty() {
+            let kept_max = if self.long_peak > 0 { kept_max.min(KEPT_ROOM_MAX) } else { 0 };
+            if input.capacity() > kept_max {
+                input = Vec::new();
+            }
+        } else if consumed > 0 {
+            let room = READ_LEN_MAX.max(2 * input.len());
+            if input.capacity() > 2 * room {
+                input.shrink_to(room);
+            }
+        }
         self.input = input;
+    }
+
+    /// Room for the next long request, in bytes: capacity of an input that is empty.
+    pub(crate) fn kept_room(&self) -> usize {
+        if self.input.is_empty() { self.input.capacity() } else { 0 }
+    }
+
+    /// Gives free room back that is not needed: all of it for a client that `is_idle`; else, between requests, half of a room
+    /// of which less was needed since the last call. Returns whether there was any.
+    pub(crate) fn check_room(&mut self, is_idle: bool) -> bool {
+        let peak = std::mem::take(&mut self.long_peak);
+        let (len, capacity) = (self.input.len(), self.input.capacity());
+        if capacity - len <= FREE_ROOM_MAX {
+            return false;
+        }
+        if is_idle {
+            self.input.shrink_to_fit();
+            return true;
+        }
+        let half = capacity / 2;
+        let is_too_long = len == 0 && half > peak;
+        if is_too_long {
+            self.input = if half < KEPT_ROOM_MIN { Vec::new() } else { Vec::with_capacity(half) };
+        }
+        is_too_long
+    }
+
+    /// Gives all free room back.
+    pub(crate) fn give_up_room(&mut self) {
+        self.long_peak = 0;
+        self.input.shrink_to_fit();
     }
 
     /// Reads at most as much as `space` has room for, into it, or behind what [`Self::input`] holds, which then has no room
@@ -192,6 +264,9 @@ impl Connection {
         needed_len: Option<usize>,
         is_long: bool,
     ) -> io::Result<(usize, ReadOutcome)> {
+        if let Some(needed) = needed_len.filter(|_| is_long) {
+            self.note_long(needed);
+        }
         let mut input = std::mem::take(&mut self.input);
         let before = input.len();
         let missing = needed_len.map_or(0, |needed| needed.saturating_sub(before));
@@ -312,6 +387,62 @@ mod tests {
                 assert_eq!(connection.input.capacity(), needed, "in pieces of {piece}");
             }
         }
+    }
+
+    /// Room after a request of `len` bytes, of which the first read took some, that may keep `kept_max`.
+    fn serve_long(connection: &mut Connection, len: usize, kept_max: usize) -> usize {
+        connection.keep(b"front", Some(len));
+        connection.input.resize(len, b'v');
+        let input = std::mem::take(&mut connection.input);
+        connection.put_back_input(input, len, kept_max);
+        connection.kept_room()
+    }
+
+    #[test]
+    fn room_of_long_requests_is_kept_and_goes_by_halves() {
+        const LEN: usize = 400_000;
+        let (_client, mut connection) = connect();
+        assert_eq!(serve_long(&mut connection, LEN, usize::MAX), LEN);
+        assert!(!connection.check_room(false), "it was needed");
+        let address = connection.input.as_ptr();
+        assert_eq!(serve_long(&mut connection, LEN / 2 + 1, usize::MAX), LEN);
+        assert_eq!(connection.input.as_ptr(), address, "the next request has used it");
+        assert!(!connection.check_room(false), "more than half of it was needed");
+        for left in [LEN / 2, LEN / 4, LEN / 8, 0] {
+            assert!(connection.check_room(false));
+            assert_eq!(connection.kept_room(), left);
+        }
+        assert!(!connection.check_room(false), "there is nothing to be given back");
+
+        serve_long(&mut connection, LEN, usize::MAX);
+        assert!(connection.check_room(true));
+        assert_eq!(connection.kept_room(), 0, "an idle client keeps none");
+    }
+
+    #[test]
+    fn no_room_is_kept_beyond_a_limit_or_without_a_long_request() {
+        let (_client, mut connection) = connect();
+        assert_eq!(serve_long(&mut connection, KEPT_ROOM_MAX, usize::MAX), KEPT_ROOM_MAX);
+        assert_eq!(serve_long(&mut connection, KEPT_ROOM_MAX + 1, usize::MAX), 0, "it is too long");
+        assert_eq!(serve_long(&mut connection, 100_000, 99_999), 0, "others keep the rest");
+        connection.check_room(false);
+        connection.keep(b"front of a short one", None);
+        connection.input.reserve_exact(READ_LEN_MAX);
+        let (input, len) = (std::mem::take(&mut connection.input), b"front of a short one".len());
+        connection.put_back_input(input, len, usize::MAX);
+        assert_eq!(connection.kept_room(), 0);
+    }
+
+    /// A client that stops in the middle of a request holds what it has sent.
+    #[test]
+    fn the_front_of_a_request_has_no_free_room_once_its_client_is_idle() {
+        let (_client, mut connection) = connect();
+        connection.keep(b"front", Some(400_000));
+        assert_eq!((connection.input.capacity(), connection.kept_room()), (400_000, 0));
+        assert!(!connection.check_room(false), "it goes on");
+        assert!(connection.check_room(true));
+        assert_eq!((&connection.input[..], connection.input.capacity()), (&b"front"[..], 5));
+        assert!(!connection.check_room(true));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use holdfast_server::command::{
 use holdfast_server::engine::effects::EffectBuffer;
 use holdfast_server::engine::{Engine, EngineOptions, HashSeed, Limits};
 use holdfast_server::measure::Meter;
-use holdfast_server::protocol::{OwnedRequest, ReplyWriter};
+use holdfast_server::protocol::{OwnedRequest, ReplyWriter, Request};
 use holdfast_server::pubsub::PubSub;
 
 /// Where the clock of a store begins, in milliseconds since the Unix epoch.
@@ -105,7 +105,7 @@ impl Host for FakeHost {
     fn abort_shutdown(&mut self) -> bool {
         false
     }
-    fn list_clients(&mut self, filter: &ClientFilter, me: &Session) -> String {
+    fn list_clients(&mut self, filter: &ClientFilter, me: &Session, _: &Request<'_>) -> String {
         let mut lines = String::new();
         let facts = FakeHost::facts(me);
         if filter.matches(me, &facts, me.id()) {

@@ -2,6 +2,7 @@
 
 use holdfast_server::command::{ClientFilter, Host, InfoSection, JobStart, Killed, PauseMode, Session};
 use holdfast_server::engine::Engine;
+use holdfast_server::protocol::Request;
 
 pub(crate) struct Nobody;
 
@@ -47,7 +48,7 @@ impl Host for Nobody {
     fn abort_shutdown(&mut self) -> bool {
         false
     }
-    fn list_clients(&mut self, _: &ClientFilter, _: &Session) -> String {
+    fn list_clients(&mut self, _: &ClientFilter, _: &Session, _: &Request<'_>) -> String {
         String::new()
     }
     fn kill_clients(&mut self, _: &ClientFilter, _: &Session) -> Killed {
