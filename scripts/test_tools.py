@@ -227,6 +227,15 @@ class Conformance(unittest.TestCase):
         ended = [(self.run_module.SERVER_ENDED, "err", "exit code 5")]
         self.assertEqual(self.run_module.compare([("a", "ok", ""), *ended], [("a", "ok", "")]), [(ended[0][0], "failed")])
 
+    def test_a_tag_stands_for_what_the_suite_leaves_out_for_it(self):
+        matches, is_skipped = self.run_module.matches, self.run_module.is_skipped
+        for name in ("Tag: defrag denied", "a test: Tag: defrag denied"):
+            self.assertTrue(matches("tag:defrag", name))
+            self.assertTrue(is_skipped(name, "ignore", ["tag:defrag"]))
+            self.assertFalse(is_skipped(name, "ignore", ["tag:slow", "/defrag"]))
+        self.assertFalse(matches("tag:defrag", "Active defrag"))
+        self.assertTrue(is_skipped("a test", "skip", []))
+
     def test_the_list_of_skipped_tests_is_well_formed(self):
         skips = self.run_module.read_skips(os.path.join(ROOT, "conformance", "skips.txt"))
         self.assertTrue(all(file in self.run_module.GATED for file, _ in skips))
