@@ -37,6 +37,7 @@ use crate::network::descriptors;
 use crate::network::listener::listen_for_clients;
 use crate::persistence::identity::stamp;
 use crate::persistence::policy::SyncMode;
+use crate::persistence::recovery::RecoverError;
 use crate::pid_file::PidFile;
 use crate::storage::disk::Disk;
 use crate::storage::{Storage, StorageLock};
@@ -505,7 +506,13 @@ impl Process {
                 Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), exit_code::STORAGE))
             }
             Err(ExecutorError::Load(error)) => {
-                Err(Trouble::Refused(hold(reason::DATA_DAMAGED, error_chain(&error)), exit_code::REFUSED))
+                let mut message = error_chain(&error);
+                let is_of_snapshot = matches!(error, LoadFailure::Recover(RecoverError::Snapshot { .. }));
+                if is_of_snapshot && self.config.on_refusal == OnRefusal::Exit {
+                    // The last words of Redis, which people look for in logs.
+                    message.push_str(". Terminating server after rdb file reading failure.");
+                }
+                Err(Trouble::Refused(hold(reason::DATA_DAMAGED, message), exit_code::REFUSED))
             }
             Err(error @ ExecutorError::Storage(_)) => {
                 self.metrics.storage_failed();

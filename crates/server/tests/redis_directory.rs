@@ -1037,7 +1037,7 @@ fn a_log_without_our_lines_is_what_redis_would_write() {
     std::fs::write(&path, &bytes).unwrap();
     let mut server = Server::spawn(&dir, RAW);
     assert_eq!(server.wait().code(), Some(3), "{}", server.log_text());
-    assert!(server.log_text().contains("bad file format at byte 0"), "{}", server.log_text());
+    assert!(server.log_text().contains("the append only file, at byte 0"), "{}", server.log_text());
 }
 
 /// The directive changes between two starts: the log is rewritten in the other form, and stays ours.

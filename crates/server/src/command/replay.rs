@@ -10,8 +10,8 @@ use crate::protocol::{ReplyWriter, Request};
 /// A command of a log could not be replayed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
-    /// No such command: the log is of another program or another version.
-    #[error("failed to replay command {name:?}: it is unknown")]
+    /// No such command: the log is of another program or another version. In the words of Redis.
+    #[error("Unknown command '{name}' reading the append only file")]
     UnknownCommand {
         /// Its name as it stands in the log.
         name: String,
@@ -79,7 +79,7 @@ impl Replayer {
             return Ok(());
         }
         let Some(command) = table::find(name) else {
-            return Err(ReplayError::UnknownCommand { name: text() });
+            return Err(ReplayError::UnknownCommand { name: name.escape_ascii().to_string() });
         };
         if !command.accepts_len(request.len()) {
             return Err(ReplayError::WrongArity { name: text(), args: request.len() });
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn refusals_name_the_command() {
-        check_refused(&["bla a b"], "failed to replay command \"bla\": it is unknown");
+        check_refused(&["bla a b"], "Unknown command 'bla' reading the append only file");
         check_refused(
             &["set a"],
             "failed to replay command \"set\": it has the wrong number of arguments, 2",

@@ -13,6 +13,8 @@ use std::fmt::Write as _;
 
 /// Longest manifest that is read, in bytes: room for thousands of segments.
 pub(crate) const MANIFEST_LEN_MAX: u64 = 1 << 20;
+/// Longest line, in bytes: the longest name of a file, of which each byte may be escaped, and room for the rest.
+const LINE_LEN_MAX: usize = 255 * 4 + 80;
 const COMMENT_PREFIX: &str = "#holdfast ";
 /// The comment of a log whose segments have our lines.
 const COMMENT_VERSION: &str = "1";
@@ -66,11 +68,11 @@ pub struct Manifest {
     pub(crate) history: Vec<LiveFile>,
 }
 
-/// Why a manifest cannot be read.
+/// Why a manifest cannot be read. Where Redis refuses the same, the first words are its own, which people look for in logs.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ManifestError {
     /// Not one line.
-    #[error("the manifest is empty")]
+    #[error("Found an empty AOF manifest")]
     Empty,
     /// It is not text.
     #[error("line {line} is not text")]
@@ -79,12 +81,26 @@ pub enum ManifestError {
         line: usize,
     },
     /// A line is not `file NAME seq N type b|i|h`.
-    #[error("line {line} is not `file NAME seq N type b|i|h`: {text:?}")]
+    #[error("Invalid AOF manifest file format: line {line} is not `file NAME seq N type b|i|h`: {text:?}")]
     Line {
         /// From 1.
         line: usize,
         /// The line.
         text: String,
+    },
+    /// A line that no name needs.
+    #[error("The AOF manifest file contains too long line: line {line} has more than {LINE_LEN_MAX} bytes")]
+    LineTooLong {
+        /// From 1.
+        line: usize,
+    },
+    /// A file of a kind that does not exist.
+    #[error("Unknown AOF file type: line {line} has {kind:?}, and b, i and h are known")]
+    Kind {
+        /// From 1.
+        line: usize,
+        /// The word.
+        kind: String,
     },
     /// A name leads out of the directory.
     #[error("line {line} names a file outside the log directory: {name:?}")]
@@ -95,7 +111,7 @@ pub enum ManifestError {
         name: String,
     },
     /// Two bases.
-    #[error("line {line} names a second base file: {name:?}")]
+    #[error("Found duplicate base file information: line {line} names a second base, {name:?}")]
     SecondBase {
         /// From 1.
         line: usize,
@@ -103,7 +119,7 @@ pub enum ManifestError {
         name: String,
     },
     /// Sequence numbers of segments must grow.
-    #[error("line {line} has a sequence number that does not grow: {seq}")]
+    #[error("Found a non-monotonic sequence number: that of line {line} does not grow, {seq}")]
     Order {
         /// From 1.
         line: usize,
@@ -159,10 +175,15 @@ impl Manifest {
             line_number = 1;
         }
         let mut found = false;
-        for line in rest.split(|byte| *byte == b'\n') {
+        let whole = rest.strip_suffix(b"\n").unwrap_or(rest);
+        // A text without a byte has no line; splitting it would make one.
+        for line in whole.split(|byte| *byte == b'\n').filter(|_| !whole.is_empty()) {
             line_number += 1;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() || line.starts_with(b"#") {
+            if line.len() > LINE_LEN_MAX {
+                return Err(ManifestError::LineTooLong { line: line_number });
+            }
+            if line.starts_with(b"#") {
                 continue;
             }
             found = true;
@@ -227,7 +248,7 @@ fn decode_line(text: &str, line: usize) -> Result<LiveFile, ManifestError> {
                     "b" => FileKind::Base,
                     "i" => FileKind::Incremental,
                     "h" => FileKind::History,
-                    _ => return Err(malformed()),
+                    _ => return Err(ManifestError::Kind { line, kind: value.clone() }),
                 });
             }
             _ => {}
@@ -250,6 +271,9 @@ fn quote(name: &str) -> String {
                     quoted.push('\\');
                     quoted.push(char::from(byte));
                 }
+                b'\n' => quoted.push_str("\\n"),
+                b'\r' => quoted.push_str("\\r"),
+                b'\t' => quoted.push_str("\\t"),
                 0x20..=0x7e => quoted.push(char::from(byte)),
                 _ => {
                     let _ = write!(quoted, "\\x{byte:02x}");
@@ -263,7 +287,7 @@ fn quote(name: &str) -> String {
     }
 }
 
-/// Splits a line into words; a word may stand in double quotes with `\"`, `\\` and `\xHH`.
+/// Splits a line into words; a word may stand in double quotes with `\"`, `\\`, `\xHH` and the letters for control characters.
 fn split(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut bytes = text.bytes().peekable();
@@ -284,6 +308,11 @@ fn split(text: &str) -> Option<Vec<String>> {
                             let digits = std::str::from_utf8(&digits).ok()?;
                             word.push(u8::from_str_radix(digits, 16).ok()?);
                         }
+                        b'n' => word.push(b'\n'),
+                        b'r' => word.push(b'\r'),
+                        b't' => word.push(b'\t'),
+                        b'a' => word.push(0x07),
+                        b'b' => word.push(0x08),
                         byte => word.push(byte),
                     },
                     byte => word.push(byte),
@@ -331,6 +360,19 @@ mod tests {
         let mut odd = ours();
         odd.base = Some(file("a b\"\\c.base.rdb", 4, FileKind::Base));
         check(&odd);
+        // The longest name that a file system takes, with every byte escaped.
+        odd.base = Some(file(&"\u{1}".repeat(255), 4, FileKind::Base));
+        check(&odd);
+    }
+
+    #[test]
+    fn names_with_control_characters_are_written_as_redis_does() {
+        let name = " file seq \n\n.aof .2.base.rdb";
+        let manifest =
+            Manifest { owner: None, base: Some(file(name, 2, FileKind::Base)), ..Manifest::default() };
+        let text = "file \" file seq \\n\\n.aof .2.base.rdb\" seq 2 type b\n";
+        assert_eq!(manifest.encode(), text.as_bytes());
+        assert_eq!(Manifest::decode(text.as_bytes()), Ok(manifest));
     }
 
     #[test]
@@ -357,10 +399,13 @@ mod tests {
         };
         let line = |line, text: &str| ManifestError::Line { line, text: text.into() };
         check("", ManifestError::Empty);
-        check("\n\n", ManifestError::Empty);
+        check("\n\n", line(1, ""));
         check("file a seq 1", line(1, "file a seq 1"));
-        check("\nfile a seq x type b", line(2, "file a seq x type b"));
-        check("file a seq 1 type q", line(1, "file a seq 1 type q"));
+        check("# a comment\nfile a seq x type b", ManifestError::Checksum);
+        check("file a seq 1 type b\nfile b seq x type i", line(2, "file b seq x type i"));
+        check("file a seq 1 type b\n\nfile b seq 1 type i\n", line(2, ""));
+        check("file a seq 1 type q", ManifestError::Kind { line: 1, kind: "q".into() });
+        check(&format!("file {} seq 1 type b", "a".repeat(2_000)), ManifestError::LineTooLong { line: 1 });
         check("file ../a seq 1 type b", ManifestError::Path { line: 1, name: "../a".into() });
         check(
             "file a seq 1 type b\nfile b seq 2 type b",

@@ -215,7 +215,7 @@ fn cut_zeros_off(world: &World<'_>, disk: &MemoryDisk) -> Result<Option<MemoryDi
     if refusing.disk.files() != disk.files() {
         return Err(format!("it refused, and changed the disk: {}", error.0));
     }
-    let (_, rest) = error.0.split_once("bad file format at byte ").ok_or_else(unexpected)?;
+    let (_, rest) = error.0.split_once("the append only file, at byte ").ok_or_else(unexpected)?;
     let position: usize = rest.split(':').next().and_then(|text| text.parse().ok()).ok_or_else(unexpected)?;
     let files = disk.files();
     let is_named = |path: &std::path::Path| error.0.contains(&*path.to_string_lossy());

@@ -108,8 +108,8 @@ pub enum ReadSegmentError {
         /// Where the frame before it ends.
         expected: u64,
     },
-    /// Not a command, in the part without frames.
-    #[error("bad file format at byte {position}: {source}")]
+    /// Not a command, in the part without frames. The first words are those of Redis, which people look for in logs.
+    #[error("Bad file format reading the append only file, at byte {position}: {source}")]
     Format {
         /// Position of the command.
         position: u64,

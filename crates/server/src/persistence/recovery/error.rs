@@ -84,8 +84,9 @@ pub enum RecoverError {
     },
     /// A file that the manifest names is not there.
     #[error(
-        "file {path:?} is missing, and the manifest names it as live: its writes would be lost. Put the file back, \
-         or keep a copy of the directory and restore a backup"
+        "log file {name} is missing ({path:?}: No such file or directory), and the manifest names it as live: its writes \
+         would be lost. Put the file back, or keep a copy of the directory and restore a backup",
+        name = path.file_name().unwrap_or_default().display()
     )]
     FileMissing {
         /// The file.
@@ -102,7 +103,8 @@ pub enum RecoverError {
     },
     /// The snapshot or base is damaged.
     #[error(
-        "snapshot file {path:?} cannot be loaded; nothing was changed. Keep a copy of the directory and restore a backup"
+        "Fatal error loading the DB: snapshot file {path:?} cannot be loaded; nothing was changed. Keep a copy of the directory \
+         and restore a backup"
     )]
     Snapshot {
         /// The file.
@@ -167,8 +169,8 @@ pub enum RecoverError {
     },
     /// A torn tail that may not be cut.
     #[error(
-        "log segment {path:?} ends in the middle of a record at byte {position} ({len} bytes), and aof-load-truncated \
-         is no. Set it to yes to cut the tail off; under always, nothing in it was acknowledged"
+        "Unexpected end of file reading the append only file: log segment {path:?} ends in the middle of a record at byte \
+         {position} ({len} bytes), and aof-load-truncated is no. Set it to yes to cut the tail off; under always, nothing in it was acknowledged"
     )]
     TornTail {
         /// The file.

@@ -5,7 +5,7 @@
 //! ```
 
 use super::format::{CRC64, VERSION_MAX, VERSION_WRITTEN};
-use super::reader::{ReadRdbError, read_value};
+use super::reader::{ReadRdbError, check_failed, read_value};
 use super::writer::write_value;
 use crate::engine::value::Value;
 use crate::engine::{Tools, ValueRef};
@@ -46,14 +46,39 @@ pub(crate) fn serialized_len(value: ValueRef<'_>) -> usize {
 /// # Errors
 /// [`RestoreError`].
 pub(crate) fn restore(payload: &[u8], tools: Tools) -> Result<Value, RestoreError> {
+    let body = check(payload, true)?;
+    restore_body(body, tools)
+}
+
+/// The value of a payload, whatever its checksum (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+///
+/// # Errors
+/// [`RestoreError`].
+pub(crate) fn restore_unchecked(payload: &[u8], tools: Tools) -> Result<Value, RestoreError> {
+    let body = check(payload, false)?;
+    restore_body(body, tools)
+}
+
+/// Checks version and, if wanted, checksum; the rest of the payload is the value.
+fn check(payload: &[u8], has_checksum: bool) -> Result<&[u8], RestoreError> {
     let (body, footer) = payload.split_last_chunk::<FOOTER_LEN>().ok_or(RestoreError::VersionOrChecksum)?;
     let [low, high, checksum @ ..] = *footer;
     let version = u32::from(u16::from_le_bytes([low, high]));
     let covered = &payload[..body.len() + 2];
-    if version > VERSION_MAX || CRC64.checksum(covered) != u64::from_le_bytes(checksum) {
+    let fits = || CRC64.checksum(covered) == u64::from_le_bytes(checksum);
+    if version > VERSION_MAX || (has_checksum && !fits()) {
         return Err(RestoreError::VersionOrChecksum);
     }
-    read_value(body, tools).map_err(RestoreError::Data)?.ok_or(RestoreError::Empty)
+    Ok(body)
+}
+
+fn restore_body(body: &[u8], tools: Tools) -> Result<Value, RestoreError> {
+    if let Some(value) = read_value(body, tools).map_err(RestoreError::Data)? {
+        return Ok(value);
+    }
+    let form = body.first().copied().unwrap_or_default();
+    tracing::debug!("{}", check_failed(form, "the value has no element"));
+    Err(RestoreError::Empty)
 }
 
 #[cfg(test)]

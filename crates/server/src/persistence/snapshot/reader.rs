@@ -12,6 +12,7 @@ use std::fmt;
 use std::io::Read;
 
 pub use error::{BoxError, ReadRdbError};
+pub(super) use value::check_failed;
 
 use input::Input;
 

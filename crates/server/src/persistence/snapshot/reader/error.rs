@@ -114,8 +114,8 @@ pub enum ReadRdbError {
     },
     /// The bytes do not fit the checksum.
     #[error(
-        "the checksum of the snapshot is wrong (the file says {expected:016x}, its {bytes} bytes give {found:016x}); \
-         the file is damaged, use another copy of it"
+        "the checksum of the snapshot is wrong (CRC error: the file says {expected:016x}, its {bytes} bytes give \
+         {found:016x}); the file is damaged, use another copy of it"
     )]
     ChecksumMismatch {
         /// The checksum in the file.

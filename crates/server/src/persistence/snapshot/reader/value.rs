@@ -39,6 +39,24 @@ fn damage(what: impl Display) -> Damage {
     Damage::Value(what.to_string())
 }
 
+/// What is said of a value that cannot be one: first, in the words of Redis, in which form it was.
+pub(in super::super) fn check_failed(type_byte: u8, what: &str) -> String {
+    let form = match type_byte {
+        TYPE_LIST_ZIPLIST => "List ziplist",
+        TYPE_LIST_QUICKLIST => "Quicklist ziplist",
+        TYPE_LIST_QUICKLIST_2 => "Quicklist listpack",
+        TYPE_SET_INTSET => "Intset",
+        TYPE_SET_LISTPACK => "Set listpack",
+        TYPE_ZSET_ZIPLIST => "Zset ziplist",
+        TYPE_ZSET_LISTPACK => "Zset listpack",
+        TYPE_HASH_ZIPMAP => "Zipmap",
+        TYPE_HASH_ZIPLIST => "Hash ziplist",
+        TYPE_HASH_LISTPACK => "Hash listpack",
+        _ => "Value",
+    };
+    format!("{form} integrity check failed: {what}")
+}
+
 const ODD: &str = "its elements are not pairs";
 const DUPLICATE: &str = "an element is there twice";
 const SCORE: &str = "a score is not a number";
@@ -57,6 +75,8 @@ impl<R: Read, V: RdbVisitor> Reading<'_, R, V> {
             Ok(value) => value,
             Err(Damage::File(error)) => return Err(error),
             Err(Damage::Value(what)) => {
+                let what = check_failed(type_byte, &what);
+                tracing::debug!(offset, "{what}");
                 let key = format!("\"{}\"", key.escape_ascii());
                 return Err(ReadRdbError::DamagedValue { key, db: self.db, offset, what });
             }
