@@ -97,6 +97,8 @@ pub struct Engine {
     ahead: Ahead,
     replaying: bool,
     active_expiry: bool,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
+    skips_checksums: bool,
     eviction: Eviction,
     /// Expired keys that are met stay where they are, and are not there for the one who asks.
     keeps_expired: bool,
@@ -211,6 +213,7 @@ impl Engine {
             ahead: Ahead::default(),
             replaying: false,
             active_expiry: true,
+            skips_checksums: false,
             eviction: Eviction::default(),
             keeps_expired: false,
             keeps_access: false,
@@ -445,6 +448,16 @@ impl Engine {
     /// Whether a log is being replayed.
     pub(crate) fn is_replaying(&self) -> bool {
         self.replaying
+    }
+
+    /// Makes RESTORE take payloads whatever their checksum, or no more (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub(crate) fn set_skips_checksums(&mut self, skips: bool) {
+        self.skips_checksums = skips;
+    }
+
+    /// Whether RESTORE takes payloads whatever their checksum.
+    pub(crate) fn skips_checksums(&self) -> bool {
+        self.skips_checksums
     }
 
     /// Switches [`Engine::expire_cycle`] off or on (DEBUG SET-ACTIVE-EXPIRE).

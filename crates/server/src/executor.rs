@@ -86,7 +86,7 @@ use waiting::Waiters;
 use crate::bridge::Bridge;
 use crate::clock::{TurnClock, unix_ms};
 use crate::command::{PauseMode, Settings};
-use crate::config::{Config, DebugCommand, Secret};
+use crate::config::{Config, DebugCommand, Secret, Strategy};
 use crate::engine::Engine;
 use crate::engine::effects::EffectBuffer;
 use crate::engine::tracking::{ClientId, Stale};
@@ -250,6 +250,8 @@ struct Core {
     /// Jobs asked for in this turn: they are cut at its end.
     job_requests: Vec<JobRequest>,
     scheduled_jobs: ScheduledJobs,
+    /// Whether there is a log may not be what the configuration says: looked at when the turn is committed.
+    log_is_to_be_switched: bool,
     pause: Option<(PauseMode, i64)>,
     /// Slots of clients that a pause holds back.
     paused: Vec<usize>,
@@ -275,6 +277,10 @@ struct Core {
     volume_looked_at: Option<Instant>,
     /// DEBUG PAUSE-CRON: there is no periodic work.
     cron_is_paused: bool,
+    /// A signal to stop that came while there was no periodic work, of which it is a part in Redis.
+    stop_waits: Option<StopCause>,
+    /// FLUSHALL was executed in this turn.
+    all_was_flushed: bool,
     /// SHUTDOWN has succeeded.
     stopping: bool,
 }
@@ -309,6 +315,17 @@ impl Core {
         }
     }
 
+    /// Whether there is to be a log, and is none yet.
+    fn awaits_log(&self) -> bool {
+        let wants_log = self.config.log && self.config.persistent;
+        wants_log && self.journal.as_ref().is_some_and(|journal| journal.log().is_none())
+    }
+
+    /// What keeps the data at the moment: without a log while one that was switched on has not begun.
+    fn strategy(&self) -> Strategy {
+        if self.awaits_log() { Strategy::Never } else { self.config.strategy() }
+    }
+
     /// When the pause is over, if there is one.
     fn pause_end(&self) -> Option<Instant> {
         let (_, until_ms) = self.pause?;
@@ -328,6 +345,7 @@ impl Core {
         if let Some(journal) = &mut self.journal {
             journal.set_mode(self.config.sync_mode);
             journal.set_snapshot_form(self.config.rdbcompression, self.config.dbfilename.clone());
+            journal.set_key_delay(Duration::from_micros(self.config.rdb_key_save_delay_us.into()));
         }
     }
 
@@ -393,6 +411,7 @@ impl Executor {
             promises: Vec::new(),
             job_requests: Vec::new(),
             scheduled_jobs: ScheduledJobs::default(),
+            log_is_to_be_switched: false,
             pause: None,
             paused: Vec::new(),
             killed: Vec::new(),
@@ -413,6 +432,8 @@ impl Executor {
             volume_warned: false,
             volume_looked_at: None,
             cron_is_paused: false,
+            stop_waits: None,
+            all_was_flushed: false,
             stopping: false,
         };
         let executor = Self {

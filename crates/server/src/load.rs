@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use holdfast_contract::control::JobReport;
 use holdfast_contract::identity::Identity;
@@ -37,7 +38,13 @@ struct Target<'a> {
     replayer: Option<Replayer>,
     progress: &'a LoadProgress,
     now_ms: i64,
+    /// Time that each key is to take (`key-load-delay`), and what is still to be waited.
+    key_delay: Duration,
+    owed: Duration,
 }
+
+/// Less is not slept at once: the system does not wake up so fast.
+const NAP_MIN: Duration = Duration::from_millis(1);
 
 impl RecoveryTarget for Target<'_> {
     fn tools(&self) -> Tools {
@@ -46,6 +53,10 @@ impl RecoveryTarget for Target<'_> {
 
     fn load(&mut self, entry: Entry) -> Result<(), ApplyError> {
         self.progress.keys.fetch_add(1, Ordering::Relaxed);
+        self.owed += self.key_delay;
+        if self.owed >= NAP_MIN {
+            std::thread::sleep(std::mem::take(&mut self.owed));
+        }
         Ok(self.engine.load(entry, self.now_ms)?)
     }
 
@@ -121,6 +132,7 @@ pub fn load(
                 distrust(&**storage, &config.dir);
             }
         })?;
+    progress.expired.store(recovered.keys_expired, Ordering::Relaxed);
     let unclean = !identity.clean_shutdown && recovered.source != Source::Nothing;
     let is_foreign_since = recovered.foreign && has_lived(&identity, recovered.snapshot.as_ref());
     if let Some(log) = &recovered.log
@@ -174,6 +186,11 @@ pub fn load(
     }
     let gives_log_up = config.strategy() == Strategy::Never && recovered.log.is_some();
     if gives_log_up {
+        // Order matters: the manifest that is put away takes the place of the word that these may go.
+        if let Some(names) = &recovered.retired {
+            let is_retired = |name: &str| names.iter().any(|retired| retired == name);
+            remove_retired(&**storage, journal.settings(), is_retired).map_err(prepare)?;
+        }
         put_manifest_away(&**storage, journal.settings()).map_err(prepare)?;
     }
     if recovered.source == Source::Snapshot && journal.facts().last_save.is_none() {
@@ -230,7 +247,9 @@ fn recover_into(
     engine.set_eviction(config.eviction());
     engine.set_replaying(true);
     let now_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
-    let mut target = Target { engine: &mut engine, replayer: None, progress, now_ms };
+    let key_delay = Duration::from_micros(config.key_load_delay_us.into());
+    let owed = Duration::ZERO;
+    let mut target = Target { engine: &mut engine, replayer: None, progress, now_ms, key_delay, owed };
     let recovered = recover(storage, options, &mut target)?;
     engine.set_replaying(false);
     Ok((engine, recovered))
@@ -305,7 +324,7 @@ fn remove_retired(
     }
     storage.sync_dir(directory).map_err(|error| failed(directory, error))?;
     storage.remove(&retired).map_err(|error| failed(&retired, error))?;
-    tracing::info!("a log was given up: its data is in the snapshot, and it was removed");
+    tracing::info!("the files of a log that is not live were removed");
     Ok(())
 }
 
@@ -380,7 +399,10 @@ pub(crate) fn reload(journal: &Journal, config: &Config, from_log: bool) -> Resu
         // The log that goes on behind this does not say that they are gone.
         drop_expired_at_ms: None,
     };
-    recover_into(&**journal.storage(), config, &options, &LoadProgress::default())
-        .map(|(engine, _)| engine)
-        .map_err(|error| error_chain(&error))
+    let (engine, recovered) = recover_into(&**journal.storage(), config, &options, &LoadProgress::default())
+        .map_err(|error| error_chain(&error))?;
+    if from_log && recovered.source != Source::Log {
+        return Err("there is no log".to_owned());
+    }
+    Ok(engine)
 }

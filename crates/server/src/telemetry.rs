@@ -130,6 +130,8 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let message = panic.payload_as_str().unwrap_or("unknown");
     tracing::error!(thread, place, "panic: {message}");
+    // For the report of the defect. The words are those that people look for in the log of Redis.
+    tracing::error!("STACK TRACE\n{}", std::backtrace::Backtrace::force_capture());
     if is_vital(thread) {
         std::process::exit(crate::exit_code::PANICKED.into());
     }

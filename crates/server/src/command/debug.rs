@@ -8,6 +8,7 @@ use crate::engine::object::NewValue;
 use crate::protocol::{RespVersion, parse_i64};
 
 const HELP: &[(&str, &str)] = &[
+    ("AOF-FLUSH-SLEEP <microseconds>", "Waits so long before it writes to the log."),
     ("CONFIG-REWRITE-FORCE-ALL", "As CONFIG REWRITE, with every directive."),
     ("DIGEST", "Gives a digest of all data, equal for equal data."),
     ("DIGEST-VALUE <key> [<key> ...]", "Gives a digest of each value, equal for equal values."),
@@ -28,7 +29,12 @@ const HELP: &[(&str, &str)] = &[
         "Has no effect: no reply buffer is kept for an idle client.",
     ),
     ("RELOAD", "Saves, empties the data set and loads what was saved."),
+    ("SEGFAULT", "As PANIC: no memory is touched that is not the server's."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Switches the removal of expired keys that nobody meets."),
+    (
+        "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+        "RESTORE takes payloads whatever their checksum, or as it should.",
+    ),
     ("SLEEP <seconds>", "Stops the server for a time."),
     ("HELP", "Lists the subcommands."),
 ];
@@ -53,6 +59,18 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
         _ if is(name, "set-active-expire") && len == 3 => {
             let active = integer(call.arg(2))? != 0;
             call.ctx.engine.set_active_expiry(active);
+            call.reply.ok();
+            Ok(Outcome::Done)
+        }
+        _ if is(name, "set-skip-checksum-validation") && len == 3 => {
+            let skips = integer(call.arg(2))? != 0;
+            call.ctx.engine.set_skips_checksums(skips);
+            call.reply.ok();
+            Ok(Outcome::Done)
+        }
+        _ if is(name, "aof-flush-sleep") && len == 3 => {
+            let time = u64::try_from(integer(call.arg(2))?).unwrap_or(0);
+            call.ctx.host.delay_log(std::time::Duration::from_micros(time));
             call.reply.ok();
             Ok(Outcome::Done)
         }
@@ -81,7 +99,7 @@ pub(crate) fn debug(call: &mut Call<'_, '_>) -> Run {
         }
         _ if is(name, "object") && len == 3 => object(call),
         // What the executor does about a panic is tested with this one.
-        _ if is(name, "panic") && len == 2 => panic!("DEBUG PANIC was asked for"),
+        _ if (is(name, "panic") || is(name, "segfault")) && len == 2 => panic!("DEBUG PANIC was asked for"),
         _ if is(name, "populate") && (3..=5).contains(&len) => populate(call),
         _ if is(name, "protocol") && len == 3 => protocol(call),
         _ if is(name, "help") && len == 2 => {

@@ -67,7 +67,8 @@ pub(crate) fn restore(call: &mut Call<'_, '_>) -> Run {
     }
     let tools = call.keys().tools();
     call.ctx.engine.stats.payloads_checked += 1;
-    let value = dump::restore(payload, tools).map_err(|error| match &error {
+    let restore = if call.ctx.engine.skips_checksums() { dump::restore_unchecked } else { dump::restore };
+    let value = restore(payload, tools).map_err(|error| match &error {
         RestoreError::Data(cause) => ReplyError::from(format!("ERR {error}: {cause}")),
         RestoreError::VersionOrChecksum | RestoreError::Empty => ReplyError::from(format!("ERR {error}")),
     })?;

@@ -157,6 +157,14 @@ pub trait Host {
         String::new()
     }
 
+    /// From now on a write to the log begins so much later (DEBUG AOF-FLUSH-SLEEP).
+    fn delay_log(&mut self, time: Duration) {
+        let _ = time;
+    }
+
+    /// FLUSHALL has removed all data.
+    fn all_flushed(&mut self) {}
+
     /// Stops the whole server for so long (DEBUG SLEEP).
     fn sleep(&mut self, time: Duration) {
         let _ = time;

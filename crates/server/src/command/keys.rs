@@ -226,8 +226,11 @@ fn flush(call: &mut Call<'_, '_>, db: Option<u32>) -> Run {
         Some(mode) if call.len() == 2 && (is(mode, "async") || is(mode, "sync")) => {}
         Some(_) => return Err(error::SYNTAX),
     }
-    if call.ctx.engine.flush(db, call.ctx.now_ms) > 0 {
-        call.log_verbatim();
+    call.ctx.engine.flush(db, call.ctx.now_ms);
+    // Also where there was nothing, as in Redis.
+    call.log_verbatim();
+    if db.is_none() {
+        call.ctx.host.all_flushed();
     }
     call.reply.ok();
     Ok(Outcome::Done)

@@ -9,7 +9,7 @@ use super::names;
 use super::notice::Notice;
 use super::problem::Problem;
 use super::source::Line;
-use super::units::{between, parse_memory};
+use super::units::{between, one_of, parse_memory};
 use crate::protocol::parse_i64;
 
 /// How a directive is treated whose value is not Redis's default.
@@ -239,8 +239,6 @@ const ROWS: &[(&str, Option<&str>, Otherwise, &str)] = &[
     ("socket-mark-id", Some("0"), Note, "has no effect, sockets are not marked"),
     ("ignore-warnings", Some(""), Note, "has no effect, no warning of Redis stops this server"),
     ("watchdog-period", Some("0"), Note, UPSTREAM_TEST),
-    ("rdb-key-save-delay", Some("0"), Note, UPSTREAM_TEST),
-    ("key-load-delay", Some("0"), Note, UPSTREAM_TEST),
     ("loading-process-events-interval-bytes", Some("2mb"), Note, UPSTREAM_TEST),
 ];
 
@@ -264,9 +262,21 @@ const REPORTED: &[&str] = &[
     "list-compress-depth",
 ];
 
-/// Numbers that `CONFIG SET` takes although nothing changes and `CONFIG GET` goes on to report the default: they only trade
-/// time for memory, so no reply depends on them, and tools set them without being asked.
-const ACCEPTED: &[&str] = &["list-compress-depth"];
+/// What a value may be that `CONFIG SET` takes although it changes nothing.
+enum Taken {
+    /// A number up to that of an `int`.
+    Number,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// Values that `CONFIG SET` takes although nothing changes and `CONFIG GET` goes on to report what is done here: no data and no
+/// reply depends on them, or what they ask for is always done; and tools set them without being asked.
+const ACCEPTED: &[(&str, Taken)] = &[
+    ("list-compress-depth", Taken::Number),
+    ("sanitize-dump-payload", Taken::Word(&["no", "yes", "clients"])),
+    ("aof-use-rdb-preamble", Taken::Word(&["yes", "no"])),
+];
 
 /// Names that Redis does not change while it runs: `CONFIG SET` says so before it says why there is no effect.
 const IMMUTABLE: &[&str] = &[
@@ -284,9 +294,6 @@ const IMMUTABLE: &[&str] = &[
     "cluster-config-file",
     "io-threads-do-reads",
 ];
-
-/// Names that `CONFIG GET` reports when they are asked for in full, and by no pattern.
-const HIDDEN: &[&str] = &["rdb-key-save-delay", "key-load-delay"];
 
 static INDEX: LazyLock<HashMap<&'static str, Foreign>> = LazyLock::new(|| {
     let foreign = |&(name, default, otherwise, reason)| (name, Foreign { name, default, otherwise, reason });
@@ -314,11 +321,6 @@ pub(super) fn reported() -> impl Iterator<Item = (&'static str, &'static str)> {
     })
 }
 
-/// What `CONFIG GET` reports of directives that it hides: name and the value that describes this server.
-pub(super) fn hidden() -> impl Iterator<Item = (&'static str, &'static str)> {
-    HIDDEN.iter().filter_map(|name| Some((*name, INDEX.get(name)?.default?)))
-}
-
 impl Foreign {
     /// Takes note of a line, or refuses it; nothing needs to be said of a value that describes this server.
     pub(super) fn accept(&self, line: &Line) -> Result<Option<Notice>, Problem> {
@@ -340,11 +342,19 @@ impl Foreign {
 
     /// The answer to a `CONFIG SET`, which changes nothing: setting what is reported succeeds.
     pub(super) fn set(&self, value: &str) -> Result<(), String> {
-        if ACCEPTED.contains(&self.name) {
-            let max = u64::from(i32::MAX.unsigned_abs());
-            let number = parse_i64(value.as_bytes()).ok_or("argument couldn't be parsed into an integer")?;
-            let is_in_range = u64::try_from(number).is_ok_and(|number| number <= max);
-            return if is_in_range { Ok(()) } else { Err(between(0, max)) };
+        match ACCEPTED.iter().find(|(name, _)| *name == self.name) {
+            Some((_, Taken::Number)) => {
+                let max = u64::from(i32::MAX.unsigned_abs());
+                let number =
+                    parse_i64(value.as_bytes()).ok_or("argument couldn't be parsed into an integer")?;
+                let is_in_range = u64::try_from(number).is_ok_and(|number| number <= max);
+                return if is_in_range { Ok(()) } else { Err(between(0, max)) };
+            }
+            Some((_, Taken::Word(words))) => {
+                let is_known = words.iter().any(|word| word.eq_ignore_ascii_case(value));
+                return if is_known { Ok(()) } else { Err(one_of(words)) };
+            }
+            None => {}
         }
         let reported =
             reported().any(|(name, reported)| name == self.name && reported.eq_ignore_ascii_case(value));

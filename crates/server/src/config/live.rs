@@ -14,23 +14,25 @@ const PROTECTED: [&str; 2] = ["dir", "dbfilename"];
 /// Names and values of the directives whose names match one of the patterns (any case), in the form of Redis. Each
 /// directive comes once, in the order of the documentation, and called as the pattern does if that has no wildcards; one
 /// with an old name comes by both.
-/// Directives without effect are among them where their value describes this server; some of those must be named in full.
+/// Directives without effect are among them where their value describes this server. Those for tests must be named in full.
 #[must_use]
 pub fn config_get(config: &Config, patterns: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
-    let name_shown = |name: &str| {
-        let pattern = patterns.iter().find(|pattern| glob::matches_ignore_case(pattern, name.as_bytes()))?;
-        let literal = pattern.eq_ignore_ascii_case(name.as_bytes());
-        Some(if literal { String::from_utf8_lossy(pattern).into_owned() } else { name.to_owned() })
+    let name_shown = |name: &str, is_hidden: bool| {
+        let is_literal = |pattern: &[u8]| pattern.eq_ignore_ascii_case(name.as_bytes());
+        let is_meant = |pattern: &[u8]| {
+            is_literal(pattern) || !is_hidden && glob::matches_ignore_case(pattern, name.as_bytes())
+        };
+        let pattern = patterns.iter().find(|pattern| is_meant(pattern))?;
+        let shown = is_literal(pattern).then(|| String::from_utf8_lossy(pattern).into_owned());
+        Some(shown.unwrap_or_else(|| name.to_owned()))
     };
     let own = table::all().iter().flat_map(|directive| {
         let names = std::iter::once(&*directive.name).chain(names::alias_of(&directive.name));
-        names.filter_map(|name| Some((name_shown(name)?, directive.get(config))))
+        names.filter_map(|name| Some((name_shown(name, directive.hidden)?, directive.get(config))))
     });
-    let foreign = foreign::reported().filter_map(|(name, value)| Some((name_shown(name)?, value.into())));
-    let hidden = foreign::hidden()
-        .filter(|(name, _)| patterns.iter().any(|pattern| pattern.eq_ignore_ascii_case(name.as_bytes())))
-        .map(|(name, value)| (name.to_owned(), value.into()));
-    own.chain(foreign).chain(hidden).collect()
+    let foreign =
+        foreign::reported().filter_map(|(name, value)| Some((name_shown(name, false)?, value.into())));
+    own.chain(foreign).collect()
 }
 
 /// Changes all of the named directives, or nothing.
@@ -91,13 +93,18 @@ pub fn config_set(config: &mut Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<S
             other => format!("ERR CONFIG SET failed - {other}"),
         });
     }
-    if (changed.persistent, changed.log) != (config.persistent, config.log) {
+    let is_switched = changed.persistent != config.persistent;
+    if is_switched || (!config.persistent && changed.log != config.log) {
         let culprit = lines
             .iter()
             .find(|line| ["persistent", "persist-strategy", "appendonly"].contains(&line.name.as_str()));
         return Err(failed(
-            culprit.map_or("appendonly", |line| line.name.as_str()),
-            "the log cannot be switched on or off while the server runs: change the configuration and restart",
+            culprit.map_or("persistent", |line| line.name.as_str()),
+            if is_switched {
+                "persistence cannot be switched on or off while the server runs: change the configuration and restart"
+            } else {
+                "nothing is persisted: persistent is no"
+            },
         ));
     }
     let names = table::all().iter().filter(|directive| directive.get(config) != directive.get(&changed));

@@ -155,6 +155,10 @@ pub struct Config {
     pub warning_memory_percentage: u32,
     /// A volume filled above this share raises a warning; 0 = never.
     pub warning_volume_percentage: u32,
+    /// Microseconds that a snapshot is to take for each key, for tests; 0: none.
+    pub rdb_key_save_delay_us: u32,
+    /// The same of a load.
+    pub key_load_delay_us: u32,
     /// The `persist-*` directives besides the strategy.
     pub persist: PersistSettings,
     /// The file that the configuration came from, absolute: what `CONFIG REWRITE` rewrites.
@@ -237,6 +241,8 @@ impl Default for Config {
             warning_slow_sync: Duration::from_secs(1),
             warning_memory_percentage: 90,
             warning_volume_percentage: 85,
+            rdb_key_save_delay_us: 0,
+            key_load_delay_us: 0,
             persist: PersistSettings::default(),
             file: None,
             file_sha256: String::new(),

@@ -29,6 +29,7 @@ impl Engine {
             ahead: _,
             replaying: _,
             active_expiry,
+            skips_checksums,
             eviction: _,
             keeps_expired,
             keeps_access,
@@ -50,6 +51,7 @@ impl Engine {
         self.events = events;
         self.tracking = tracking;
         self.active_expiry = active_expiry;
+        self.skips_checksums = skips_checksums;
         self.keeps_expired = keeps_expired;
         self.keeps_access = keeps_access;
         self.stats = stats;

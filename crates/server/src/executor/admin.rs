@@ -292,7 +292,7 @@ impl Executor {
             identity: self.desk.identity.clone(),
             decision: self.desk.decision.clone(),
             problem: self.core.write_block.map(str::to_owned),
-            strategy: self.core.config.strategy().word().to_owned(),
+            strategy: self.core.strategy().word().to_owned(),
             config_sha256: self.core.config.file_sha256.clone(),
             last_offset: self.core.offset(),
             durable_offset: journal.map_or(0, Journal::durable_offset),

@@ -68,6 +68,8 @@ impl Executor {
         }
         self.tell_at_end_of_turn();
         self.commit_turn()?;
+        self.switch_log()?;
+        self.save_flushed();
         self.start_jobs()?;
         self.answer_waits()?;
         self.send_replies();

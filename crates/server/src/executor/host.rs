@@ -191,7 +191,7 @@ impl Core {
         let running = self.journal.as_ref().and_then(Journal::running_job);
         let is_running = match (request, running) {
             (JobRequest::Save, Some((JobKind::Save, _)))
-            | (JobRequest::Rewrite, Some((JobKind::Rewrite(_), _))) => true,
+            | (JobRequest::Rewrite, Some((JobKind::Rewrite(_) | JobKind::Begin, _))) => true,
             (JobRequest::Cut(path), Some((JobKind::Cut(running), _))) => path == running,
             _ => false,
         };
@@ -266,6 +266,13 @@ impl Host for Core {
     fn set_config(&mut self, settings: &[(&[u8], &[u8])]) -> Result<(), String> {
         let mut config = self.config.clone();
         let changed = config::config_set(&mut config, settings)?;
+        if config.log != self.config.log && self.journal.as_ref().is_some_and(Journal::files_are_held) {
+            return Err(
+                "ERR CONFIG SET failed (possibly related to argument 'appendonly') - a persistence barrier holds the files; \
+                 try again when it is released"
+                    .to_owned(),
+            );
+        }
         let room = make_room(config.maxclients);
         if room < config.maxclients {
             return Err(format!(
@@ -285,6 +292,7 @@ impl Host for Core {
             };
             return Err(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"));
         }
+        self.log_is_to_be_switched |= config.log != self.config.log;
         self.config = config;
         self.revision += 1;
         if changed.iter().any(|name| name == "requirepass") {
@@ -331,6 +339,16 @@ impl Host for Core {
 
     fn address(&self, _me: &Session) -> String {
         self.current.as_ref().map_or_else(|| UNKNOWN.to_owned(), |current| current.origin.ends.peer_name())
+    }
+
+    fn delay_log(&mut self, time: Duration) {
+        if let Some(journal) = &mut self.journal {
+            journal.set_write_delay(time);
+        }
+    }
+
+    fn all_flushed(&mut self) {
+        self.all_was_flushed = true;
     }
 
     fn sleep(&mut self, time: Duration) {
@@ -398,11 +416,11 @@ impl Host for Core {
     }
 
     fn start_log_rewrite(&mut self) -> Result<JobStart, String> {
-        if !self.log_enabled() {
-            return Err("ERR there is no log to rewrite: the strategy is never or disabled".to_owned());
-        }
         if self.has_job(&JobRequest::Rewrite) {
             return Err("ERR Background append only file rewriting already in progress".to_owned());
+        }
+        if self.journal.is_none() {
+            return Err("ERR nothing is persisted: persistent is no".to_owned());
         }
         Ok(self.request_job(JobRequest::Rewrite))
     }
@@ -425,8 +443,12 @@ impl Host for Core {
     }
 
     fn abort_shutdown(&mut self) -> bool {
-        // A stop is done within its turn, so there is never one to abort.
-        false
+        // A stop is done within its turn, unless nothing periodic is done.
+        let aborts = self.stop_waits.take().is_some();
+        if aborts {
+            tracing::info!("Shutdown manually aborted.");
+        }
+        aborts
     }
 
     fn list_clients(&mut self, filter: &ClientFilter, me: &Session, request: &Request<'_>) -> String {

@@ -214,8 +214,9 @@ fn persistence(core: &Core, engine: &Engine, out: &mut String) {
     let journal = core.journal.as_ref();
     let facts = journal.map(Journal::facts);
     let running = journal.and_then(Journal::running_job);
-    let saving = running.filter(|(kind, _)| !matches!(kind, JobKind::Rewrite(_)));
-    let rewriting = running.filter(|(kind, _)| matches!(kind, JobKind::Rewrite(_)));
+    let is_of_log = |kind: &JobKind| matches!(kind, JobKind::Rewrite(_) | JobKind::Begin);
+    let saving = running.filter(|(kind, _)| !is_of_log(kind));
+    let rewriting = running.filter(|(kind, _)| is_of_log(kind));
     let now = |took: Option<(&JobKind, Duration)>| seconds(took.map(|(_, took)| took));
     let log = journal.and_then(Journal::log);
     line(out, "loading", u8::from(loading));
@@ -235,11 +236,12 @@ fn persistence(core: &Core, engine: &Engine, out: &mut String) {
     line(out, "rdb_current_bgsave_time_sec", now(saving));
     line(out, "rdb_saves", facts.map_or(0, |facts| facts.saves));
     line(out, "rdb_last_cow_size", 0);
-    line(out, "rdb_last_load_keys_expired", 0);
+    line(out, "rdb_last_load_keys_expired", core.progress.expired.load(Ordering::Relaxed));
     line(out, "rdb_last_load_keys_loaded", core.progress.keys.load(Ordering::Relaxed));
     line(out, "aof_enabled", u8::from(core.config.log && core.config.persistent));
     line(out, "aof_rewrite_in_progress", u8::from(rewriting.is_some()));
-    let is_scheduled = core.scheduled_jobs.contains(&super::JobRequest::Rewrite);
+    let is_scheduled = core.scheduled_jobs.contains(&super::JobRequest::Rewrite)
+        || (core.awaits_log() && rewriting.is_none());
     line(out, "aof_rewrite_scheduled", u8::from(is_scheduled));
     line(out, "aof_last_rewrite_time_sec", seconds(facts.and_then(|facts| facts.last_rewrite_took)));
     line(out, "aof_current_rewrite_time_sec", now(rewriting));
@@ -260,7 +262,7 @@ fn persistence(core: &Core, engine: &Engine, out: &mut String) {
         line(out, "aof_delayed_fsync", core.stats.delayed_syncs);
         line(out, "aof_segments", log.segments());
     }
-    line(out, "persist_strategy", core.config.strategy().word());
+    line(out, "persist_strategy", core.strategy().word());
     if let Some(journal) = journal {
         let settings = journal.settings();
         line(out, "persist_store_id", &settings.owner.store_id);

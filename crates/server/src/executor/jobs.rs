@@ -7,14 +7,15 @@ use super::loaded::Loaded;
 use super::{Ended, Event, Executor, ExecutorError, Phase, StopCause};
 use crate::clock::unix_ms;
 use crate::command::{DebugRequest, ShutdownOptions};
-use crate::config::Strategy;
 use crate::engine::Engine;
 use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
+use crate::persistence::identity::stamp;
 use crate::persistence::policy::save_due;
 
 /// Jobs that wait for the running one, or for a barrier: one of each kind, however often it was asked for. The snapshot of a
-/// backup is none of them: it waits at the desk of the control port.
+/// backup is none of them: it waits at the desk of the control port. Nor is the begin of a log, which waits as long as there is none
+/// and one is configured.
 #[derive(Debug, Default)]
 pub(super) struct ScheduledJobs {
     save: bool,
@@ -26,7 +27,7 @@ impl ScheduledJobs {
         match request {
             JobRequest::Save => Some(&mut self.save),
             JobRequest::Rewrite => Some(&mut self.rewrite),
-            JobRequest::Cut(_) => None,
+            JobRequest::Begin | JobRequest::Cut(_) => None,
         }
     }
 
@@ -39,7 +40,7 @@ impl ScheduledJobs {
         match request {
             JobRequest::Save => self.save,
             JobRequest::Rewrite => self.rewrite,
-            JobRequest::Cut(_) => false,
+            JobRequest::Begin | JobRequest::Cut(_) => false,
         }
     }
 
@@ -84,6 +85,9 @@ impl Executor {
         }
         let Some(journal) = &mut self.core.journal else { return Ok(Err("nothing is persisted".to_owned())) };
         journal.commit(&mut self.effects, unix_ms(), false).map_err(ExecutorError::Storage)?;
+        // There is nothing to rewrite where there is no log: one is written, as by Redis.
+        let begins = request == JobRequest::Rewrite && journal.log().is_none();
+        let request = if begins { JobRequest::Begin } else { request };
         let name = format!("{request:?}");
         let started = journal
             .start_job(request, &mut self.engine, &mut self.effects, unix_ms())
@@ -126,6 +130,7 @@ impl Executor {
                 Err(_) if self.core.is_stopping_before_load() => return Ok(Some(self.ended())),
                 Err(error) => return Err(ExecutorError::Load(error)),
             },
+            Event::Stop(cause) if self.core.cron_is_paused => self.core.stop_waits = Some(cause),
             Event::Stop(cause) => {
                 self.stop_cause = Some(cause);
                 if matches!(self.core.phase, Phase::Loading) {
@@ -164,6 +169,8 @@ impl Executor {
         self.core.configure_journal();
         self.desk.identity = identity;
         self.core.phase = Phase::Serving;
+        // CONFIG SET may have asked for another one while data was loaded.
+        self.core.log_is_to_be_switched = true;
         let keys = self.engine.len();
         let elapsed_ms = u64::try_from(self.core.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(keys, elapsed_ms, "data loaded");
@@ -199,11 +206,19 @@ impl Executor {
         let job = kind.name();
         let metrics = match kind {
             JobKind::Save => Some(Job::Snapshot),
-            JobKind::Rewrite(_) => Some(Job::Rotation),
+            JobKind::Rewrite(_) | JobKind::Begin => Some(Job::Rotation),
             JobKind::Cut(_) => None,
         };
         if let Some(metrics) = metrics {
             self.core.metrics.job_ended(metrics, took, result.is_ok().then(unix_ms));
+        }
+        if matches!(kind, JobKind::Begin) && result.is_ok() {
+            if self.core.config.log {
+                self.note_log(true);
+            } else {
+                // BGREWRITEAOF where the log is off: it is whole, and not appended to.
+                self.core.log_is_to_be_switched = true;
+            }
         }
         match result {
             Ok(written) => {
@@ -240,6 +255,10 @@ impl Executor {
             self.try_job(request)?;
             return Ok(());
         }
+        if self.core.awaits_log() && journal.rewrite_allowed() {
+            self.try_job(JobRequest::Begin)?;
+            return Ok(());
+        }
         let rules = self.core.config.auto_aof_rewrite;
         if journal.rewrite_allowed() && journal.log_sizes().is_some_and(|sizes| rules.due(sizes)) {
             tracing::info!(sizes = ?journal.log_sizes(), "the log has grown: rewriting it");
@@ -253,6 +272,45 @@ impl Executor {
             self.try_job(JobRequest::Save)?;
         }
         Ok(())
+    }
+
+    /// Switches the log on or off, if CONFIG SET has asked for it. What was executed before has been committed.
+    pub(super) fn switch_log(&mut self) -> Result<(), ExecutorError> {
+        let Some(journal) = &self.core.journal else { return Ok(()) };
+        // What a barrier was taken of stays as it is until it ends.
+        if !self.core.log_is_to_be_switched || journal.files_are_held() {
+            return Ok(());
+        }
+        let (has_log, job) = (journal.log().is_some(), journal.running_job());
+        let is_busy = job.is_some();
+        let is_of_log = matches!(job, Some((JobKind::Rewrite(_) | JobKind::Begin, _)));
+        self.core.log_is_to_be_switched = false;
+        if self.core.config.log {
+            // A job that runs is waited for by the periodic work.
+            return if has_log || is_busy { Ok(()) } else { self.try_job(JobRequest::Begin) };
+        }
+        if is_of_log {
+            self.give_up_job("the log is switched off");
+        }
+        if has_log && let Some(journal) = &mut self.core.journal {
+            journal.end_log().map_err(ExecutorError::Storage)?;
+            let offset = journal.offset();
+            tracing::info!(offset, "the log is switched off; its files stay as they are");
+            self.note_log(false);
+        }
+        Ok(())
+    }
+
+    /// Notes on the volume whether there is a log.
+    fn note_log(&mut self, has_log: bool) {
+        let (Some(journal), Some(identity)) = (&self.core.journal, &mut self.desk.identity) else { return };
+        identity.has_log = Some(has_log);
+        let (offset, durable_offset) = (journal.offset(), journal.durable_offset());
+        let dir = &journal.settings().dir;
+        // It says as much as it said before, and is written again at the next barrier and at the stop.
+        if let Err(error) = stamp(&**journal.storage(), dir, identity, offset, durable_offset) {
+            tracing::error!(%error, has_log, "failed to note whether there is a log");
+        }
     }
 
     /// SAVE.
@@ -270,6 +328,28 @@ impl Executor {
             );
         }
         Ok(self.write_snapshot())
+    }
+
+    /// After a FLUSHALL: a snapshot that is being taken would bring the data back, and so would the last one, where there are
+    /// rules for snapshots. As in Redis, the former is given up, and what is there now is saved.
+    pub(super) fn save_flushed(&mut self) {
+        if !std::mem::take(&mut self.core.all_was_flushed) {
+            return;
+        }
+        let job = |journal: &Journal| matches!(journal.running_job(), Some((JobKind::Save, _)));
+        if self.core.journal.as_ref().is_some_and(job) {
+            self.give_up_job("all data was removed");
+        }
+        let Some(journal) = &self.core.journal else { return };
+        if self.core.config.save.is_empty() {
+            return;
+        }
+        if journal.running_job().is_some() || journal.files_are_held() {
+            self.core.ensure_job(JobRequest::Save);
+        } else if let Err(error) = self.write_snapshot() {
+            tracing::error!(%error, "failed to save after all data was removed");
+            self.core.warn(WarningKind::JobFailed);
+        }
     }
 
     /// Writes the snapshot while everything waits, and counts it.
@@ -301,7 +381,6 @@ impl Executor {
         options: ShutdownOptions,
     ) -> Result<Result<(), String>, ExecutorError> {
         tracing::info!("User requested shutdown...");
-        let strategy = self.core.config.strategy();
         let has_rules = !self.core.config.save.is_empty();
         let Some(journal) = &mut self.core.journal else { return Ok(Ok(())) };
         journal.commit(&mut self.effects, unix_ms(), false).map_err(ExecutorError::Storage)?;
@@ -310,7 +389,8 @@ impl Executor {
         self.give_up_job("the server is asked to stop");
         let Some(journal) = &mut self.core.journal else { return Ok(Ok(())) };
         journal.sync().map_err(ExecutorError::Storage)?;
-        let wants_save = options.save.unwrap_or(strategy == Strategy::Never || has_rules);
+        // A log that is switched on and has not begun yet promises nothing.
+        let wants_save = options.save.unwrap_or(journal.log().is_none() || has_rules);
         let is_dirty =
             journal.log().is_some() || journal.offset() != journal.durable_offset() || options.save.is_some();
         if wants_save && is_dirty {
@@ -344,9 +424,6 @@ impl Executor {
             return Ok(Err("a background job is running; try again when it is done".to_owned()));
         }
         let from_log = request == DebugRequest::LoadLog;
-        if from_log && journal.log().is_none() {
-            return Ok(Err("there is no log".to_owned()));
-        }
         if from_log {
             journal.commit(&mut self.effects, unix_ms(), true).map_err(ExecutorError::Storage)?;
         } else if let Err(error) = self.save_now()? {

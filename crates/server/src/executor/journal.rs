@@ -6,6 +6,7 @@
 //!
 //! syncs     what is appended to the log, and when it is synced
 //! jobs      snapshots and rewrites in the background
+//! switch    a log that is switched on or off while the server runs
 //! at_once   what is written while everything waits: SAVE, a clean stop, the base of a new log
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod at_once;
 mod jobs;
+mod switch;
 mod syncs;
 #[cfg(test)]
 mod testing;
@@ -33,7 +35,7 @@ use syncs::SyncThread;
 
 use crate::engine::Engine;
 use crate::persistence::aside::{Replaceable, make_way};
-use crate::persistence::log::segments::{Log, LogFilesError, LogPaths};
+use crate::persistence::log::segments::{BegunLog, Log, LogFilesError, LogPaths};
 use crate::persistence::log::writer::AppendError;
 use crate::persistence::manifest::Owner;
 use crate::persistence::policy::{JobBackoff, LogSizes, SyncMode, SyncSchedule};
@@ -133,9 +135,13 @@ pub struct Journal {
     settings: JournalSettings,
     mode: SyncMode,
     log: Option<Log>,
+    /// A log that is being switched on: there is none before its base is written.
+    begun: Option<BegunLog>,
+    /// Number of the first segment of a log that was switched on: a sync of an earlier one is of a log that is no more.
+    first_segment: u64,
     /// Stream offset while there is no log.
     offset: u64,
-    /// Offset of the last good snapshot, while there is no log.
+    /// Offset of the last good snapshot, or of the end of a log that was switched off, while there is no log.
     saved_offset: u64,
     schedule: SyncSchedule,
     /// The same of changes and snapshots, while there is no log.
@@ -153,6 +159,10 @@ pub struct Journal {
     changes_at_save: u64,
     save_backoff: JobBackoff,
     rewrite_backoff: JobBackoff,
+    /// Time that a snapshot is to take for each key (`rdb-key-save-delay`).
+    key_delay: Duration,
+    /// Time before each write to the log (DEBUG AOF-FLUSH-SLEEP).
+    write_delay: Duration,
     facts: JournalFacts,
 }
 
@@ -182,6 +192,8 @@ impl Journal {
             settings,
             mode,
             log,
+            begun: None,
+            first_segment: 0,
             offset,
             saved_offset: offset,
             schedule: SyncSchedule::default(),
@@ -197,6 +209,8 @@ impl Journal {
             changes_at_save: 0,
             save_backoff: JobBackoff::default(),
             rewrite_backoff: JobBackoff::default(),
+            key_delay: Duration::ZERO,
+            write_delay: Duration::ZERO,
             facts,
         })
     }
@@ -264,6 +278,12 @@ impl Journal {
         self.log.as_ref()
     }
 
+    /// Whether there is a log.
+    #[must_use]
+    pub fn log_is_live(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// Sizes for the rewrite rules; none without a log.
     #[must_use]
     pub(crate) fn log_sizes(&self) -> Option<LogSizes> {
@@ -275,7 +295,7 @@ impl Journal {
     }
 
     /// Changes when the log is synced (`appendfsync`).
-    pub(crate) fn set_mode(&mut self, mode: SyncMode) {
+    pub fn set_mode(&mut self, mode: SyncMode) {
         self.mode = mode;
     }
 
@@ -283,6 +303,16 @@ impl Journal {
     pub(crate) fn set_snapshot_form(&mut self, compression: bool, name: String) {
         self.settings.compression = compression;
         self.settings.snapshot_name = name;
+    }
+
+    /// Slows snapshots down, for tests: those that run, too.
+    pub(crate) fn set_key_delay(&mut self, delay: Duration) {
+        self.key_delay = delay;
+    }
+
+    /// Delays writes to the log, for tests.
+    pub(crate) fn set_write_delay(&mut self, delay: Duration) {
+        self.write_delay = delay;
     }
 
     /// The dataset was replaced by what the files hold; its count of changes begins again.

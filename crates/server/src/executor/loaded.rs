@@ -40,6 +40,8 @@ pub struct LoadProgress {
     pub total: AtomicU64,
     /// Keys loaded.
     pub keys: AtomicU64,
+    /// Keys of a snapshot that had expired and were left out; known when it is loaded.
+    pub(crate) expired: AtomicU64,
     /// Set by the executor: the loader is to stop.
     pub stop: AtomicBool,
 }

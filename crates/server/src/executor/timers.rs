@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::admin::moment;
 use super::limits::is_too_slow;
 use super::outbox::exceeds_limit;
-use super::{EXPIRE_BUDGET, Executor, ExecutorError, Phase};
+use super::{EXPIRE_BUDGET, Event, Executor, ExecutorError, Phase};
 use crate::clock::unix_ms;
 
 /// The wall clock and the monotonic one may drift so far apart between two ticks before it is called a jump.
@@ -23,6 +23,9 @@ impl Executor {
         }
         if self.core.cron_is_paused {
             return Ok(());
+        }
+        if let Some(cause) = self.core.stop_waits.take() {
+            self.postponed.push(Event::Stop(cause));
         }
         self.check_clients(now);
         if matches!(self.core.phase, Phase::Loading) {

@@ -133,6 +133,8 @@ pub(crate) struct Recovered {
     pub(crate) cut: Option<CutTail>,
     /// Keys that came from a snapshot or base.
     pub(crate) keys_loaded: u64,
+    /// Keys of the snapshot that had expired and were left out.
+    pub(crate) keys_expired: u64,
     /// Commands replayed.
     pub(crate) commands_replayed: u64,
     /// Bytes read.
@@ -190,6 +192,7 @@ pub(crate) fn recover(
             log: None,
             cut: None,
             keys_loaded: 0,
+            keys_expired: 0,
             commands_replayed: 0,
             bytes_read: 0,
             snapshot_len: 0,
@@ -297,7 +300,7 @@ impl Recovery<'_> {
         let mut loader = Loader::new(target, total, self.options.drop_expired_at_ms);
         let result = RdbReader::new(reader).read(&mut loader);
         loader.report(&path);
-        let (aux, keys_loaded) = (loader.aux, loader.keys);
+        let (aux, keys_loaded, keys_expired) = (loader.aux, loader.keys, loader.expired);
         let summary = result
             .map_err(|source| RecoverError::Snapshot { path: path.clone(), source: Box::new(source) })?;
         if summary.bytes < total {
@@ -314,6 +317,7 @@ impl Recovery<'_> {
             log: None,
             cut: None,
             keys_loaded,
+            keys_expired,
             commands_replayed: 0,
             bytes_read: total,
             snapshot_len: total,
@@ -344,6 +348,7 @@ impl Recovery<'_> {
             log: None,
             cut: None,
             keys_loaded: 0,
+            keys_expired: 0,
             commands_replayed: 0,
             bytes_read: 0,
             snapshot_len: 0,
@@ -667,7 +672,11 @@ impl<'t> Loader<'t> {
             tracing::info!(?path, keys, expired, "keys of the snapshot had expired and were left out");
         }
         if *empty > 0 {
-            tracing::warn!(?path, keys, empty, "keys of the snapshot have no element and were left out");
+            tracing::warn!(
+                ?path,
+                keys,
+                "keys of the snapshot have no element and were left out (empty keys skipped: {empty})"
+            );
         }
     }
 }
@@ -695,7 +704,8 @@ impl RdbVisitor for Loader<'_> {
 
     fn empty_collection(&mut self, db: u32, key: &[u8]) {
         self.empty += 1;
-        tracing::trace!(db, key = %key.escape_ascii(), "a key without elements was left out");
+        // The only trace of it: it is in no file that is written from now on.
+        tracing::debug!(db, "skipping empty key: {}", key.escape_ascii());
     }
 
     fn progress(&mut self, bytes: u64) -> Result<(), BoxError> {

@@ -10,7 +10,8 @@ use holdfast_server::storage::memory::{MemoryDisk, UnsyncedBytes, UnsyncedNames}
 use crate::corruption::{killed, stopped};
 use crate::explore::Scenario;
 use crate::scenarios::{
-    appends, changes_of_strategy, first_starts, rotations, run, snapshots, some_data, takeovers, torn_tails,
+    appends, changes_of_strategy, first_starts, rotations, run, snapshots, some_data, switches, takeovers,
+    torn_tails,
 };
 use crate::world::{DIR, Log, Step, Wires, World, config};
 
@@ -22,6 +23,7 @@ fn a_log_of_commands_alone_keeps_what_was_acknowledged() {
         rotations(),
         snapshots(),
         changes_of_strategy(),
+        switches(),
         torn_tails(),
         takeovers(),
     ];

@@ -292,6 +292,95 @@ pub(crate) fn changes_of_strategy() -> Vec<Scenario> {
     ]
 }
 
+/// The log is switched on and off while the server runs.
+pub(crate) fn switches() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "log switched on",
+            strategy: "never",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a before"])?;
+                let written = world.switch_log_on()?;
+                world.write(&["SET a between", "DEL b"])?;
+                world.write(&["MULTI", "INCR n", "SET b 4", "EXEC"])?;
+                world.settle(written)?;
+                world.log_is_on(true)?;
+                world.write(&["SET a after"])?;
+                world.job(JobRequest::Rewrite)?;
+                world.write(&["SET a at-last"])
+            },
+        },
+        Scenario {
+            name: "log switched on, and not in the file",
+            strategy: "never",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                let written = world.switch_log_on()?;
+                world.write(&["SET a between"])?;
+                world.settle(written)?;
+                world.log_is_on(false)?;
+                world.write(&["SET a after"])?;
+                world.stop()?;
+                world.boot()?;
+                world.write(&["SET a of-snapshots"])?;
+                world.save()
+            },
+        },
+        Scenario {
+            name: "log that begins given up by a stop, then again",
+            strategy: "never",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                let _unsettled = world.switch_log_on()?;
+                world.write(&["SET a between"])?;
+                world.stop()?;
+                world.boot()?;
+                world.write(&["DEL a"])?;
+                let written = world.switch_log_on()?;
+                world.settle(written)?;
+                world.log_is_on(true)?;
+                world.write(&["SET a after"])
+            },
+        },
+        Scenario {
+            name: "log switched off",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a before"])?;
+                world.switch_log_off()?;
+                world.write(&["SET a between"])?;
+                world.save()?;
+                world.write(&["SET a after"])?;
+                world.stop()?;
+                world.start_as("always")?;
+                world.write(&["SET a at-last"])
+            },
+        },
+        Scenario {
+            name: "log switched off and on again",
+            strategy: "always",
+            before: some_data,
+            during: |world| {
+                world.boot()?;
+                world.write(&["SET a before"])?;
+                world.switch_log_off()?;
+                world.write(&["SET a between"])?;
+                let written = world.switch_log_on()?;
+                world.write(&["SET a begun"])?;
+                world.settle(written)?;
+                world.log_is_on(true)?;
+                world.write(&["SET a after"])
+            },
+        },
+    ]
+}
+
 /// Cuts the newest segment in the middle of its last record.
 fn tear(world: &mut World<'_>) {
     let segment = newest_segment(&world.disk);
@@ -602,6 +691,11 @@ fn saving_the_snapshot() {
 #[test]
 fn changing_the_strategy() {
     run(&changes_of_strategy(), Log::WithLines);
+}
+
+#[test]
+fn switching_the_log_on_and_off() {
+    run(&switches(), Log::WithLines);
 }
 
 #[test]

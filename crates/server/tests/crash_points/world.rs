@@ -288,8 +288,8 @@ impl<'w> World<'w> {
 
     /// A clean stop, as SIGTERM does it.
     pub(crate) fn stop(&mut self) -> Step {
-        let has_log = self.config.log;
         let Machine { engine, journal, effects, .. } = self.machine();
+        let has_log = journal.log_is_live();
         journal.commit(effects, 10, false).map_err(|error| Stopped(error.to_string()))?;
         journal.abort_job(engine, "the server stops");
         journal.sync().map_err(|error| Stopped(error.to_string()))?;
@@ -316,6 +316,39 @@ impl<'w> World<'w> {
     pub(crate) fn start_as(&mut self, strategy: &str) -> Step {
         set_strategy(&mut self.config, strategy);
         self.boot()
+    }
+
+    /// The log is switched on, and its base is written: `settle` makes it live, and then [`World::log_is_on`] follows.
+    pub(crate) fn switch_log_on(&mut self) -> Step<Event> {
+        self.start_job(JobRequest::Begin)
+    }
+
+    /// What the executor does when a log that was switched on is there. With `in_file` the configuration says so at the next
+    /// start as well.
+    pub(crate) fn log_is_on(&mut self, in_file: bool) -> Step {
+        assert!(self.machine().journal.log_is_live(), "the log is there");
+        self.machine().journal.set_mode(SyncMode::Always);
+        if in_file {
+            set_strategy(&mut self.config, "always");
+        }
+        self.note_log(true)
+    }
+
+    /// The log is switched off, in the configuration of the next start as well.
+    pub(crate) fn switch_log_off(&mut self) -> Step {
+        let Machine { journal, .. } = self.machine();
+        journal.end_log().map_err(|error| Stopped(error.to_string()))?;
+        set_strategy(&mut self.config, "never");
+        self.note_durable();
+        self.note_log(false)
+    }
+
+    fn note_log(&mut self, has_log: bool) -> Step {
+        let disk = self.disk.clone();
+        let dir = self.config.dir.clone();
+        let Machine { journal, identity, .. } = self.machine();
+        identity.has_log = Some(has_log);
+        stamp(&disk, &dir, identity, journal.offset(), journal.durable_offset()).map_err(Stopped)
     }
 
     /// The machine goes down, and comes up with this disk.

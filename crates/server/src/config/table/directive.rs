@@ -15,6 +15,8 @@ pub(in crate::config) struct Directive {
     pub(in crate::config) live: bool,
     /// The value must not be printed in logs and errors.
     pub(in crate::config) secret: bool,
+    /// `CONFIG GET` reports it when it is asked for in full, and by no pattern: it exists for tests.
+    pub(in crate::config) hidden: bool,
     pub(in crate::config) kind: Kind,
 }
 

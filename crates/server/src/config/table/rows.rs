@@ -55,12 +55,17 @@ impl Stored for usize {
 
 /// A row of the table: a directive that is read at start alone.
 fn fixed(name: &'static str, kind: Kind) -> Directive {
-    Directive { name: Cow::Borrowed(name), live: false, secret: false, kind }
+    Directive { name: Cow::Borrowed(name), live: false, secret: false, hidden: false, kind }
 }
 
 /// A row of the table: a directive that can change while the server runs.
 fn live(name: &'static str, kind: Kind) -> Directive {
     Directive { live: true, ..fixed(name, kind) }
+}
+
+/// A row of the table: a directive that can change while the server runs, and that is there for tests.
+fn for_tests(name: &'static str, kind: Kind) -> Directive {
+    Directive { hidden: true, ..live(name, kind) }
 }
 
 macro_rules! yes_no {
@@ -567,11 +572,14 @@ pub(super) fn build() -> Vec<Directive> {
         ),
         live("warning-memory-percentage", number!(warning_memory_percentage, 0, 100)),
         live("warning-volume-percentage", number!(warning_volume_percentage, 0, 100)),
+        for_tests("rdb-key-save-delay", number!(rdb_key_save_delay_us, 0, I32_MAX)),
+        for_tests("key-load-delay", number!(key_load_delay_us, 0, I32_MAX)),
     ];
     table.extend(PersistDirective::all().into_iter().map(|directive| Directive {
         name: Cow::Owned(directive.to_string()),
         live: true,
         secret: false,
+        hidden: false,
         kind: Kind::Persist(directive),
     }));
     table

@@ -20,7 +20,7 @@ fn config_get_takes_patterns_in_any_case() {
     check(&[b"hash-max-ziplist-value"], &["hash-max-ziplist-value"]);
     check(&[b"no-such"], &[]);
     check(&[b"*key-*delay"], &[]);
-    check(&[b"Key-Load-Delay"], &["key-load-delay"]);
+    check(&[b"Key-Load-Delay"], &["Key-Load-Delay"]);
     check(&[b"slaveof"], &["slaveof"]);
     check(
         &[b"MIN-slaves-to-write", b"min-replicas-to-write"],
@@ -130,11 +130,17 @@ fn config_set_changes_all_or_nothing() {
     );
     check(&[("protected-mode", "maybe")], Err(&failed("protected-mode", "argument must be 'yes' or 'no'")));
     check(&[("maxmemory", "x")], Err(&failed("maxmemory", "argument must be a memory value")));
-    let restart =
-        "the log cannot be switched on or off while the server runs: change the configuration and restart";
-    check(&[("hz", "20"), ("appendonly", "no")], Err(&failed("appendonly", restart)));
-    check(&[("persist-strategy", "never")], Err(&failed("persist-strategy", restart)));
+    check(&[("hz", "20"), ("appendonly", "no")], Ok(&["persist-strategy", "appendonly", "hz"]));
+    check(&[("persist-strategy", "never")], Ok(&["persist-strategy", "appendonly"]));
+    let restart = "persistence cannot be switched on or off while the server runs: change the configuration and restart";
     check(&[("persistent", "no")], Err(&failed("persistent", restart)));
+    check(&[("appendonly", "no"), ("persistent", "no")], Err(&failed("appendonly", restart)));
+    check(&[("sanitize-dump-payload", "clients"), ("aof-use-rdb-preamble", "no")], Ok(&[]));
+    check(
+        &[("sanitize-dump-payload", "maybe")],
+        Err(&failed("sanitize-dump-payload", "argument(s) must be one of the following: no, yes, clients")),
+    );
+    check(&[("rdb-key-save-delay", "200")], Ok(&["rdb-key-save-delay"]));
     check(
         &[("stream-node-max-entries", "12")],
         Err(&failed(
@@ -155,6 +161,14 @@ fn config_set_changes_all_or_nothing() {
     assert_eq!(config_set(&mut config, &[(b"requirepass", b"\xff")]), Ok(vec!["requirepass".to_owned()]));
     assert_eq!(config.requirepass.reveal(), b"\xff");
     assert!(config_set(&mut config, &[(b"save", b"\xff")]).is_err());
+}
+
+#[test]
+fn a_log_cannot_be_switched_on_where_nothing_is_persisted() {
+    let mut config = Config { persistent: false, log: false, ..Config::default() };
+    let refused = config_set(&mut config, &[(b"hz", b"20"), (b"appendonly", b"yes")]).unwrap_err();
+    assert!(refused.contains("'appendonly'") && refused.contains("persistent is no"), "{refused}");
+    assert_eq!((config.log, config.hz), (false, Config::default().hz));
 }
 
 #[test]

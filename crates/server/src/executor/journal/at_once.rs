@@ -1,11 +1,11 @@
 //! What is written while everything waits: the snapshot of SAVE and of a clean stop, and the base of a new log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdfast_contract::control::JobReport;
 
-use super::jobs::JobKind;
-use super::{Journal, JournalSettings, SLICE_LEN};
+use super::jobs::{JobKind, slice_len};
+use super::{Journal, JournalSettings};
 use crate::engine::{Chunk, Engine};
 use crate::error_chain::error_chain;
 use crate::persistence::log::segments::{Log, SegmentStart, create_log_directory};
@@ -54,7 +54,8 @@ impl Journal {
             digest: false,
         };
         let written = self.make_way_for_snapshot().and_then(|()| {
-            write_all(&*self.storage, &plan, engine, now_ms).map_err(|error| error_chain(&error))
+            write_all(&*self.storage, &plan, engine, now_ms, self.key_delay)
+                .map_err(|error| error_chain(&error))
         });
         match written {
             Ok(written) => {
@@ -88,6 +89,7 @@ fn write_all(
     plan: &SnapshotPlan,
     engine: &mut Engine,
     now_ms: u64,
+    key_delay: Duration,
 ) -> Result<WrittenSnapshot, SnapshotJobError> {
     engine.snapshot_begin(i64::try_from(now_ms).unwrap_or(i64::MAX));
     let mut done = false;
@@ -96,7 +98,10 @@ fn write_all(
             return None;
         }
         let mut chunk = Chunk::default();
-        done = engine.snapshot_step(SLICE_LEN, &mut chunk);
+        done = engine.snapshot_step(slice_len(key_delay), &mut chunk);
+        if !key_delay.is_zero() {
+            std::thread::sleep(key_delay.saturating_mul(u32::try_from(chunk.keys()).unwrap_or(u32::MAX)));
+        }
         Some(chunk)
     });
     let result = write_snapshot(storage, plan, chunks);
@@ -123,7 +128,8 @@ pub(crate) fn create_log(
         rdb: settings.rdb_options(true, offset, engine, now_ms),
         digest: false,
     };
-    let written = write_all(storage, &plan, engine, now_ms).map_err(|error| error_chain(&error))?;
+    let written =
+        write_all(storage, &plan, engine, now_ms, Duration::ZERO).map_err(|error| error_chain(&error))?;
     let start = SegmentStart { offset, seed: rand::random(), now_ms };
     Log::create(storage, settings.log.clone(), settings.owner.clone(), previous, start, written.bytes)
         .map_err(|error| error_chain(&error))

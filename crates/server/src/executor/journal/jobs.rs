@@ -28,6 +28,8 @@ pub enum JobRequest {
     Save,
     /// Rewrite the log.
     Rewrite,
+    /// Begin a log where there is none.
+    Begin,
     /// Write a file for a backup.
     Cut(PathBuf),
 }
@@ -39,6 +41,8 @@ pub enum JobKind {
     Save,
     /// The base of the log.
     Rewrite(Rewrite),
+    /// The base of a log that begins.
+    Begin,
     /// A file for a backup, at this path; the backup removes it.
     Cut(PathBuf),
 }
@@ -49,6 +53,7 @@ impl JobKind {
         match self {
             JobKind::Save => "snapshot",
             JobKind::Rewrite(_) => "log rewrite",
+            JobKind::Begin => "begin of a log",
             JobKind::Cut(_) => "backup snapshot",
         }
     }
@@ -75,11 +80,21 @@ pub(super) struct Job {
     kind: JobKind,
     stage: Stage,
     started: Instant,
+    /// Keys handed over so far.
+    keys: u64,
     offset: u64,
     /// The engine's number of the cut that is walked.
     cut: Option<u32>,
     changes_at_cut: u64,
     cut_ms: u64,
+}
+
+impl Job {
+    /// Whether it has handed over more keys than it is to have done by now.
+    fn is_early(&self, key_delay: Duration) -> bool {
+        let due = key_delay.saturating_mul(u32::try_from(self.keys + 1).unwrap_or(u32::MAX));
+        self.started.elapsed() < due
+    }
 }
 
 /// A job that has ended.
@@ -116,6 +131,9 @@ impl Journal {
         if request == JobRequest::Rewrite && self.log.is_none() {
             return Ok(Err("there is no log".to_owned()));
         }
+        if request == JobRequest::Begin && self.log.is_some() {
+            return Ok(Err("there is a log already".to_owned()));
+        }
         let id = self.next_job_id;
         self.next_job_id += 1;
         let events = Arc::clone(&self.events);
@@ -149,11 +167,24 @@ impl Journal {
                 let temp_path = rewrite.temp_path.clone();
                 (JobKind::Rewrite(rewrite), temp_path, false)
             }
+            JobRequest::Begin => match self.begin_log(now_ms) {
+                Ok(temp_path) => {
+                    effects.reset_database();
+                    (JobKind::Begin, temp_path, false)
+                }
+                // Nothing depends on what has been made.
+                Err(error) => return Ok(Err(self.not_started(&JobRequest::Begin, error))),
+            },
         };
         let plan = SnapshotPlan {
             temp_path,
             final_path: None,
-            rdb: self.settings.rdb_options(matches!(kind, JobKind::Rewrite(_)), offset, engine, now_ms),
+            rdb: self.settings.rdb_options(
+                matches!(kind, JobKind::Rewrite(_) | JobKind::Begin),
+                offset,
+                engine,
+                now_ms,
+            ),
             digest,
         };
         engine.snapshot_begin(i64::try_from(now_ms).unwrap_or(i64::MAX));
@@ -165,6 +196,7 @@ impl Journal {
             kind,
             stage: Stage::Walking(thread.begin(plan)),
             started: Instant::now(),
+            keys: 0,
             offset,
             cut: engine.cut(),
             changes_at_cut: engine.dirty(),
@@ -181,7 +213,7 @@ impl Journal {
                 self.save_backoff.failed(now);
                 self.facts.last_save_ok = false;
             }
-            JobRequest::Rewrite => {
+            JobRequest::Rewrite | JobRequest::Begin => {
                 self.rewrite_backoff.failed(now);
                 self.facts.last_rewrite_ok = false;
             }
@@ -197,9 +229,15 @@ impl Journal {
     /// part of the data, and the rest is gone.
     pub fn drive_job(&mut self, engine: &mut Engine) -> bool {
         let Some(mut job) = self.job.take() else { return false };
+        let is_early = !self.key_delay.is_zero() && !engine.is_empty() && job.is_early(self.key_delay);
         let wants_more;
         (job.stage, wants_more) = match job.stage {
-            Stage::Walking(writer) if engine.cut() == job.cut => walk(writer, engine),
+            Stage::Walking(writer) if engine.cut() == job.cut => {
+                let len = if is_early { 0 } else { slice_len(self.key_delay) };
+                let (stage, keys, wants_more) = walk(writer, engine, len);
+                job.keys += keys;
+                (stage, wants_more)
+            }
             Stage::Walking(writer) => {
                 tracing::error!(job = job.kind.name(), "the data that a background job saves was replaced");
                 (Stage::Finishing(writer.give_up()), false)
@@ -224,10 +262,12 @@ impl Journal {
         waiting > PRE_IMAGES_LEN_MIN && waiting as u64 > engine.used_memory() / PRE_IMAGES_SHARE
     }
 
-    /// True while the snapshot thread is behind and takes nothing.
+    /// True while the snapshot thread is behind and takes nothing, or the next key is not due.
     pub(crate) fn job_is_stuck(&mut self) -> bool {
         match &self.job {
-            Some(Job { stage: Stage::Walking(writer), .. }) => writer.is_full(),
+            Some(job @ Job { stage: Stage::Walking(writer), .. }) => {
+                writer.is_full() || (!self.key_delay.is_zero() && job.is_early(self.key_delay))
+            }
             _ => false,
         }
     }
@@ -268,6 +308,9 @@ impl Journal {
             Ok(written) => self.place(&job, &written)?.map(|()| written),
             Err(error) => Err(error_chain(&error)),
         };
+        if result.is_err() {
+            self.discard_begun(&job.kind);
+        }
         let now = self.now();
         match &result {
             Ok(written) => {
@@ -282,7 +325,7 @@ impl Journal {
                         self.save_backoff.succeeded();
                         self.saved(report, took, job.changes_at_cut);
                     }
-                    JobKind::Rewrite(_) => {
+                    JobKind::Rewrite(_) | JobKind::Begin => {
                         self.rewrite_backoff.succeeded();
                         self.facts.rewrites += 1;
                         self.facts.last_rewrite = Some(report);
@@ -299,7 +342,7 @@ impl Journal {
                         self.save_backoff.failed(now);
                         self.unsaved.failed();
                     }
-                    JobKind::Rewrite(_) => self.rewrite_backoff.failed(now),
+                    JobKind::Rewrite(_) | JobKind::Begin => self.rewrite_backoff.failed(now),
                     JobKind::Cut(_) => {}
                 }
                 self.job_failed(&job.kind, error.clone());
@@ -311,7 +354,7 @@ impl Journal {
     pub(super) fn job_failed(&mut self, kind: &JobKind, error: String) {
         match kind {
             JobKind::Save => self.facts.last_save_ok = false,
-            JobKind::Rewrite(_) => self.facts.last_rewrite_ok = false,
+            JobKind::Rewrite(_) | JobKind::Begin => self.facts.last_rewrite_ok = false,
             JobKind::Cut(_) => {}
         }
         self.facts.last_error = Some(error);
@@ -324,7 +367,8 @@ impl Journal {
         self.facts.last_save_took = Some(took);
         self.facts.last_error = None;
         self.changes_at_save = changes_at_cut;
-        self.saved_offset = report.offset;
+        // A log may have been switched off behind its cut, and all of that is durable.
+        self.saved_offset = self.saved_offset.max(report.offset);
         self.unsaved.finished();
         self.facts.last_save = Some(report);
     }
@@ -333,6 +377,7 @@ impl Journal {
     fn place(&mut self, job: &Job, written: &WrittenSnapshot) -> Result<Result<(), String>, JournalError> {
         match &job.kind {
             JobKind::Cut(_) => Ok(Ok(())),
+            JobKind::Begin => Ok(self.log_begins(written.bytes)),
             JobKind::Save => {
                 let temp = self.settings.dir.join(TEMP_SNAPSHOT);
                 let path = self.snapshot_path();
@@ -371,6 +416,7 @@ impl Journal {
             engine.snapshot_abort();
         }
         job.stage.end();
+        self.discard_begun(&job.kind);
         Some(EndedJob {
             kind: job.kind,
             offset: job.offset,
@@ -438,17 +484,23 @@ impl Drop for Journal {
     }
 }
 
-/// Hands over a slice of the walk; true when there is more to hand over.
-fn walk(mut writer: SnapshotJob, engine: &mut Engine) -> (Stage, bool) {
+/// How much is taken from the engine at once: with a delay for each key, one step of the walk.
+pub(super) fn slice_len(key_delay: Duration) -> usize {
+    if key_delay.is_zero() { SLICE_LEN } else { 1 }
+}
+
+/// Hands over a slice of the walk, of `len` bytes if there is room; the number of its keys, and whether there is more.
+fn walk(mut writer: SnapshotJob, engine: &mut Engine, len: usize) -> (Stage, u64, bool) {
     // What was saved because it changed is handed over in any case, so that it is not held twice.
-    let budget = if writer.is_full() { 0 } else { SLICE_LEN };
+    let budget = if writer.is_full() { 0 } else { len };
     if budget == 0 && engine.snapshot_pending_bytes() == 0 {
-        return (Stage::Walking(writer), false);
+        return (Stage::Walking(writer), 0, false);
     }
     let mut chunk = Chunk::default();
     let done = engine.snapshot_step(budget, &mut chunk);
+    let keys = chunk.keys();
     writer.push(chunk);
-    if done { (Stage::Finishing(writer.finish()), false) } else { (Stage::Walking(writer), true) }
+    if done { (Stage::Finishing(writer.finish()), keys, false) } else { (Stage::Walking(writer), keys, true) }
 }
 
 #[cfg(test)]

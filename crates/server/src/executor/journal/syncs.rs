@@ -46,12 +46,18 @@ impl Journal {
         let Some(log) = &mut self.log else {
             if !effects.is_empty() {
                 self.unsaved.appended(now);
+                if let Some(begun) = &mut self.begun {
+                    begun.append(effects.bytes(), now_ms);
+                }
             }
             self.offset += effects.len() as u64;
             effects.clear();
             return Ok(());
         };
         if !effects.is_empty() {
+            if !self.write_delay.is_zero() {
+                std::thread::sleep(self.write_delay);
+            }
             log.writer().append(effects.bytes(), now_ms)?;
             effects.clear();
             self.facts.frames += 1;
@@ -122,7 +128,7 @@ impl Journal {
         took: Duration,
         result: io::Result<()>,
     ) -> Result<(), JournalError> {
-        let Some(log) = &mut self.log else { return Ok(()) };
+        let Some(log) = self.log.as_mut().filter(|_| segment >= self.first_segment) else { return Ok(()) };
         self.facts.syncs += 1;
         self.facts.last_sync_took = took;
         let writer = log.writer();

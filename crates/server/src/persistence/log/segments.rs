@@ -3,6 +3,9 @@
 //! ```text
 //! begin_rewrite   sync old segment ─ create new segment, sync it, sync directory ─ manifest (+ new segment) ─ switch
 //! finish_rewrite  base file synced ─ rename ─ sync directory ─ manifest (new base, segments from the cut on) ─ remove old
+//!
+//! BegunLog        a log that is switched on: manifest of what may go ─ create segment, sync it, sync directory ─ (commands are
+//!                 appended, the base is written) ─ sync segment ─ rename base, sync directory ─ manifest ─ remove old
 //! ```
 //!
 //! Invariant: at every crash point the manifest on disk names only files that are whole and synced, and the names
@@ -13,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use super::record::SegmentHeader;
 use super::writer::{AppendError, LogWriter, SegmentEnd};
-use crate::persistence::manifest::{FileKind, LiveFile, Manifest, Owner};
-use crate::storage::{Storage, TEMP_PREFIX, replace_file};
+use crate::error_chain::error_chain;
+use crate::persistence::manifest::{FileKind, LiveFile, MANIFEST_LEN_MAX, Manifest, ManifestError, Owner};
+use crate::storage::{Storage, TEMP_PREFIX, read_all, replace_file};
 
 /// Name of a base that is not whole.
 const TEMP_BASE: &str = "temp-rewrite.rdb";
@@ -35,7 +39,8 @@ impl LogPaths {
         self.directory.join(format!("{}.manifest", self.name))
     }
 
-    /// The manifest of a log that was given up, until its files are gone.
+    /// The manifest of files that are not live, until they are gone: of a log that was given up, or of one that has begun and
+    /// is not whole yet.
     #[must_use]
     pub(crate) fn retired_manifest(&self) -> PathBuf {
         self.directory.join(format!("{}.manifest.retired", self.name))
@@ -68,8 +73,10 @@ impl LogPaths {
     /// Whether a file of this name in the log directory is one of ours that is not finished.
     #[must_use]
     pub(crate) fn is_unfinished(&self, name: &str) -> bool {
-        let replaced = name.strip_prefix(TEMP_PREFIX).and_then(|rest| rest.strip_suffix(".manifest"));
-        name == TEMP_BASE || replaced == Some(&self.name)
+        let is_manifest = |path: PathBuf| {
+            path.file_name().is_some_and(|of| name.strip_prefix(TEMP_PREFIX).is_some_and(|rest| of == rest))
+        };
+        name == TEMP_BASE || is_manifest(self.manifest()) || is_manifest(self.retired_manifest())
     }
 
     /// What a file of this name would be in a log, ours or that of an upstream server: sequence number and kind. None
@@ -132,6 +139,30 @@ pub enum LogFilesError {
     #[error("failed to move the base file to {path:?}")]
     PlaceBase {
         /// Its name.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// A manifest cannot be read.
+    #[error("failed to read manifest {path:?}")]
+    ReadManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// A manifest is no manifest.
+    #[error("manifest {path:?} is not usable")]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        source: ManifestError,
+    },
+    /// What a log has left that began and did not become live cannot be removed.
+    #[error("failed to remove {path:?}, of a log that did not become live")]
+    RemoveBegun {
+        /// The file.
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
@@ -202,15 +233,7 @@ impl Log {
         start: SegmentStart,
         base_len: u64,
     ) -> Result<Self, LogFilesError> {
-        let last_seq = |kind: fn(&Manifest) -> Option<u64>| previous.and_then(kind).unwrap_or(0);
-        // Above everything that is there, named or not: no file is overwritten.
-        let (base_found, segment_found) = last_parts(storage, &paths)?;
-        let base_seq = last_seq(|manifest| manifest.base.as_ref().map(|base| base.seq))
-            .max(base_found)
-            .saturating_add(1);
-        let segment_seq = last_seq(|manifest| manifest.incrementals.last().map(|file| file.seq))
-            .max(segment_found)
-            .saturating_add(1);
+        let (base_seq, segment_seq) = next_seqs(storage, &paths, previous)?;
         let rewrite = Rewrite { segment_seq, base_seq, offset: start.offset, temp_path: paths.temp_base() };
         let segment =
             LiveFile { name: paths.segment_name(segment_seq), seq: segment_seq, kind: FileKind::Incremental };
@@ -402,6 +425,185 @@ impl Log {
     pub(crate) fn segments(&self) -> usize {
         self.manifest.incrementals.len()
     }
+}
+
+/// A log that begins while the server runs: what changes from the cut on is appended to its segment, and its base is being
+/// written.
+///
+/// Invariant: until the manifest names both, nothing depends on them. A manifest under another name, durable before anything is
+/// in the segment, says that they may go: a start removes them, as it finishes to remove a log that was given up.
+pub(crate) struct BegunLog {
+    paths: LogPaths,
+    owner: Owner,
+    segment: LiveFile,
+    writer: LogWriter,
+    rewrite: Rewrite,
+    /// The log on disk that it replaces.
+    previous: Option<Manifest>,
+    /// Why it cannot become live.
+    failure: Option<AppendError>,
+}
+
+impl BegunLog {
+    /// Creates the segment, behind the word that it may go.
+    ///
+    /// # Errors
+    /// [`LogFilesError`]; what was live is live.
+    pub(crate) fn begin(
+        storage: &dyn Storage,
+        paths: LogPaths,
+        owner: Owner,
+        start: SegmentStart,
+    ) -> Result<Self, LogFilesError> {
+        create_log_directory(storage, &paths)?;
+        let previous = read_manifest(storage, paths.manifest())?;
+        remove_begun(storage, &paths, previous.as_ref())?;
+        let (base_seq, segment_seq) = next_seqs(storage, &paths, previous.as_ref())?;
+        let base = LiveFile { name: paths.base_name(base_seq), seq: base_seq, kind: FileKind::Base };
+        let segment =
+            LiveFile { name: paths.segment_name(segment_seq), seq: segment_seq, kind: FileKind::Incremental };
+        let begun = Manifest {
+            owner: Some(owner.clone()),
+            base: Some(base),
+            incrementals: vec![segment.clone()],
+            history: Vec::new(),
+        };
+        let path = paths.retired_manifest();
+        // Order matters: a segment with commands that nothing names means that a manifest was lost.
+        replace_file(storage, &path, &begun.encode())
+            .map_err(|source| LogFilesError::WriteManifest { path, source })?;
+        let writer = create_segment(storage, &paths, &owner, &segment, start)?;
+        let temp_path = paths.temp_base();
+        let rewrite = Rewrite { segment_seq, base_seq, offset: start.offset, temp_path };
+        Ok(Self { paths, owner, segment, writer, rewrite, previous, failure: None })
+    }
+
+    /// Where the base is to be written and synced.
+    pub(crate) fn temp_base(&self) -> PathBuf {
+        self.rewrite.temp_path.clone()
+    }
+
+    /// Number of the first segment.
+    pub(crate) fn segment_seq(&self) -> u64 {
+        self.segment.seq
+    }
+
+    /// Appends one batch. When that fails the log does not become live, and [`BegunLog::finish`] says why.
+    pub(crate) fn append(&mut self, body: &[u8], time_ms: u64) {
+        if self.failure.is_none() {
+            self.failure = self.writer.append(body, time_ms).err();
+        }
+    }
+
+    /// Makes the log live, over a base that has been written and synced: all of it is durable when this returns. A log that
+    /// was there before goes.
+    ///
+    /// # Errors
+    /// [`LogFilesError`]. What was live is live, or, after [`LogFilesError::WriteManifest`], either; both hold what they say.
+    pub(crate) fn finish(mut self, storage: &dyn Storage, base_len: u64) -> Result<Log, LogFilesError> {
+        let synced = match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => self.writer.sync(),
+        };
+        if let Err(error) = synced {
+            self.discard(storage);
+            return Err(LogFilesError::Close(error));
+        }
+        let Self { paths, owner, segment, writer, rewrite, previous, .. } = self;
+        let manifest = Manifest {
+            owner: Some(owner.clone()),
+            base: None,
+            incrementals: vec![segment],
+            history: Vec::new(),
+        };
+        let next_base_seq = rewrite.base_seq + 1;
+        let mut log = Log {
+            paths,
+            owner,
+            manifest,
+            writer,
+            closed_len: 0,
+            base_len: 0,
+            len_at_rewrite: 0,
+            next_base_seq,
+        };
+        if let Err(error) = log.place_base(storage, &rewrite, base_len) {
+            if matches!(error, LogFilesError::PlaceBase { .. }) {
+                discard_begun(storage, &log.paths, previous.as_ref());
+            }
+            return Err(error);
+        }
+        let old = previous.unwrap_or_default();
+        log.remove_files(storage, old.base.iter().chain(&old.incrementals).chain(&old.history));
+        discard_begun(storage, &log.paths, Some(&log.manifest));
+        Ok(log)
+    }
+
+    /// Removes what has begun.
+    pub(crate) fn discard(self, storage: &dyn Storage) {
+        let Self { paths, previous, writer, .. } = self;
+        drop(writer);
+        discard_begun(storage, &paths, previous.as_ref());
+    }
+}
+
+/// As [`remove_begun`]; what stays is removed at the next try, or at the next start.
+fn discard_begun(storage: &dyn Storage, paths: &LogPaths, live: Option<&Manifest>) {
+    if let Err(error) = remove_begun(storage, paths, live) {
+        let error = error_chain(&error);
+        tracing::warn!(error, "failed to remove what is left of a log that has begun");
+    }
+}
+
+/// Removes the files of a log that has begun, but those that `live` names, and the word that they may go.
+fn remove_begun(
+    storage: &dyn Storage,
+    paths: &LogPaths,
+    live: Option<&Manifest>,
+) -> Result<(), LogFilesError> {
+    let word = paths.retired_manifest();
+    let Some(begun) = read_manifest(storage, word.clone())? else { return Ok(()) };
+    let remove = |path: PathBuf| match storage.remove(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LogFilesError::RemoveBegun { path, source: error })
+        }
+        _ => Ok(()),
+    };
+    let is_live = |file: &LiveFile| {
+        live.is_some_and(|live| live.base.iter().chain(&live.incrementals).any(|it| it.name == file.name))
+    };
+    for file in
+        begun.base.iter().chain(&begun.incrementals).chain(&begun.history).filter(|file| !is_live(file))
+    {
+        remove(paths.file(file))?;
+    }
+    // Order matters: while one of them may come back, so must the word.
+    storage
+        .sync_dir(&paths.directory)
+        .map_err(|source| LogFilesError::RemoveBegun { path: paths.directory.clone(), source })?;
+    remove(word)
+}
+
+fn read_manifest(storage: &dyn Storage, path: PathBuf) -> Result<Option<Manifest>, LogFilesError> {
+    match read_all(storage, &path, MANIFEST_LEN_MAX) {
+        Ok(bytes) => {
+            Manifest::decode(&bytes).map(Some).map_err(|source| LogFilesError::Manifest { path, source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(LogFilesError::ReadManifest { path, source }),
+    }
+}
+
+/// Numbers for a new base and a new segment, above everything that is there, named or not: no file is overwritten.
+fn next_seqs(
+    storage: &dyn Storage,
+    paths: &LogPaths,
+    previous: Option<&Manifest>,
+) -> Result<(u64, u64), LogFilesError> {
+    let (base_found, segment_found) = last_parts(storage, paths)?;
+    let base_named = previous.and_then(|manifest| manifest.base.as_ref()).map_or(0, |base| base.seq);
+    let last_named = previous.and_then(|manifest| manifest.incrementals.last()).map_or(0, |file| file.seq);
+    Ok((base_named.max(base_found).saturating_add(1), last_named.max(segment_found).saturating_add(1)))
 }
 
 /// Where a new segment begins.
