@@ -218,6 +218,38 @@ class Conformance(unittest.TestCase):
             [("a (b)", "ok", ""), ("c", "err", "Expected 1\n"), ("d", "skip", ""), ("boom", "exception", "")],
         )
 
+    def test_a_file_without_tests_passes_when_it_ends(self):
+        self.assertEqual(self.run_module.parse(["[1/1 done]: x (2 seconds)\n"]), [(self.run_module.FILE_ENDED, "ok", "")])
+        self.assertEqual(self.run_module.parse(["[exception]: boom\n", "[1/1 done]: x\n"]), [("boom", "exception", "")])
+        self.assertEqual(self.run_module.parse(["nothing\n"]), [])
+        ended, failed = [(self.run_module.FILE_ENDED, "ok", "")], [("boom", "exception", "")]
+        self.assertEqual(self.run_module.compare(failed, ended), [(self.run_module.FILE_ENDED, "did not run")])
+
+    def test_what_a_test_needs_is_what_it_has_sent(self):
+        side = object.__new__(self.run_module.Side)
+        with tempfile.TemporaryDirectory() as folder:
+            side.sent = os.path.join(folder, "sent")
+            self.assertEqual(side.needs({"xadd"}), {})
+            with open(side.sent, "w") as sent:
+                sent.write(
+                    "a in tests/unit/x.tcl\tXADD\tkey\t\nb in tests/unit/x.tcl\tfunction\tload\t\n"
+                    "c in tests/unit/x.tcl\tget\txadd\t\nd in tests/unit/x.tcl\trestore\tkey\t15\n"
+                    "e in tests/unit/x.tcl\trestore\tkey\t14\n"
+                )
+            needs = side.needs({"xadd", "function|load"})
+            self.assertEqual(needs, {"a": {"XADD"}, "b": {"FUNCTION LOAD"}, "d": {"RESTORE of a stream"}})
+
+    def test_a_suite_that_has_changed_is_not_adapted(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for file, before, _ in self.run_module.ADAPTED:
+                path = os.path.join(folder, file)
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "a") as text:
+                    text.write(before)
+            self.run_module.adapt(folder)
+            with self.assertRaises(SystemExit):
+                self.run_module.adapt(folder)
+
     def test_a_test_that_only_the_peer_passes_is_a_failure(self):
         theirs = [("a", "ok", ""), ("b", "ok", ""), ("b", "ok", ""), ("c", "err", ""), ("d", "ok", ""), ("e", "skip", "")]
         ours = [("a", "ok", ""), ("b", "ok", ""), ("b", "err", ""), ("c", "err", "")]
@@ -238,7 +270,8 @@ class Conformance(unittest.TestCase):
 
     def test_the_list_of_skipped_tests_is_well_formed(self):
         skips = self.run_module.read_skips(os.path.join(ROOT, "conformance", "skips.txt"))
-        self.assertTrue(all(file in self.run_module.GATED for file, _ in skips))
+        gated = [*self.run_module.GATED, *self.run_module.DURABILITY]
+        self.assertTrue(all(file in gated for file, _ in skips))
         for line in ("unit/x | name\n", "unit/x | name | \n", "unit/x (nowhere) | name | reason\n", "f | n | r\nf | n | r\n"):
             with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
                 file.write(line)
