@@ -136,7 +136,6 @@ impl Chunk {
     }
 
     /// Number of entries.
-    #[cfg(test)]
     pub(crate) fn keys(&self) -> u64 {
         self.keys
     }
