@@ -3,19 +3,26 @@
 //! The file stays behind when a process is killed. Redis removes whatever is in its place; here only a socket at which nobody
 //! listens is removed.
 
-use std::fs::{self, FileType, Permissions};
+use std::fs::{self, File, FileType, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Longest path in the address of a Unix socket, in bytes. Source: unix(7), `sun_path`, without its final zero.
 const PATH_LEN_MAX: usize = 107;
+/// Longest wait for another process that has locked the directory. A server that opens its socket takes milliseconds.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Pause between two attempts to lock the directory.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why there is no Unix socket. What it is about, the path, is named by whoever asked for it.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +86,8 @@ impl UnixSocket {
         if len > PATH_LEN_MAX {
             return Err(OpenError::PathTooLong { len });
         }
+        // Order matters: between `bind` and `listen` the socket looks stale to another server that starts at the same time.
+        let _lock = lock_directory(path);
         // A path that names no file, because of a zero byte, is refused here as well.
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.file_type().is_socket() => remove_stale(path)?,
@@ -116,6 +125,20 @@ impl Drop for SocketFile {
         if let Err(error) = fs::remove_file(&self.path) {
             // The next start replaces it.
             tracing::warn!(path = ?self.path, %error, "failed to remove the file of the Unix socket");
+        }
+    }
+}
+
+/// Locks the directory of a socket against other servers that open theirs; the lock ends with the file. Best effort: there is
+/// none where the directory cannot be read, or where somebody else holds the lock for longer than [`LOCK_WAIT_MAX`].
+fn lock_directory(path: &Path) -> Option<File> {
+    let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path.parent()?).ok()?;
+    let deadline = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+            Err(_) => return None,
         }
     }
 }
@@ -202,6 +225,35 @@ mod tests {
         assert!(path.exists(), "it is the other's");
         drop(other);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_servers_that_start_at_once_one_has_the_socket() {
+        const SERVERS: usize = 4;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        for _ in 0..50 {
+            drop(UnixListener::bind(&path).unwrap());
+            let opened: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..SERVERS).map(|_| scope.spawn(|| open(&path, 0o600))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let in_use = opened.iter().filter(|opened| matches!(opened, Err(OpenError::InUse))).count();
+            assert_eq!(in_use, SERVERS - 1, "{opened:?}");
+            UnixStream::connect(&path).unwrap();
+        }
+    }
+
+    /// Whoever may read the directory can hold its lock.
+    #[test]
+    fn a_directory_that_stays_locked_delays_a_start_and_prevents_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let lock = lock_directory(&path).unwrap();
+        let socket = open(&path, 0).unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop((lock, socket));
+        lock_directory(&path).unwrap();
     }
 
     #[test]
