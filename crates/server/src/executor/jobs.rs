@@ -178,7 +178,7 @@ impl Executor {
             tracing::info!("Ready to accept connections");
         }
         if let Some(path) = self.core.listeners.unix_path() {
-            tracing::info!("Ready to accept connections at {path}");
+            tracing::info!("The server is now ready to accept connections at {path}");
         }
         self.publish();
     }
