@@ -329,6 +329,36 @@ fn the_file_of_a_killed_server_is_replaced_and_a_stopped_one_leaves_none() {
     assert!(!log.contains("Ready to accept connections"), "{log}");
 }
 
+/// Whoever may open the file is trusted no more than a client by TCP.
+#[test]
+fn clients_by_the_socket_are_limited_as_by_tcp() {
+    let wait_for_end = |client: &mut LocalClient| {
+        let error = read_reply(&mut client.reader).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{error}");
+    };
+    let (_folder, path, server) = cache(&["--maxclients", "1"]);
+    let mut client = LocalClient::connect(&path);
+    let refusal = Reply::Error("ERR max number of clients reached".into());
+    let mut other = LocalClient::try_connect(&path).unwrap();
+    assert_eq!(read_reply(&mut other.reader).unwrap(), refusal);
+    wait_for_end(&mut other);
+    let mut remote = Client::connect(server.port).unwrap();
+    assert_eq!(remote.read_reply().unwrap(), refusal, "both kinds count together");
+    assert_eq!(client.run("PING"), Reply::Simple("PONG".into()));
+
+    let (_folder, path, _server) = cache(&["--timeout", "1"]);
+    wait_for_end(&mut LocalClient::connect(&path));
+
+    let (_folder, path, server) = cache(&["--requirepass", "secret", "--authentication-timeout", "1"]);
+    let mut admin = server.client_with_password("secret");
+    wait_for_end(&mut LocalClient::try_connect(&path).unwrap());
+    assert_ne!(admin.info("unauthenticated_clients_closed"), "0");
+    // A request that a client may send once it has authenticated.
+    let password = "x".repeat(1 << 20);
+    let refused = LocalClient::try_connect(&path).unwrap().try_run(&["AUTH", &password]);
+    assert!(!matches!(&refused, Ok(Reply::Error(text)) if text.starts_with("WRONGPASS")), "it was taken");
+}
+
 #[test]
 fn nothing_but_a_stale_socket_is_replaced() {
     let (folder, path, _server) = cache(&[]);
