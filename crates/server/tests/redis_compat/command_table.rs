@@ -111,6 +111,10 @@ fn all_commands_are_described_at_once() {
         let one = ours.ask(&["COMMAND", "DOCS", name.text()]);
         assert_eq!(one, Typed::Map(vec![(name, description)]));
     }
+    // Names are found in any case, and what is none is left out.
+    let request = "COMMAND DOCS CONFIG|Set nosuch config|nosuch config| config|set|x | ";
+    let request: Vec<&str> = request.split(' ').collect();
+    assert_eq!(ours.ask(&request), ours.ask(&["COMMAND", "DOCS", "config|set"]));
 }
 
 #[test]
@@ -151,6 +155,7 @@ fn names_are_found_and_listed_as_by_redis() {
             "COMMAND LIST FILTERBY PATTERN",
             "COMMAND LIST FILTERBY PATTERN a b",
             "COMMAND LIST nosuch",
+            "COMMAND INFO GeT CLIENT|List",
             "COMMAND INFO nosuch get| client|nosuch client|list|x |",
             "COMMAND DOCS nosuch get| client|nosuch client|list|x |",
             "COMMAND COUNT x",
