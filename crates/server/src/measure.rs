@@ -132,6 +132,8 @@ pub struct Meter {
     run: Run,
     /// The last reading, while nothing but commands was done since: the next command has begun then.
     last_reading: Option<u64>,
+    /// [`Meter::reading`] has told it.
+    is_told: bool,
     calls: Calls,
     pub(crate) slow_log: SlowLog,
     pub(crate) latency: LatencyMonitor,
@@ -188,9 +190,12 @@ impl Meter {
     }
 
     /// The exact clock: as it was read when the last command ended, if that was timed alone or ended a run, or else now.
+    ///
+    /// A reading is told once: commands that are refused or queued make none, and their time passes as well.
     #[inline]
-    pub(crate) fn reading(&self) -> u64 {
-        self.last_reading.unwrap_or_else(self.clocks.exact)
+    pub(crate) fn reading(&mut self) -> u64 {
+        let was_told = std::mem::replace(&mut self.is_told, true);
+        self.last_reading.filter(|_| !was_told).unwrap_or_else(self.clocks.exact)
     }
 
     /// The executor does something else than commands until the next begins.
@@ -250,8 +255,14 @@ impl Meter {
     fn since(&mut self, began: u64) -> u64 {
         let now = (self.clocks.exact)();
         self.settle_at(now, false);
-        self.last_reading = Some(now);
+        self.note_reading(now);
         now.saturating_sub(began)
+    }
+
+    /// A command has ended at this moment.
+    #[inline]
+    fn note_reading(&mut self, now: u64) {
+        (self.last_reading, self.is_told) = (Some(now), false);
     }
 
     #[inline]
@@ -275,7 +286,7 @@ impl Meter {
         }
         let now = (self.clocks.exact)();
         let took = self.settle_at(now, has_moved);
-        self.last_reading = Some(now);
+        self.note_reading(now);
         self.note(command, took)
     }
 
@@ -461,6 +472,21 @@ mod tests {
         meter.pause();
         pass(5_000);
         assert_eq!(meter.reading(), 14_401, "time passes while nothing is executed");
+    }
+
+    /// Commands that are refused or queued are not timed. A turn of them must end as well.
+    #[test]
+    fn time_passes_while_no_command_is_timed() {
+        let mut meter = meter(MeasureSettings::default());
+        execute(&mut meter, "keys", 9_000);
+        assert_eq!((meter.reading(), READINGS.get()), (9_001, 2));
+        pass(3_000_000);
+        assert_eq!(meter.reading(), 3_009_001, "a reading is told once");
+        pass(1_000);
+        assert_eq!(meter.reading(), 3_010_001, "nor is what was read for it told again");
+        execute(&mut meter, "keys", 500);
+        let readings = READINGS.get();
+        assert_eq!((meter.reading(), READINGS.get()), (3_010_501, readings), "the next one has its own");
     }
 
     #[test]
