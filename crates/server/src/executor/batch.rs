@@ -288,7 +288,7 @@ impl Executor {
             let kept_max = self.core.kept_room_max.saturating_sub(self.core.clients.kept_room());
             client.connection.put_back_input(input, consumed, kept_max);
         } else {
-            let needed_len = client.decoder.needed_len().filter(|_| client.decoder.is_long_argument());
+            let needed_len = client.long_needed_len();
             client.connection.input = input;
             client.connection.keep(&received[consumed..], needed_len);
         }

@@ -98,6 +98,11 @@ impl Client {
         self.postponed || self.waiting.is_some()
     }
 
+    /// Length of the input with which the long argument in progress is complete, if there is one.
+    pub(super) fn long_needed_len(&self) -> Option<usize> {
+        self.decoder.needed_len().filter(|_| self.decoder.is_long_argument())
+    }
+
     /// Writes a reply that a command has left to the executor, unless the client has asked for none.
     pub(super) fn reply(&mut self, write: impl FnOnce(&mut ReplyWriter<'_>)) {
         if !self.session.is_reply_suppressed() {
@@ -255,8 +260,8 @@ impl Clients {
     pub(super) fn check_room(&mut self, slot: usize, now: Instant) {
         let Some(client) = self.get_mut(slot) else { return };
         let before = client.connection.kept_room();
-        let is_idle = client.idle(now) > ROOM_IDLE_MAX;
-        if client.connection.check_room(is_idle) {
+        let (is_idle, needed_len) = (client.idle(now) > ROOM_IDLE_MAX, client.long_needed_len());
+        if client.connection.check_room(is_idle, needed_len) {
             let after = client.connection.kept_room();
             self.enter_room(slot, before, after);
         }

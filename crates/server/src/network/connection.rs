@@ -213,10 +213,11 @@ impl Connection {
         if self.input.is_empty() { self.input.capacity() } else { 0 }
     }
 
-    /// Gives free room back that is not needed: all of it for a client that `is_idle`; else, between requests, half of a room
-    /// of which less was needed since the last call. Returns whether there was any.
-    pub(crate) fn check_room(&mut self, is_idle: bool) -> bool {
-        let peak = std::mem::take(&mut self.long_peak);
+    /// Gives free room back that is not needed: all of it for a client that `is_idle`; else half of a room of which less is
+    /// used, was needed since the last call, or is needed by the long argument in progress, which is complete with
+    /// `needed_len` bytes of input. Returns whether there was any.
+    pub(crate) fn check_room(&mut self, is_idle: bool, needed_len: Option<usize>) -> bool {
+        let peak = std::mem::take(&mut self.long_peak).max(needed_len.unwrap_or(0));
         let (len, capacity) = (self.input.len(), self.input.capacity());
         if capacity - len <= FREE_ROOM_MAX {
             return false;
@@ -226,9 +227,9 @@ impl Connection {
             return true;
         }
         let half = capacity / 2;
-        let is_too_long = len == 0 && half > peak;
+        let is_too_long = half > peak.max(len);
         if is_too_long {
-            self.input = if half < KEPT_ROOM_MIN { Vec::new() } else { Vec::with_capacity(half) };
+            self.input.shrink_to(if half < KEPT_ROOM_MIN { 0 } else { half });
         }
         is_too_long
     }
@@ -403,19 +404,19 @@ mod tests {
         const LEN: usize = 400_000;
         let (_client, mut connection) = connect();
         assert_eq!(serve_long(&mut connection, LEN, usize::MAX), LEN);
-        assert!(!connection.check_room(false), "it was needed");
+        assert!(!connection.check_room(false, None), "it was needed");
         let address = connection.input.as_ptr();
         assert_eq!(serve_long(&mut connection, LEN / 2 + 1, usize::MAX), LEN);
         assert_eq!(connection.input.as_ptr(), address, "the next request has used it");
-        assert!(!connection.check_room(false), "more than half of it was needed");
+        assert!(!connection.check_room(false, None), "more than half of it was needed");
         for left in [LEN / 2, LEN / 4, LEN / 8, 0] {
-            assert!(connection.check_room(false));
+            assert!(connection.check_room(false, None));
             assert_eq!(connection.kept_room(), left);
         }
-        assert!(!connection.check_room(false), "there is nothing to be given back");
+        assert!(!connection.check_room(false, None), "there is nothing to be given back");
 
         serve_long(&mut connection, LEN, usize::MAX);
-        assert!(connection.check_room(true));
+        assert!(connection.check_room(true, None));
         assert_eq!(connection.kept_room(), 0, "an idle client keeps none");
     }
 
@@ -425,7 +426,7 @@ mod tests {
         assert_eq!(serve_long(&mut connection, KEPT_ROOM_MAX, usize::MAX), KEPT_ROOM_MAX);
         assert_eq!(serve_long(&mut connection, KEPT_ROOM_MAX + 1, usize::MAX), 0, "it is too long");
         assert_eq!(serve_long(&mut connection, 100_000, 99_999), 0, "others keep the rest");
-        connection.check_room(false);
+        connection.check_room(false, None);
         connection.keep(b"front of a short one", None);
         connection.input.reserve_exact(READ_LEN_MAX);
         let (input, len) = (std::mem::take(&mut connection.input), b"front of a short one".len());
@@ -439,10 +440,33 @@ mod tests {
         let (_client, mut connection) = connect();
         connection.keep(b"front", Some(400_000));
         assert_eq!((connection.input.capacity(), connection.kept_room()), (400_000, 0));
-        assert!(!connection.check_room(false), "it goes on");
-        assert!(connection.check_room(true));
+        for _ in 0..3 {
+            assert!(!connection.check_room(false, Some(400_000)), "it goes on");
+        }
+        assert!(connection.check_room(true, Some(400_000)));
         assert_eq!((&connection.input[..], connection.input.capacity()), (&b"front"[..], 5));
-        assert!(!connection.check_room(true));
+        assert!(!connection.check_room(true, None));
+    }
+
+    /// Whoever sends the fronts of short requests does not hold what a long one has left.
+    #[test]
+    fn room_behind_the_front_of_a_short_request_goes_by_halves() {
+        const LEN: usize = 400_000;
+        let (_client, mut connection) = connect();
+        serve_long(&mut connection, LEN, usize::MAX);
+        connection.keep(b"front", None);
+        assert_eq!((connection.input.capacity(), connection.kept_room()), (LEN, 0));
+        assert!(!connection.check_room(false, None), "it was needed");
+        for left in [LEN / 2, LEN / 4, LEN / 8, b"front".len()] {
+            assert!(connection.check_room(false, None));
+            assert_eq!(connection.input.capacity(), left);
+        }
+        assert_eq!(connection.input, b"front");
+        assert!(!connection.check_room(false, None), "there is nothing to be given back");
+
+        connection.input.resize(60_000, b'v');
+        connection.input.reserve_exact(40_000);
+        assert!(!connection.check_room(false, None), "more than half of it is used");
     }
 
     #[test]
