@@ -424,6 +424,24 @@ fn members_of_any_length_join_those_of_one_length() {
     }
 }
 
+/// Some of those with one score are compared one after the other, and the others are halved.
+#[test]
+fn members_are_found_among_any_number_of_equal_scores() {
+    for count in [0, 1, 7, 8, 9, 17, 100] {
+        // All hash parts are equal, so that each score is tried for each member, also for one that is not there.
+        let (mut set, mut model) = (set_with_parts(0), Model::default());
+        let ties = (0..count).map(|number| (format!("tie {number:03}"), 5.0));
+        for (member, score) in ties.chain([("front".to_owned(), 4.0), ("tie 999".to_owned(), 6.0)]) {
+            assert_eq!(set.insert(member.as_bytes(), score), model.insert(member.as_bytes(), score));
+        }
+        check_reads(&set, &model.elements());
+        for absent in ["", "a", "tie", "tie 0005", "tie 100", "tie 998", "z"] {
+            let found = (set.rank(absent.as_bytes()), set.score(absent.as_bytes()));
+            assert_eq!(found, (None, None), "{absent:?} of {count}");
+        }
+    }
+}
+
 #[test]
 fn minus_zero_is_kept_and_equals_zero() {
     let mut set = SortedSet::new(hasher());
