@@ -248,6 +248,8 @@ pub mod backup_reason {
     pub const FOREIGN_OWNER: &str = "ForeignOwner";
     /// The snapshot could not be written locally.
     pub const SNAPSHOT_FAILED: &str = "SnapshotFailed";
+    /// The volume has no room for the snapshot beside the data; the message has the bytes that it needs and those that are free.
+    pub const INSUFFICIENT_SPACE: &str = "InsufficientSpace";
     /// What was read back is not what was sent, or does not open.
     pub const VERIFICATION_FAILED: &str = "VerificationFailed";
     /// It met a defect of the server.

@@ -41,6 +41,9 @@ pub enum Refusal {
     /// The server holds no data that this could be done with (holding, loading, `disabled`).
     #[error("{0}")]
     NotReady(String),
+    /// The volume has no room for it.
+    #[error("{0}")]
+    NoSpace(String),
     /// It was tried and failed.
     #[error("{0}")]
     Failed(String),

@@ -9,4 +9,5 @@ pub mod log;
 pub mod manifest;
 pub mod policy;
 pub(crate) mod recovery;
+pub(crate) mod room;
 pub mod snapshot;

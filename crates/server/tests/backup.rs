@@ -287,6 +287,7 @@ async fn what_fails_has_its_reason_and_leaves_no_data() {
     check(Source { store_id: None, ..source(3) }, &|_, _| {}, "NotReady").await;
     let refusing = |refusal| Source { answer: Mutex::new(Err(refusal)), ..source(3) };
     check(refusing(Refusal::Failed("disk full".into())), &|_, _| {}, "SnapshotFailed").await;
+    check(refusing(Refusal::NoSpace("it needs 2 bytes".into())), &|_, _| {}, "InsufficientSpace").await;
     check(refusing(Refusal::NotReady("the server is loading its data".into())), &|_, _| {}, "NotReady").await;
     check(refusing(Refusal::Stopped), &|_, _| {}, "Cancelled").await;
 }

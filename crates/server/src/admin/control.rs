@@ -16,7 +16,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use holdfast_contract::control::{
     BackupProgress, BackupRequest, Barrier, BarrierRequest, ConfigCheck, ConfigCheckRequest, ErrorBody,
-    ServerStatus,
+    ServerStatus, backup_reason,
 };
 use holdfast_contract::record::StoreRecord;
 use serde::de::DeserializeOwned;
@@ -105,6 +105,7 @@ impl From<Refusal> for Failure {
             Refusal::NotFound(_) => (StatusCode::NOT_FOUND, "NotFound"),
             Refusal::Busy(_) => (StatusCode::CONFLICT, "Busy"),
             Refusal::NotReady(_) => (StatusCode::CONFLICT, "NotReady"),
+            Refusal::NoSpace(_) => (StatusCode::INSUFFICIENT_STORAGE, backup_reason::INSUFFICIENT_SPACE),
             Refusal::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "Failed"),
             Refusal::TimedOut(_) => (StatusCode::GATEWAY_TIMEOUT, "TimedOut"),
             Refusal::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "Stopping"),

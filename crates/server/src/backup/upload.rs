@@ -410,6 +410,10 @@ impl Shared {
             self.source.cut(self.settings.temp_dir.join(name)).await.map_err(|refusal| match refusal {
                 Refusal::NotReady(message) => Failure { reason: backup_reason::NOT_READY, message },
                 Refusal::Stopped => Failure::cancelled(),
+                Refusal::NoSpace(problem) => Failure {
+                    reason: backup_reason::INSUFFICIENT_SPACE,
+                    message: format!("the volume has no room for the snapshot of the backup: {problem}"),
+                },
                 other => Failure {
                     reason: backup_reason::SNAPSHOT_FAILED,
                     message: format!("the snapshot for the backup failed: {other}"),

@@ -90,7 +90,10 @@ impl Executor {
         {
             let request = JobRequest::Cut(dest.clone());
             self.desk.cut_is_running = true;
-            if let Err(error) = self.start_job(request)? {
+            let journal = self.core.journal.as_ref();
+            if let Some(shortage) = journal.and_then(|journal| journal.cut_shortage(&self.engine)) {
+                self.answer_cut(Err(Refusal::NoSpace(shortage.to_string())));
+            } else if let Err(error) = self.start_job(request)? {
                 self.answer_cut(Err(Refusal::Failed(error)));
             }
         }
@@ -210,6 +213,7 @@ impl Executor {
                 dataset: written.summary.clone().unwrap_or_default(),
             }),
             (Ok(_), Ok(()), None) => Err(Refusal::Stopped),
+            (Err(error), ..) if ended.lacks_space => Err(Refusal::NoSpace(error.clone())),
             (Err(error), ..) => Err(Refusal::Failed(error.clone())),
             (Ok(_), Err(error), _) => Err(Refusal::Failed(error)),
         };

@@ -163,6 +163,8 @@ struct State {
     crashed: bool,
     fault: Option<Fault>,
     trace: Vec<String>,
+    /// Size of the volume; none: as large as it takes.
+    total: Option<u64>,
 }
 
 /// The simulated disk; clones share it.
@@ -268,6 +270,11 @@ impl MemoryDisk {
     /// Makes calls fail from now on.
     pub fn inject(&self, fault: Option<Fault>) {
         self.state().fault = fault;
+    }
+
+    /// Says that the volume has so many bytes in all. It refuses none beyond them: whoever measures is to see them coming.
+    pub fn limit_space(&self, total: Option<u64>) {
+        self.state().total = total;
     }
 
     /// Changing calls so far.
@@ -665,7 +672,14 @@ impl Storage for MemoryDisk {
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
-        Ok(Space { total: 1 << 40, available: 1 << 40 })
+        let state = self.state();
+        let Some(total) = state.total else { return Ok(Space { total: 1 << 40, available: 1 << 40 }) };
+        let len_of = |name: &Name| match name {
+            Name::File(inode) => state.inodes[*inode].current.len() as u64,
+            Name::Directory => 0,
+        };
+        let used: u64 = state.current.values().map(len_of).sum();
+        Ok(Space { total, available: total.saturating_sub(used) })
     }
 }
 

@@ -52,6 +52,7 @@ impl Journal {
             final_path: Some(self.snapshot_path()),
             rdb: self.settings.rdb_options(false, offset, engine, now_ms),
             digest: false,
+            leaves_room: false,
         };
         let written = self.make_way_for_snapshot().and_then(|()| {
             write_all(&*self.storage, &plan, engine, now_ms, self.key_delay)
@@ -127,6 +128,7 @@ pub(crate) fn create_log(
         final_path: None,
         rdb: settings.rdb_options(true, offset, engine, now_ms),
         digest: false,
+        leaves_room: false,
     };
     let written =
         write_all(storage, &plan, engine, now_ms, Duration::ZERO).map_err(|error| error_chain(&error))?;

@@ -10,7 +10,8 @@ use super::{Journal, JournalError, JournalEvent, SLICE_LEN};
 use crate::engine::effects::EffectBuffer;
 use crate::engine::{Chunk, Engine};
 use crate::error_chain::error_chain;
-use crate::persistence::log::segments::{LogFilesError, Rewrite};
+use crate::persistence::log::segments::{Log, LogFilesError, Rewrite};
+use crate::persistence::room::{Shortage, shortage};
 use crate::persistence::snapshot::TEMP_SNAPSHOT;
 use crate::persistence::snapshot::job::{
     FinishingSnapshot, SnapshotJob, SnapshotJobError, SnapshotPlan, SnapshotThread, WrittenSnapshot,
@@ -110,6 +111,8 @@ pub struct EndedJob {
     pub(crate) took: Duration,
     /// What was written, or why not.
     pub result: Result<WrittenSnapshot, String>,
+    /// True when it failed because the volume has no room for it.
+    pub(crate) lacks_space: bool,
 }
 
 impl Journal {
@@ -186,6 +189,7 @@ impl Journal {
                 now_ms,
             ),
             digest,
+            leaves_room: matches!(kind, JobKind::Cut(_)),
         };
         engine.snapshot_begin(i64::try_from(now_ms).unwrap_or(i64::MAX));
         if matches!(kind, JobKind::Save) {
@@ -203,6 +207,19 @@ impl Journal {
             cut_ms: now_ms,
         });
         Ok(Ok(()))
+    }
+
+    /// What is short for the snapshot of a backup, if that is known before it is written. It lies beside the data for as long as
+    /// the upload takes.
+    ///
+    /// How large it becomes is not known. What the same data took the last time is a lower bound, unless much of it has been
+    /// deleted since; the rest shows while it is written.
+    #[must_use]
+    pub(crate) fn cut_shortage(&self, engine: &Engine) -> Option<Shortage> {
+        let base_len = self.log.as_ref().map_or(0, Log::base_len);
+        let saved_len = self.facts.last_save.as_ref().map_or(0, |report| report.bytes);
+        let len = base_len.max(saved_len).min(engine.used_memory());
+        shortage(0, len, self.space().ok()?)
     }
 
     /// A job could not be started: it is tried again after a pause, which grows with every failure. Returns the error.
@@ -304,6 +321,7 @@ impl Journal {
             engine.snapshot_abort();
         }
         let took = job.started.elapsed();
+        let lacks_space = result.as_ref().is_err_and(SnapshotJobError::lacks_space);
         let result = match result {
             Ok(written) => self.place(&job, &written)?.map(|()| written),
             Err(error) => Err(error_chain(&error)),
@@ -348,7 +366,8 @@ impl Journal {
                 self.job_failed(&job.kind, error.clone());
             }
         }
-        Ok(Some(EndedJob { kind: job.kind, offset: job.offset, cut_ms: job.cut_ms, took, result }))
+        let Job { kind, offset, cut_ms, .. } = job;
+        Ok(Some(EndedJob { kind, offset, cut_ms, took, result, lacks_space }))
     }
 
     pub(super) fn job_failed(&mut self, kind: &JobKind, error: String) {
@@ -423,6 +442,7 @@ impl Journal {
             cut_ms: job.cut_ms,
             took: job.started.elapsed(),
             result: Err(reason.to_owned()),
+            lacks_space: false,
         })
     }
 
@@ -626,6 +646,29 @@ mod tests {
             journal.start_job(JobRequest::Rewrite, &mut engine, &mut EffectBuffer::new(), 2).unwrap(),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_snapshot_for_a_backup_is_not_begun_where_it_cannot_fit() {
+        let disk = MemoryDisk::new();
+        // The base of its log has a little more than 1 MB.
+        let mut engine = engine(1_000);
+        let (mut journal, events) = journal(&disk, &mut engine);
+        assert_eq!(journal.cut_shortage(&engine), None);
+        disk.limit_space(Some(2 << 20));
+        let short = journal.cut_shortage(&engine).unwrap();
+        assert!(short.needed > 1_000_000 && short.available < short.needed, "{short}");
+        disk.limit_space(Some(4 << 20));
+        assert_eq!(journal.cut_shortage(&engine), None);
+        // What fills the volume after that is noticed while it is written.
+        disk.limit_space(Some(1 << 20));
+        let request = JobRequest::Cut("/data/backup.rdb".into());
+        journal.start_job(request, &mut engine, &mut EffectBuffer::new(), 2).unwrap().unwrap();
+        while journal.drive_job(&mut engine) {}
+        let JournalEvent::SnapshotWritten { id, result } = events.recv().unwrap() else { panic!("no job") };
+        let ended = journal.snapshot_written(id, result, &mut engine).unwrap().unwrap();
+        assert!(ended.lacks_space && ended.result.is_err(), "{ended:?}");
+        assert_eq!(disk.contents(Path::new("/data/backup.rdb")), None);
     }
 
     #[test]

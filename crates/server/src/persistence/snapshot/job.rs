@@ -16,6 +16,7 @@ use holdfast_contract::bucket::DatasetSummary;
 use super::{RdbOptions, RdbWriter};
 use crate::engine::Chunk;
 use crate::persistence::digest::Digester;
+use crate::persistence::room::shortage;
 use crate::storage::{Storage, StorageFile};
 
 /// Bytes that may wait for the writer before the walk pauses.
@@ -25,6 +26,9 @@ const CHUNKS_IN_FLIGHT: usize = 2;
 /// Bytes after which the file is synced and let go from the page cache, so that the end of a snapshot does not stall
 /// the disk with all of it at once (Redis: `REDIS_AUTOSYNC_BYTES`, 4 MB).
 const SYNC_INTERVAL_LEN: u64 = 32 << 20;
+/// Bytes after which a snapshot that must leave room measures the volume: a system call of some microseconds for what takes
+/// milliseconds to write.
+const MEASURE_INTERVAL_LEN: u64 = 4 << 20;
 
 /// What to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(crate) struct SnapshotPlan {
     pub(crate) rdb: RdbOptions,
     /// Whether to compute the digest of what is written.
     pub(crate) digest: bool,
+    /// Whether to give up before the volume is full, because others need it more ([`crate::persistence::room`]).
+    pub(crate) leaves_room: bool,
 }
 
 /// A snapshot that has been written and synced.
@@ -83,6 +89,19 @@ pub enum SnapshotJobError {
     /// The executor gave it up.
     #[error("the snapshot was cancelled")]
     Cancelled,
+}
+
+impl SnapshotJobError {
+    /// True when the volume has no room for the snapshot.
+    #[must_use]
+    pub(crate) fn lacks_space(&self) -> bool {
+        match self {
+            Self::Thread(_) | Self::Cancelled => false,
+            Self::Write { source, .. } | Self::Sync { source, .. } | Self::Rename { source, .. } => {
+                source.kind() == io::ErrorKind::StorageFull
+            }
+        }
+    }
 }
 
 enum Message {
@@ -216,13 +235,37 @@ impl FinishingSnapshot {
 }
 
 struct Output<'s> {
+    storage: &'s dyn Storage,
     file: Box<dyn StorageFile>,
     path: &'s Path,
     synced_len: u64,
+    leaves_room: bool,
+    /// Up to where the volume is known to have room.
+    measured_len: u64,
+}
+
+impl Output<'_> {
+    /// Fails when `next_len` more bytes would take room that is to be left.
+    fn leave_room(&mut self, next_len: u64) -> io::Result<()> {
+        let written = self.file.len();
+        if !self.leaves_room || written + next_len <= self.measured_len {
+            return Ok(());
+        }
+        let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
+        // A volume that cannot be measured says by itself when it is full.
+        if let Ok(space) = self.storage.space(directory)
+            && let Some(shortage) = shortage(written, next_len, space)
+        {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, shortage));
+        }
+        self.measured_len = written + next_len.max(MEASURE_INTERVAL_LEN);
+        Ok(())
+    }
 }
 
 impl io::Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.leave_room(bytes.len() as u64)?;
         self.file.append(bytes)?;
         if self.file.len() - self.synced_len >= SYNC_INTERVAL_LEN {
             self.file.syncer().sync()?;
@@ -261,8 +304,9 @@ fn write(
     let path = &plan.temp_path;
     let write_error = |source| SnapshotJobError::Write { path: path.clone(), source };
     let file = storage.create(path).map_err(write_error)?;
-    let mut writer =
-        RdbWriter::new(Output { file, path, synced_len: 0 }, plan.rdb.clone()).map_err(write_error)?;
+    let output =
+        Output { storage, file, path, synced_len: 0, leaves_room: plan.leaves_room, measured_len: 0 };
+    let mut writer = RdbWriter::new(output, plan.rdb.clone()).map_err(write_error)?;
     let mut digester = plan.digest.then(Digester::default);
     for chunk in queue {
         let chunk = chunk?;
@@ -357,7 +401,21 @@ mod tests {
             final_path: Some("/d/dump.rdb".into()),
             rdb: RdbOptions::default(),
             digest: true,
+            leaves_room: false,
         }
+    }
+
+    /// A chunk with one value of so many bytes.
+    fn large_chunk(len: usize) -> Chunk {
+        let mut engine =
+            Engine::new(EngineOptions { databases: 1, limits: Limits::default(), seed: HashSeed([1, 2]) });
+        let (key, value) = (Box::from(&b"k"[..]), Value::Bytes(vec![0; len]));
+        let entry = Entry { db: 0, key, value, expires_at_ms: None, access: Access::default() };
+        engine.load(entry, 0).unwrap();
+        engine.snapshot_begin(0);
+        let mut chunk = Chunk::default();
+        assert!(engine.snapshot_step(usize::MAX, &mut chunk));
+        chunk
     }
 
     fn begin(disk: &MemoryDisk) -> (SnapshotJob, Receiver<Result<WrittenSnapshot, SnapshotJobError>>) {
@@ -440,33 +498,30 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_that_leaves_room_ends_before_the_volume_is_full() {
+        let rdb = RdbOptions { compression: false, ..RdbOptions::default() };
+        let plan = |leaves_room| SnapshotPlan { leaves_room, digest: false, rdb: rdb.clone(), ..plan() };
+        let chunks = || (0..6).map(|_| large_chunk(8 << 20));
+        let disk = disk();
+        disk.limit_space(Some(40 << 20));
+        let error = write_snapshot(&disk, &plan(true), chunks()).unwrap_err();
+        assert!(error.lacks_space(), "{error:?}");
+        let told = crate::error_chain::error_chain(&error);
+        assert!(told.contains("bytes beside the data"), "{told}");
+        assert_eq!(disk.files().len(), 1, "nothing of it is left");
+        // One that keeps the data itself takes what there is.
+        write_snapshot(&disk, &plan(false), chunks()).unwrap();
+        disk.limit_space(Some(200 << 20));
+        write_snapshot(&disk, &plan(true), chunks()).unwrap();
+    }
+
+    #[test]
     fn handing_over_never_waits_and_a_full_queue_is_noticed() {
         let disk = disk();
         let (mut job, results) = begin(&disk);
         let mut keys = 0;
         while !job.is_full() {
-            let mut engine = Engine::new(EngineOptions {
-                databases: 1,
-                limits: Limits::default(),
-                seed: HashSeed([1, 2]),
-            });
-            let value = Value::Bytes(vec![0; QUEUE_LEN_MAX / 2 + 1]);
-            engine
-                .load(
-                    Entry {
-                        db: 0,
-                        key: Box::from(&b"k"[..]),
-                        value,
-                        expires_at_ms: None,
-                        access: Access::default(),
-                    },
-                    0,
-                )
-                .unwrap();
-            engine.snapshot_begin(0);
-            let mut chunk = Chunk::default();
-            assert!(engine.snapshot_step(usize::MAX, &mut chunk));
-            job.push(chunk);
+            job.push(large_chunk(QUEUE_LEN_MAX / 2 + 1));
             keys += 1;
         }
         assert!(job.queued_bytes() >= QUEUE_LEN_MAX);
