@@ -368,6 +368,11 @@ fn uploads(text: &mut String) {
     scene.look_with("an upload that fails has the server's reason", denied, text);
     scene.look("then the finalizer goes as well", text);
     scene.look("and nothing more is to be said", text);
+
+    let mut scene = Scene::snapshot().begun();
+    let problem = "it needs at least 2048 bytes beside the data, and the volume has 1024 free";
+    let full = failed_upload(backup_reason::INSUFFICIENT_SPACE, problem);
+    scene.look_with("a volume without room for the snapshot is told with both figures", full, text);
 }
 
 fn obstacles(text: &mut String) {
