@@ -329,6 +329,25 @@ impl Bucket {
         }
     }
 
+    /// As [`Bucket::read_manifest`], and asks for the size of the file that the manifest names: two small requests, whatever the
+    /// size of the backup. Its contents are not read.
+    /// # Errors
+    /// As [`Bucket::read_manifest`]; [`BucketError::ObjectNotFound`] also when the file is gone, [`BucketError::Damaged`] when it has
+    /// another size.
+    pub async fn inspect_backup(&self, backup_path: &str) -> Result<BackupManifest, BucketError> {
+        let manifest = self.read_manifest(backup_path).await?;
+        for file in &manifest.files {
+            let path = format!("{backup_path}/{}", file.name);
+            let object = self.object_path(&path)?;
+            let found = self.run("look for", &path, self.limits.operation, self.store.head(&object)).await?;
+            if found.size != file.bytes {
+                let problem = format!("it has {} bytes, and its manifest says {}", found.size, file.bytes);
+                return Err(self.damaged(&path, problem));
+            }
+        }
+        Ok(manifest)
+    }
+
     /// Deletes the object at `path`; succeeds when there is none.
     /// # Errors
     /// Classes of access and availability.

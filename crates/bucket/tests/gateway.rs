@@ -241,6 +241,25 @@ async fn the_newest_backup_is_the_one_with_a_manifest_and_the_newest_data() {
 }
 
 #[tokio::test]
+async fn a_backup_is_there_with_its_manifest_and_its_file_only() {
+    let gateway = Gateway::start();
+    let bucket = gateway.open("p");
+    let path = backup_path(STORE, "20260101T000000Z", 1, 9);
+    let base = format!("{path}/{BASE_FILE}");
+    let file = put(&bucket, &base, b"data").await.unwrap();
+    let error = bucket.inspect_backup(&path).await.unwrap_err();
+    assert!(matches!(error, BucketError::ObjectNotFound { .. }), "{error}");
+    bucket.put_manifest(&path, &manifest(1, 9, &file)).await.unwrap();
+    assert_eq!(bucket.inspect_backup(&path).await.unwrap(), manifest(1, 9, &file));
+    put(&bucket, &base, b"dat").await.unwrap();
+    let error = bucket.inspect_backup(&path).await.unwrap_err();
+    assert!(matches!(error, BucketError::Damaged { .. }), "{error}");
+    bucket.delete(&base).await.unwrap();
+    let error = bucket.inspect_backup(&path).await.unwrap_err();
+    assert!(matches!(error, BucketError::ObjectNotFound { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn manifests_that_do_not_fit_are_refused() {
     let gateway = Gateway::start();
     let bucket = gateway.open("");
