@@ -8,6 +8,7 @@
 //! ```
 
 mod apply;
+pub mod checks;
 pub mod facts;
 mod messages;
 mod observe;
@@ -163,8 +164,8 @@ impl Kind for StoreBackup {
         messages::notes(self, new)
     }
 
-    fn pause(&self, _: &Facts, applied: &Applied<Outcome>, _: Timestamp) -> Option<Duration> {
-        status::pause(self, applied)
+    fn pause(&self, facts: &Facts, applied: &Applied<Outcome>, _: Timestamp) -> Option<Duration> {
+        status::pause(self, facts, applied)
     }
 
     fn failed(message: String) -> Verdict {
@@ -175,12 +176,13 @@ impl Kind for StoreBackup {
         caches::get(&caches.backups, namespace, name)
     }
 
-    /// Only a backup that has ended may need nothing.
-    async fn observe_cached(&self, _: &Context, caches: &Caches, valid: &ValidatedBackup) -> Option<Facts> {
+    /// Only a backup that has ended may need nothing, and not when it is due to be looked for.
+    async fn observe_cached(&self, ctx: &Context, caches: &Caches, valid: &ValidatedBackup) -> Option<Facts> {
         let status = self.status.as_ref().filter(|status| status.completion_time.is_some())?;
         let location =
             status.location.as_ref().and_then(|name| caches::get(&caches.locations, &valid.namespace, name));
-        Some(Facts { location, ..Facts::default() })
+        let next_check = observe::time_to_check(ctx, valid, status, location.as_ref());
+        (next_check != Some(Duration::ZERO)).then(|| Facts { location, next_check, ..Facts::default() })
     }
 
     fn nothing(&self, _: &Context, _: &ValidatedBackup, _: &Facts, plan: Plan) -> Option<Outcome> {
@@ -188,6 +190,10 @@ impl Kind for StoreBackup {
             Plan::Say(outcome) => Some(outcome),
             _ => None,
         }
+    }
+
+    fn forget(ctx: &Context, namespace: &str, name: &str) {
+        ctx.checks.forget(namespace, name);
     }
 }
 

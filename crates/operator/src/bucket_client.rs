@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use holdfast_bucket::{Bucket, BucketError, Credentials};
 use holdfast_contract::bucket::Location;
 
+use crate::backup::facts::Presence;
 use crate::reconcile::facts::{LatestBackup, LocationProblem};
 
 /// Data of a Secret.
@@ -25,6 +26,13 @@ pub trait BucketClient: Send + Sync {
         credentials: &SecretData,
         store_id: &str,
     ) -> Result<Option<LatestBackup>, LocationProblem>;
+    /// What is there of the backup at `path`, without reading its data. An error: the bucket does not say.
+    async fn find_backup(
+        &self,
+        location: &Location,
+        credentials: &SecretData,
+        path: &str,
+    ) -> Result<Presence, LocationProblem>;
 }
 
 /// Talks to real buckets.
@@ -60,6 +68,22 @@ impl BucketClient for S3BucketClient {
             offset: manifest.offset,
             cut_ms: manifest.cut_ms,
         }))
+    }
+
+    async fn find_backup(
+        &self,
+        location: &Location,
+        credentials: &SecretData,
+        path: &str,
+    ) -> Result<Presence, LocationProblem> {
+        match open(location, credentials)?.inspect_backup(path).await {
+            Ok(manifest) => Ok(Presence::There(manifest.files.iter().map(|file| file.bytes).sum())),
+            Err(error @ (BucketError::ObjectNotFound { .. } | BucketError::BucketNotFound { .. })) => {
+                Ok(Presence::Missing(error.to_string()))
+            }
+            Err(error @ BucketError::Damaged { .. }) => Ok(Presence::Altered(error.to_string())),
+            Err(error) => Err(problem(&error)),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Client, Error as KubeError};
 
+use crate::backup::checks::BackupChecks;
 use crate::bucket_client::{BucketClient, SecretData};
 use crate::caches::Caches;
 use crate::events::Events;
@@ -34,6 +35,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// How many Stores restart at a time.
     pub restarts: RestartGate,
+    /// When ended backups are looked for in their buckets.
+    pub checks: BackupChecks,
     /// What the watches of a controller have brought; absent: everything is read live.
     pub caches: Option<Arc<Caches>>,
 }

@@ -383,6 +383,7 @@ mod tests {
             },
             metrics: crate::metrics::Metrics::default(),
             restarts: crate::restart_gate::RestartGate::new(1),
+            checks: crate::backup::checks::BackupChecks::default(),
             caches: None,
         }
     }

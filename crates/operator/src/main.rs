@@ -12,6 +12,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use holdfast_operator::admin::{self, Readiness};
 use holdfast_operator::api::schema::crd_files;
 use holdfast_operator::api_deadline::{ANSWER_TIME_MAX, DeadlineLayer};
+use holdfast_operator::backup::checks::BackupChecks;
 use holdfast_operator::bucket_client::S3BucketClient;
 use holdfast_operator::config::{Config, RunArgs};
 use holdfast_operator::context::Context;
@@ -220,6 +221,7 @@ async fn work(
         defaults: config.defaults.clone(),
         metrics: metrics.clone(),
         restarts: RestartGate::new(config.max_concurrent_restarts),
+        checks: BackupChecks::default(),
         caches: None,
     };
     let namespaces: Vec<Option<&str>> = if config.watch_namespaces.is_empty() {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use holdfast_operator::api::conditions::{self, kind};
 use holdfast_operator::api::v1alpha1::{Store, StoreBackup};
+use holdfast_operator::backup::checks::BackupChecks;
 use holdfast_operator::context::Context;
 use holdfast_operator::controller::controllers;
 use holdfast_operator::events::Events;
@@ -65,6 +66,7 @@ impl World {
             metrics: Metrics::default(),
             caches: None,
             restarts: RestartGate::new(1),
+            checks: BackupChecks::default(),
         };
         let mut spec = json!({
             "storage": {"volumeClaimTemplate": {"spec": {"resources": {"requests": {"storage": "1Gi"}}}}},

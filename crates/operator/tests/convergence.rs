@@ -34,6 +34,7 @@ use futures::StreamExt as _;
 use holdfast_operator::admin::Readiness;
 use holdfast_operator::api::conditions::{self, kind};
 use holdfast_operator::api::v1alpha1::{BackupLocation, Store, StoreBackup};
+use holdfast_operator::backup::checks::BackupChecks;
 use holdfast_operator::context::Context;
 use holdfast_operator::events::Events;
 use holdfast_operator::lease::Candidate;
@@ -89,6 +90,7 @@ impl World {
             metrics: Metrics::default(),
             caches: None,
             restarts: RestartGate::new(1),
+            checks: BackupChecks::default(),
         };
         let world = Self { ctx, model, faults, namespace: namespace.to_owned(), epoch: 0 };
         world

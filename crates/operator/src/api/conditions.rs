@@ -136,6 +136,10 @@ pub mod reason {
     pub const SERVER_ANSWER_INVALID: &str = "ServerAnswerInvalid";
     /// The BackupLocation names another place than the one that holds the backup.
     pub const LOCATION_CHANGED: &str = "LocationChanged";
+    /// Manifest or file of the backup are no longer in the bucket.
+    pub const BACKUP_MISSING: &str = "BackupMissing";
+    /// Manifest or file of the backup are not those that were written.
+    pub const BACKUP_ALTERED: &str = "BackupAltered";
     /// The claim has no volume yet.
     pub const VOLUME_CLAIM_PENDING: &str = "VolumeClaimPending";
     /// The claim has lost its volume.

@@ -1,5 +1,7 @@
 //! What was observed of a StoreBackup in one look: plain data, the input of every decision.
 
+use std::time::Duration;
+
 use holdfast_contract::control::{BackupProgress, ServerState};
 use k8s_openapi::api::core::v1::Pod;
 
@@ -27,6 +29,21 @@ pub struct Facts {
     pub upload: Option<BackupProgress>,
     /// The VolumeSnapshot of the current attempt.
     pub snapshot: SnapshotFact,
+    /// What was found of the ended backup in its bucket; absent when nobody looked, or the bucket did not say.
+    pub presence: Option<Presence>,
+    /// The time until an ended backup is looked for again; absent when it is not.
+    pub next_check: Option<Duration>,
+}
+
+/// What was found of an ended backup in its bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// Its manifest, and a file of the size that this says, in bytes.
+    There(u64),
+    /// Manifest or file are gone; in words.
+    Missing(String),
+    /// They are not what was written; in words.
+    Altered(String),
 }
 
 /// The VolumeSnapshot of the current attempt.

@@ -3,7 +3,7 @@
 use holdfast_contract::control::ServerState;
 
 use super::ValidatedBackup;
-use super::plan::{Failure, Obstacle, Usability};
+use super::plan::{self, Failure, Obstacle, Usability};
 use super::volume_snapshot::{ATTEMPTS_MAX, BARRIER_SECONDS};
 use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{BackupMethod, StoreBackup, StoreBackupStatus};
@@ -125,9 +125,16 @@ fn completed(message: &str) -> Vec<Verdict> {
     ]
 }
 
-/// The verdict on a backup that lies in a bucket.
-pub(super) fn usable(usability: &Usability) -> Verdict {
-    match usability {
+/// The verdict on a backup that lies in a bucket; absent when that of before stands.
+pub(super) fn usable(usability: &Usability) -> Option<Verdict> {
+    Some(match usability {
+        Usability::StillLost => return None,
+        Usability::Missing(problem) => {
+            Verdict::no(kind::READY_TO_USE, reason::BACKUP_MISSING, problem.clone())
+        }
+        Usability::Altered(problem) => {
+            Verdict::no(kind::READY_TO_USE, reason::BACKUP_ALTERED, problem.clone())
+        }
         Usability::Usable => Verdict::yes(kind::READY_TO_USE, reason::COMPLETED, ""),
         Usability::Moved { location, place } => Verdict::no(
             kind::READY_TO_USE,
@@ -141,7 +148,7 @@ pub(super) fn usable(usability: &Usability) -> Verdict {
             reason::LOCATION_NOT_FOUND,
             format!("BackupLocation {location:?} is not in this namespace; create it again"),
         ),
-    }
+    })
 }
 
 /// Said of an upload that the server has broken off.
@@ -160,10 +167,17 @@ pub(super) fn driver(error: Option<&str>) -> String {
     error.map(|error| format!("the snapshot controller or driver says: {error}")).unwrap_or_default()
 }
 
-/// The events of the change to `new`: beginning, end, and each new reason for which it does not go on.
+/// The events of the change to `new`: beginning, end, each new reason for which it does not go on, and that it was lost later.
 pub(super) fn notes(backup: &StoreBackup, new: &StoreBackupStatus) -> Vec<Note> {
     let none = StoreBackupStatus::default();
     let old = backup.status.as_ref().unwrap_or(&none);
+    if plan::is_lost(new)
+        && let Some(ready) = conditions::find(&new.conditions, kind::READY_TO_USE)
+    {
+        let before = conditions::find(&old.conditions, kind::READY_TO_USE);
+        let is_new = before.is_none_or(|before| before.reason != ready.reason);
+        return if is_new { vec![Note::warning(&ready.reason, ready.message.clone())] } else { Vec::new() };
+    }
     let Some(found) = conditions::find(&new.conditions, kind::SUCCEEDED) else { return Vec::new() };
     let has_ended = new.completion_time.is_some();
     if old.start_time.is_none() && new.start_time.is_some() {

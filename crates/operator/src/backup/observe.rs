@@ -1,6 +1,8 @@
 //! Reads what one look at a StoreBackup is decided upon. What the state of the backup makes unneeded is not read: a backup
 //! that waits costs two requests.
 
+use std::time::{Duration, Instant};
+
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -8,12 +10,14 @@ use kube::ResourceExt as _;
 use super::facts::{Facts, SnapshotFact};
 use super::plan::{self, Obstacle};
 use super::{Method, ValidatedBackup, attempt, has_finalizer, volume_snapshot};
+use crate::api::conditions::{self, kind, reason};
 use crate::api::v1alpha1::{BackupLocation, Store, StoreBackup, StoreBackupStatus};
 use crate::context::{Context, ReconcileError};
 use crate::names;
 use crate::reconcile::build::claim;
 use crate::reconcile::facts::Children;
 use crate::reconcile::observe::{endpoint, read};
+use crate::reconcile::plan::identity::bucket_of;
 use crate::server_client::Endpoint;
 
 /// Reads the facts about `backup`.
@@ -37,6 +41,7 @@ pub(super) async fn observe(
     if status.completion_time.is_some() {
         if let Some(name) = &status.location {
             facts.location = read::<BackupLocation>(ctx, namespace, name.clone()).await?;
+            observe_presence(ctx, valid, &status, &mut facts).await?;
         }
         return Ok(facts);
     }
@@ -63,6 +68,59 @@ pub(super) async fn observe(
         Method::VolumeSnapshot { .. } => {}
     }
     Ok(facts)
+}
+
+/// The time until the ended backup is looked for in its bucket; zero: now. Absent when it does not lie where its location points,
+/// or has not succeeded.
+pub(super) fn time_to_check(
+    ctx: &Context,
+    valid: &ValidatedBackup,
+    status: &StoreBackupStatus,
+    location: Option<&BackupLocation>,
+) -> Option<Duration> {
+    let is_there = plan::usability(status, location, None).is_some_and(|found| found.is_at_its_place());
+    if !is_there || status.path.is_none() {
+        return None;
+    }
+    // Nobody has looked while its location named another place.
+    let was_elsewhere = conditions::find(&status.conditions, kind::READY_TO_USE).is_some_and(|ready| {
+        matches!(ready.reason.as_str(), reason::LOCATION_CHANGED | reason::LOCATION_NOT_FOUND)
+    });
+    let left = ctx.checks.left(&valid.namespace, &valid.name, Instant::now());
+    Some(if was_elsewhere { Duration::ZERO } else { left })
+}
+
+/// Looks for the ended backup in its bucket, when it is due. A bucket that does not say proves nothing, and is asked again as
+/// late as any other.
+async fn observe_presence(
+    ctx: &Context,
+    valid: &ValidatedBackup,
+    status: &StoreBackupStatus,
+    facts: &mut Facts,
+) -> Result<(), ReconcileError> {
+    facts.next_check = time_to_check(ctx, valid, status, facts.location.as_ref());
+    let is_due = facts.next_check == Some(Duration::ZERO);
+    let (true, Some(location), Some(place), Some(path)) =
+        (is_due, &facts.location, &status.place, &status.path)
+    else {
+        return Ok(());
+    };
+    let secret = &location.spec.credentials_secret_ref.name;
+    match ctx.secret_data(&valid.namespace, secret).await? {
+        Ok(credentials) => {
+            let found =
+                ctx.buckets.find_backup(&place.within(bucket_of(location)), &credentials, path).await;
+            match found {
+                Ok(presence) => facts.presence = Some(presence),
+                Err(problem) => {
+                    tracing::debug!(problem = problem.message, "bucket did not say whether it has the backup");
+                }
+            }
+        }
+        Err(problem) => tracing::debug!(problem = problem.message, "backup not looked for"),
+    }
+    facts.next_check = Some(ctx.checks.done(&valid.namespace, &valid.name, Instant::now()));
+    Ok(())
 }
 
 async fn find_server(

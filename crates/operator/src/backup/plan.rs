@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 
-use super::facts::{Facts, SnapshotFact};
+use super::facts::{Facts, Presence, SnapshotFact};
 use super::volume_snapshot::{self, Next, Proof, next};
 use super::{Method, ValidatedBackup, attempt, has_finalizer};
 use crate::api::conditions::{self, kind, reason};
@@ -139,6 +139,22 @@ pub enum Usability {
     },
     /// The location of this name is gone.
     LocationMissing(String),
+    /// It is no longer in the bucket; in words.
+    Missing(String),
+    /// What is in the bucket is not what was written; in words.
+    Altered(String),
+    /// It could not be when somebody looked, and nobody has looked again.
+    StillLost,
+}
+
+impl Usability {
+    /// Whether it lies where its location points, so that somebody can look there.
+    pub(super) fn is_at_its_place(&self) -> bool {
+        match self {
+            Usability::Usable | Usability::Missing(_) | Usability::Altered(_) | Usability::StillLost => true,
+            Usability::Moved { .. } | Usability::LocationMissing(_) => false,
+        }
+    }
 }
 
 /// Why a backup does not go on for now.
@@ -203,7 +219,7 @@ pub(super) fn decide(backup: &StoreBackup, valid: &ValidatedBackup, facts: &Fact
         if has_finalizer(backup) {
             return Plan::LetGo(Remains::default());
         }
-        let kept = usability(status, facts.location.as_ref());
+        let kept = usability(status, facts.location.as_ref(), facts.presence.as_ref());
         return Plan::Say(kept.map_or(Outcome::Rest, Outcome::Kept));
     }
     if is_late(backup, valid, now) {
@@ -447,13 +463,38 @@ fn snapshot_plan(
 }
 
 /// Whether an ended backup can be restored from; absent when it did not succeed, or is no object in a bucket.
-fn usability(status: &StoreBackupStatus, location: Option<&BackupLocation>) -> Option<Usability> {
+pub(super) fn usability(
+    status: &StoreBackupStatus,
+    location: Option<&BackupLocation>,
+    presence: Option<&Presence>,
+) -> Option<Usability> {
     let (place, name) = (status.place.as_ref()?, status.location.as_ref()?);
     conditions::is_true(&status.conditions, kind::SUCCEEDED).then(|| match location {
         None => Usability::LocationMissing(name.clone()),
         Some(location) => match place.differs_from(location) {
-            None => Usability::Usable,
+            None => usability_at_its_place(status, presence),
             Some(place) => Usability::Moved { location: name.clone(), place },
         },
     })
+}
+
+fn usability_at_its_place(status: &StoreBackupStatus, presence: Option<&Presence>) -> Usability {
+    match presence {
+        Some(Presence::Missing(problem)) => Usability::Missing(problem.clone()),
+        Some(Presence::Altered(problem)) => Usability::Altered(problem.clone()),
+        Some(Presence::There(bytes)) => match status.bytes {
+            Some(written) if written != *bytes => {
+                Usability::Altered(format!("it has {bytes} bytes in the bucket, and {written} were written"))
+            }
+            Some(_) | None => Usability::Usable,
+        },
+        None if is_lost(status) => Usability::StillLost,
+        None => Usability::Usable,
+    }
+}
+
+/// Whether an ended backup was not found in its bucket, or not as it was written, when somebody looked the last time.
+pub(crate) fn is_lost(status: &StoreBackupStatus) -> bool {
+    conditions::find(&status.conditions, kind::READY_TO_USE)
+        .is_some_and(|ready| matches!(ready.reason.as_str(), reason::BACKUP_MISSING | reason::BACKUP_ALTERED))
 }

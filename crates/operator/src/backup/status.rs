@@ -6,6 +6,7 @@ use holdfast_contract::control::{BackupPhase, BackupProgress, Barrier};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
+use super::facts::Facts;
 use super::plan::{Destination, Outcome, is_interrupted};
 use super::{ValidatedBackup, attempt, messages};
 use crate::api::conditions::{self, Verdict, kind, reason};
@@ -30,7 +31,7 @@ pub(super) fn status(
     let mut status = backup.status.clone().unwrap_or_default();
     let verdicts = match applied.done() {
         Outcome::Rest | Outcome::FinalizerSet => return None,
-        Outcome::Kept(usability) => vec![messages::usable(usability)],
+        Outcome::Kept(usability) => messages::usable(usability).into_iter().collect::<Vec<_>>(),
         Outcome::Waiting(obstacle) => {
             let (reason, message) = messages::obstacle(obstacle, valid);
             vec![Verdict::unknown(kind::SUCCEEDED, reason, message)]
@@ -157,9 +158,10 @@ fn whole_second(time: Timestamp) -> Timestamp {
 }
 
 /// The pause before the next look; absent: until something changes.
-pub(super) fn pause(backup: &StoreBackup, applied: &Applied<Outcome>) -> Option<Duration> {
+pub(super) fn pause(backup: &StoreBackup, facts: &Facts, applied: &Applied<Outcome>) -> Option<Duration> {
     match applied.done() {
-        Outcome::Rest | Outcome::Kept(_) => None,
+        Outcome::Rest => None,
+        Outcome::Kept(_) => facts.next_check,
         Outcome::FinalizerSet | Outcome::Begun(_) | Outcome::SnapshotReady(_) | Outcome::Failed(_) => {
             Some(Duration::ZERO)
         }

@@ -17,6 +17,7 @@ use crate::api::conditions::{self, Verdict, kind, reason};
 use crate::api::v1alpha1::{
     BackupMethod, BackupSummary, JobStatus, PersistenceStatus, Store, StoreBackup, StoreStatus, Strategy,
 };
+use crate::backup::plan::is_lost;
 
 /// The status of `store` after what was `applied`. `valid` is absent when the spec is refused. Fields that record intent are
 /// taken over unchanged: only steps write them.
@@ -130,6 +131,8 @@ struct Finished<'a> {
     time: &'a Time,
     name: &'a str,
     succeeded: bool,
+    /// It is not in its bucket any more, or not as it was written.
+    is_lost: bool,
     method: BackupMethod,
 }
 
@@ -140,6 +143,7 @@ fn finished(backups: &[StoreBackup]) -> impl Iterator<Item = Finished<'_>> {
             time: status.completion_time.as_ref()?,
             name: backup.metadata.name.as_deref()?,
             succeeded: conditions::is_true(&status.conditions, kind::SUCCEEDED),
+            is_lost: is_lost(status),
             method: backup.spec.method,
         })
     })
@@ -148,9 +152,8 @@ fn finished(backups: &[StoreBackup]) -> impl Iterator<Item = Finished<'_>> {
 fn backup_summary(old: &StoreStatus, backups: &[StoreBackup]) -> Option<BackupSummary> {
     let newest = |wanted: bool, method: Option<BackupMethod>| {
         finished(backups)
-            .filter(|backup| {
-                backup.succeeded == wanted && method.is_none_or(|method| backup.method == method)
-            })
+            .filter(|backup| !backup.is_lost && backup.succeeded == wanted)
+            .filter(|backup| method.is_none_or(|method| backup.method == method))
             .max_by_key(|backup| backup.time.0)
     };
     // Only what lies in the bucket brings a lost volume back.
@@ -158,12 +161,15 @@ fn backup_summary(old: &StoreStatus, backups: &[StoreBackup]) -> Option<BackupSu
     let failure = newest(false, None)
         .filter(|failure| success.is_none_or(|success| failure.time.0 > success.time.0))
         .map(|failure| failure.name.to_owned());
-    // Deleting a StoreBackup leaves its data in the bucket, so the age of the newest good backup does not go back.
+    // Deleting a StoreBackup leaves its data in the bucket, so the age of the newest good backup does not go back, unless that is
+    // known to be lost.
     let before = old.backup.as_ref().filter(|before| {
-        before
+        let is_newer = before
             .last_success_time
             .as_ref()
-            .is_some_and(|time| success.is_none_or(|success| time.0 > success.time.0))
+            .is_some_and(|time| success.is_none_or(|success| time.0 > success.time.0));
+        let name = before.last_successful_backup.as_deref();
+        is_newer && !finished(backups).any(|backup| backup.is_lost && Some(backup.name) == name)
     });
     let (name, time) = match before {
         Some(before) => (before.last_successful_backup.clone(), before.last_success_time.clone()),
@@ -181,6 +187,11 @@ fn backup_summary(old: &StoreStatus, backups: &[StoreBackup]) -> Option<BackupSu
 
 fn last_backup(backups: &[StoreBackup]) -> Verdict {
     match finished(backups).max_by_key(|backup| backup.time.0) {
+        Some(Finished { name, is_lost: true, .. }) => Verdict::no(
+            kind::LAST_BACKUP_SUCCEEDED,
+            reason::BACKUP_MISSING,
+            format!("StoreBackup {name:?} is not in its bucket as it was written; see its conditions"),
+        ),
         Some(Finished { name, succeeded: true, method, .. }) => Verdict::yes(
             kind::LAST_BACKUP_SUCCEEDED,
             reason::BACKUP_SUCCEEDED,

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use holdfast_contract::bucket::DatasetSummary;
 use holdfast_contract::control::{BackupPhase, BackupProgress, Barrier, ServerState, backup_reason};
 use holdfast_operator::api::v1alpha1::{StoreBackup, StoreBackupStatus};
-use holdfast_operator::backup::facts::{Facts, SnapshotFact};
+use holdfast_operator::backup::facts::{Facts, Presence, SnapshotFact};
 use holdfast_operator::backup::plan::{Obstacle, Outcome, Plan, Setback};
 use holdfast_operator::backup::volume_snapshot::SnapshotState;
 use holdfast_operator::names;
@@ -362,6 +363,18 @@ fn uploads(text: &mut String) {
     scene.look("or is gone", text);
     scene.location("archive");
     scene.look("until that is mended", text);
+    scene.facts.next_check = Some(Duration::from_secs(6 * 3600));
+    scene.facts.presence = Some(Presence::There(2048));
+    scene.look("from time to time it is looked for in the bucket", text);
+    scene.facts.presence = Some(Presence::Missing("no object \"manifest.json\" in bucket \"archive\"".into()));
+    scene.look("what is not there any more cannot be restored from", text);
+    scene.look("which is news once", text);
+    scene.facts.presence = None;
+    scene.look("and stands until somebody looks again", text);
+    scene.facts.presence = Some(Presence::There(1024));
+    scene.look("nor can what has another size", text);
+    scene.facts.presence = Some(Presence::There(2048));
+    scene.look("until it is back", text);
 
     let mut scene = Scene::snapshot().begun();
     let denied = failed_upload(backup_reason::ACCESS_DENIED, "access denied to write");

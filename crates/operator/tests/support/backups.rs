@@ -19,6 +19,7 @@ async fn a_store_backup_says_what_the_bucket_holds() {
         a_server_that_loads_is_waited_for_without_a_write(&api),
         a_location_that_names_another_place_makes_its_backups_unusable(&api),
         a_backup_stays_in_the_place_where_it_began(&api),
+        what_is_no_longer_in_the_bucket_is_no_backup(&api),
         the_authority_of_a_location_reaches_everybody_who_talks_to_the_bucket(&api),
     );
 }
@@ -220,6 +221,43 @@ async fn a_backup_stays_in_the_place_where_it_began(api: &ApiServer) {
         told.len() > 1 && told.iter().all(|place| *place == ("archive".into(), String::new())),
         "{told:?}"
     );
+}
+
+async fn what_is_no_longer_in_the_bucket_is_no_backup(api: &ApiServer) {
+    let mut world = store(api, "emptied").await;
+    world.create_backup("first", "Snapshot").await;
+    Box::pin(world.settle()).await;
+    let good = status(&world, "first").await;
+    assert_eq!(verdict(&good, kind::READY_TO_USE), is("True", "Completed"), "{good:?}");
+    world.model.empty_bucket(true);
+    for _ in 0..3 {
+        look(&world, "first").await;
+    }
+    assert_eq!(status(&world, "first").await, good, "the bucket is asked from time to time only");
+    assert!(world.model.told("find").is_empty());
+
+    world.ctx.checks = BackupChecks::every(Duration::ZERO);
+    look(&world, "first").await;
+    let lost = status(&world, "first").await;
+    assert_eq!(verdict(&lost, kind::READY_TO_USE), is("False", "BackupMissing"), "{lost:?}");
+    assert_eq!(verdict(&lost, kind::SUCCEEDED), is("True", "Completed"), "it has ended well all the same");
+    let writes = world.faults.writes();
+    look(&world, "first").await;
+    assert_eq!(world.faults.writes(), writes, "it is said once: {:?}", world.faults.log());
+    // The Store counts on it no longer.
+    Box::pin(reconcile::reconcile(&world.ctx, &world.namespace, STORE)).await.expect("a look");
+    let store = world.model.api::<Store>().get(STORE).await.expect("read").status.unwrap_or_default();
+    let last = conditions::find(&store.conditions, kind::LAST_BACKUP_SUCCEEDED).expect("a condition");
+    assert_eq!((last.status.as_str(), last.reason.as_str()), ("False", "BackupMissing"));
+    assert!(store.backup.is_none_or(|backup| backup.last_successful_backup.is_none()));
+
+    world.ctx.checks = BackupChecks::default();
+    look(&world, "first").await;
+    assert_eq!(status(&world, "first").await, lost, "what was found stands until somebody looks again");
+    world.model.empty_bucket(false);
+    world.ctx.checks = BackupChecks::every(Duration::ZERO);
+    look(&world, "first").await;
+    assert_eq!(verdict(&status(&world, "first").await, kind::READY_TO_USE), is("True", "Completed"));
 }
 
 async fn the_authority_of_a_location_reaches_everybody_who_talks_to_the_bucket(api: &ApiServer) {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use holdfast_contract::bucket::Location;
+use holdfast_operator::backup::facts::Presence;
 use holdfast_operator::bucket_client::{BucketClient, SecretData};
 use holdfast_operator::controller::controllers;
 use holdfast_operator::events::Note;
@@ -312,6 +313,10 @@ impl BucketClient for Denied {
         _: &str,
     ) -> Result<Option<LatestBackup>, LocationProblem> {
         Ok(None)
+    }
+
+    async fn find_backup(&self, _: &Location, _: &SecretData, _: &str) -> Result<Presence, LocationProblem> {
+        Err(LocationProblem { reason: "AccessDenied".into(), message: "the key is not known".into() })
     }
 }
 

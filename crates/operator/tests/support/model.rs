@@ -13,6 +13,7 @@ use holdfast_contract::control::{
 };
 use holdfast_contract::identity::Identity;
 use holdfast_contract::record::{DecisionKind, DecisionReport, Origin, StoreRecord, reason};
+use holdfast_operator::backup::facts::Presence;
 use holdfast_operator::bucket_client::{BucketClient, SecretData};
 use holdfast_operator::context::volume_snapshot_resource;
 use holdfast_operator::names;
@@ -77,6 +78,8 @@ struct Inner {
     floor: u64,
     pods: u8,
     restores: u32,
+    /// Somebody has emptied the bucket.
+    is_emptied: bool,
     /// The servers are those of v0.1.0.
     is_first_version: bool,
     /// Nobody makes pods.
@@ -139,6 +142,11 @@ impl Model {
     pub(crate) fn serves_newest_snapshot(&self) {
         let mut inner = self.lock();
         inner.floor = inner.snapshots.values().map(|volume| volume.writes).max().unwrap_or(0);
+    }
+
+    /// Somebody empties the bucket, or puts everything back.
+    pub(crate) fn empty_bucket(&self, is_emptied: bool) {
+        self.lock().is_emptied = is_emptied;
     }
 
     /// Whether the bucket holds a backup.
@@ -758,5 +766,20 @@ impl BucketClient for Model {
             offset: stored.offset,
             cut_ms: 1_767_225_600_000,
         }))
+    }
+
+    async fn find_backup(
+        &self,
+        location: &Location,
+        _: &SecretData,
+        path: &str,
+    ) -> Result<Presence, LocationProblem> {
+        if !matches!(self.call("HEAD bucket", false), Fault::None) {
+            return Err(LocationProblem { reason: "LocationUnavailable".into(), message: "injected".into() });
+        }
+        let mut inner = self.lock();
+        inner.told.push(("find", location.clone()));
+        let is_there = !inner.is_emptied && inner.bucket.iter().any(|stored| stored.path == path);
+        Ok(if is_there { Presence::There(1) } else { Presence::Missing(format!("no object {path:?}")) })
     }
 }

@@ -15,6 +15,7 @@ use kube::ResourceExt as _;
 use super::{Hold, Recording, Step, volume_epoch};
 use crate::api::conditions::{self, kind, reason};
 use crate::api::v1alpha1::{BackupLocation, OnVolumeLoss, RestoreStatus, Store, StoreStatus};
+use crate::backup::plan::is_lost;
 use crate::names;
 use crate::reconcile::build::config_map;
 use crate::reconcile::facts::{Facts, SnapshotFact, SourceFact};
@@ -350,6 +351,11 @@ fn origin(valid: &ValidatedStore, facts: &Facts, epoch: u64) -> Result<(Origin, 
                 return Err(invalid(format!(
                     "StoreBackup {name:?} lies in {moved}, but BackupLocation {:?} was changed since and names another place; set it back, or name another backup",
                     found.name_any()
+                )));
+            }
+            if is_lost(&status) {
+                return Err(invalid(format!(
+                    "the data of StoreBackup {name:?} is no longer in its bucket as it was written; see its conditions, and name another backup"
                 )));
             }
             if !conditions::is_true(&status.conditions, kind::READY_TO_USE) {
