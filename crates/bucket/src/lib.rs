@@ -23,6 +23,7 @@ mod credentials;
 mod error;
 mod http;
 mod newest;
+mod orphans;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transfer;

@@ -10,12 +10,12 @@ use std::time::Duration;
 use crate::{Bucket, BucketError};
 
 /// Time to list one Store's backups. An S3 page holds 1,000 names and takes well under a second.
-const LIST_TIME_MAX: Duration = Duration::from_secs(120);
+pub(crate) const LIST_TIME_MAX: Duration = Duration::from_secs(120);
 /// Names that are kept of a list, however long it is. More than one: a backup may be deleted between list and read.
 const CANDIDATES_MAX: usize = 16;
 
 /// Epoch and offset of the data of a backup.
-type Age = (u64, u64);
+pub(crate) type Age = (u64, u64);
 
 /// What is kept of a list of any length: the names of the newest backups.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ impl Bucket {
 }
 
 /// Epoch and offset in the name of a backup, `<time>-<epoch>-<offset>`.
-fn age_of(path: &str) -> Option<Age> {
+pub(crate) fn age_of(path: &str) -> Option<Age> {
     let mut parts = path.rsplit('/').next()?.split('-').skip(1);
     let age = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     parts.next().is_none().then_some(age)

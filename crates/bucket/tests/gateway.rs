@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use holdfast_bucket::testing::{AUTHORITY, Certificate, Gateway, credentials};
 use holdfast_bucket::{Bucket, BucketError, Canceller, Limits, TakeOver, Uploaded, cancel_pair};
@@ -257,6 +258,39 @@ async fn a_backup_is_there_with_its_manifest_and_its_file_only() {
     bucket.delete(&base).await.unwrap();
     let error = bucket.inspect_backup(&path).await.unwrap_err();
     assert!(matches!(error, BucketError::ObjectNotFound { .. }), "{error}");
+}
+
+/// Makes an object look as if it had been written so many days ago.
+fn set_age(gateway: &Gateway, key: &str, days: u64) {
+    let file = std::fs::File::options().write(true).open(gateway.objects().join(key)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_killed_upload_has_left_is_removed_once_it_is_old() {
+    const AGE_MIN: Duration = Duration::from_secs(8 * 86_400);
+    let gateway = Gateway::start();
+    let bucket = gateway.open("p");
+    let base = |store: &str, offset| {
+        format!("{}/{BASE_FILE}", backup_path(store, "20260101T000000Z", 1, offset))
+    };
+    let [whole, left, young, foreign] =
+        [base(STORE, 1), base(STORE, 2), base(STORE, 3), base("another", 4)];
+    let notes = format!("{STORE}/backups/notes/{BASE_FILE}");
+    for (path, days) in [(&whole, 9), (&left, 9), (&young, 7), (&foreign, 9), (&notes, 9)] {
+        put(&bucket, path, b"data").await.unwrap();
+        set_age(&gateway, &format!("p/{path}"), days);
+    }
+    assert!(bucket.remove_orphans(STORE, AGE_MIN).await.unwrap().is_empty(), "nothing here is of today");
+    let file = put(&bucket, "unrelated", b"data").await.unwrap();
+    let path = backup_path(STORE, "20260101T000000Z", 1, 1);
+    bucket.put_manifest(&path, &manifest(1, 1, &file)).await.unwrap();
+    assert_eq!(bucket.remove_orphans(STORE, AGE_MIN).await.unwrap(), [left.clone()]);
+    assert!(matches!(get(&bucket, &left).await, Err(BucketError::ObjectNotFound { .. })));
+    for path in [&whole, &young, &foreign, &notes] {
+        assert_eq!(get(&bucket, path).await.unwrap(), b"data", "{path}");
+    }
+    assert!(bucket.remove_orphans(STORE, AGE_MIN).await.unwrap().is_empty());
 }
 
 #[tokio::test]
