@@ -6,8 +6,9 @@
 //! <prefix>/<storeID>/backups/<time>-<epoch>-<offset>/manifest.json  BackupManifest, last, by conditional put
 //! ```
 //!
-//! A backup without its manifest does not exist. `<time>` is UTC `YYYYMMDDTHHMMSSZ`, `<epoch>` has 6 and `<offset>` 20
-//! decimal digits, so that names sort by time, and at one time by age of the data.
+//! A backup without its manifest does not exist; its data is removed after a later backup of the Store, once it is older than
+//! eight days. `<time>` is UTC `YYYYMMDDTHHMMSSZ`, `<epoch>` has 6 and `<offset>` 20 decimal digits, so that names sort by time,
+//! and at one time by age of the data.
 
 use serde::{Deserialize, Serialize};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use backup_support::{Answer, EPOCH, OFFSET, STORE, front, plan, rdb};
 use holdfast_bucket::testing::{AUTHORITY, Certificate, Gateway, free_address, write_credentials};
-use holdfast_contract::bucket::StoreMarker;
+use holdfast_contract::bucket::{StoreMarker, backup_path};
 use holdfast_contract::control::{BackupPhase, BackupProgress, BackupRequest};
 use holdfast_contract::record::RestorePlan;
 use holdfast_server::backup::check::check_rdb;
@@ -290,6 +290,35 @@ async fn what_fails_has_its_reason_and_leaves_no_data() {
     check(refusing(Refusal::NoSpace("it needs 2 bytes".into())), &|_, _| {}, "InsufficientSpace").await;
     check(refusing(Refusal::NotReady("the server is loading its data".into())), &|_, _| {}, "NotReady").await;
     check(refusing(Refusal::Stopped), &|_, _| {}, "Cancelled").await;
+}
+
+#[tokio::test]
+async fn what_a_killed_upload_has_left_is_removed_by_a_later_backup() {
+    let world = World::start(source(20));
+    let bucket = world.gateway.open("team/a");
+    let (_canceller, cancel) = holdfast_bucket::cancel_pair();
+    let name = |path: String| format!("{path}/{}", holdfast_contract::bucket::BASE_FILE);
+    let left = name(backup_path(STORE, "20200101T000000Z", EPOCH, 1));
+    let young = name(backup_path(STORE, "20200101T000000Z", EPOCH, 2));
+    for (path, days) in [(&left, 9_u64), (&young, 7)] {
+        bucket.put_file(path, &b"data"[..], 4, &|_| {}, &cancel).await.unwrap();
+        let file = world.gateway.objects().join("team/a").join(path);
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        let written = std::time::SystemTime::now() - Duration::from_secs(days * 86_400);
+        file.set_modified(written).unwrap();
+    }
+    let ends_with = |path: &String| world.objects().iter().any(|object| object.ends_with(path.as_str()));
+    assert!(ends_with(&left) && ends_with(&young));
+    let progress = world.run(world.request("b")).await;
+    assert_eq!(progress.phase, BackupPhase::Succeeded, "{progress:?}");
+    for _ in 0..1_000 {
+        if !ends_with(&left) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!ends_with(&left), "{:?}", world.objects());
+    assert!(ends_with(&young), "somebody may still be at it");
 }
 
 #[tokio::test]

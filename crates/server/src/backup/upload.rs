@@ -8,8 +8,8 @@
 //! ```
 //!
 //! What must hold: a backup exists only with its manifest, which is written after the bucket's own copy was read back
-//! and opened; what a failed or cancelled backup has sent is removed, unless the process ends before; the local file is
-//! removed in every case. One backup runs at a time, the next ones wait. An id never runs twice while it is remembered.
+//! and opened; what a failed or cancelled backup has sent is removed, by a later one if the process ends before; the local file
+//! is removed in every case. One backup runs at a time, the next ones wait. An id never runs twice while it is remembered.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -47,6 +47,9 @@ const ID_LEN_MAX: usize = 128;
 const CUT_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// Longest wait of [`Backups::cancel`] and [`Backups::shutdown`] for a backup to end.
 const CANCEL_TIME_MAX: Duration = Duration::from_secs(8);
+/// Age from which data without a manifest is taken for what a killed upload has left: a day more than the longest deadline of a
+/// StoreBackup, so that nobody can still be at it.
+const ORPHAN_AGE_MIN: Duration = Duration::from_secs(8 * 86_400);
 /// Names that are tried for backups of one second.
 const NAMES_MAX: u64 = 60;
 
@@ -286,6 +289,26 @@ impl Failure {
     }
 }
 
+/// A backup that has its manifest.
+struct Completed {
+    completed_ms: u64,
+    bucket: Bucket,
+    store_id: String,
+}
+
+impl Completed {
+    /// Removes what earlier uploads of this Store have left that were killed. Whatever comes of it, the backup stays good.
+    async fn remove_orphans(&self) {
+        match self.bucket.remove_orphans(&self.store_id, ORPHAN_AGE_MIN).await {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!(?removed, "data of backups that were never completed removed"),
+            Err(error) => {
+                tracing::warn!(%error, "failed to remove what backups that were never completed have left");
+            }
+        }
+    }
+}
+
 /// Removes the local file when dropped.
 struct LocalFile(PathBuf);
 
@@ -309,7 +332,10 @@ impl Shared {
     ) {
         let id = request.id.clone();
         let job = AssertUnwindSafe(self.back_up(&request, &publish, &cancel)).catch_unwind();
-        let result = job.await.unwrap_or_else(|_| Err(Failure::panicked()));
+        let (result, completed) = match job.await.unwrap_or_else(|_| Err(Failure::panicked())) {
+            Ok(completed) => (Ok(completed.completed_ms), Some(completed)),
+            Err(failure) => (Err(failure), None),
+        };
         self.metrics.backup_ended(result.as_ref().ok().copied());
         let completed_ms = match &result {
             Ok(completed_ms) => {
@@ -332,6 +358,13 @@ impl Shared {
                 }
             }
         });
+        if let Some(completed) = completed {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {}
+                () = completed.remove_orphans() => {}
+            }
+        }
     }
 
     async fn back_up(
@@ -339,7 +372,7 @@ impl Shared {
         request: &BackupRequest,
         publish: &watch::Sender<BackupProgress>,
         cancel: &Cancel,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Completed, Failure> {
         let turn = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Failure::cancelled()),
@@ -378,7 +411,7 @@ impl Shared {
         };
         // Not cancelled any more: a manifest that may have arrived must keep its data.
         bucket.put_manifest(&path, &manifest).await?;
-        Ok(manifest.completed_ms)
+        Ok(Completed { completed_ms: manifest.completed_ms, bucket, store_id: manifest.store_id })
     }
 
     async fn open_and_claim(&self, request: &BackupRequest) -> Result<Bucket, Failure> {
