@@ -2,13 +2,16 @@
 //! tests put a modelled bucket.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use holdfast_bucket::{Bucket, BucketError, Credentials};
 use holdfast_contract::bucket::Location;
+use holdfast_contract::control::backup_reason;
 
 use crate::backup::facts::Presence;
 use crate::reconcile::facts::{LatestBackup, LocationProblem};
+use crate::slow_calls::SlowCalls;
 
 /// Data of a Secret.
 pub type SecretData = BTreeMap<String, Vec<u8>>;
@@ -35,9 +38,36 @@ pub trait BucketClient: Send + Sync {
     ) -> Result<Presence, LocationProblem>;
 }
 
+/// Time for an answer of a bucket that is well; after it the call is one of the slow ones.
+const SOON: Duration = Duration::from_secs(5);
+
 /// Talks to real buckets.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct S3BucketClient;
+#[derive(Debug, Clone)]
+pub struct S3BucketClient {
+    slow: SlowCalls,
+}
+
+impl S3BucketClient {
+    /// A client that waits for as many buckets that do not answer soon as `slow` allows. Probes are not counted: they keep only
+    /// workers of their own.
+    #[must_use]
+    pub fn new(slow: SlowCalls) -> Self {
+        Self { slow }
+    }
+
+    async fn wait_for<T>(
+        &self,
+        call: impl Future<Output = Result<T, LocationProblem>>,
+    ) -> Result<T, LocationProblem> {
+        self.slow.run(SOON, call).await.unwrap_or_else(|| {
+            Err(LocationProblem {
+                reason: backup_reason::LOCATION_UNAVAILABLE.to_owned(),
+                message: "the object store does not answer in time; check that it runs and can be reached from this pod"
+                    .to_owned(),
+            })
+        })
+    }
+}
 
 fn problem(error: &BucketError) -> LocationProblem {
     LocationProblem { reason: error.reason().to_owned(), message: error.to_string() }
@@ -61,7 +91,8 @@ impl BucketClient for S3BucketClient {
         store_id: &str,
     ) -> Result<Option<LatestBackup>, LocationProblem> {
         let bucket = open(location, credentials)?;
-        let newest = bucket.newest_backup(store_id).await.map_err(|error| problem(&error))?;
+        let newest = async { bucket.newest_backup(store_id).await.map_err(|error| problem(&error)) };
+        let newest = self.wait_for(newest).await?;
         Ok(newest.map(|(path, manifest)| LatestBackup {
             path,
             epoch: manifest.epoch,
@@ -76,14 +107,18 @@ impl BucketClient for S3BucketClient {
         credentials: &SecretData,
         path: &str,
     ) -> Result<Presence, LocationProblem> {
-        match open(location, credentials)?.inspect_backup(path).await {
-            Ok(manifest) => Ok(Presence::There(manifest.files.iter().map(|file| file.bytes).sum())),
-            Err(error @ (BucketError::ObjectNotFound { .. } | BucketError::BucketNotFound { .. })) => {
-                Ok(Presence::Missing(error.to_string()))
+        let bucket = open(location, credentials)?;
+        let found = async {
+            match bucket.inspect_backup(path).await {
+                Ok(manifest) => Ok(Presence::There(manifest.files.iter().map(|file| file.bytes).sum())),
+                Err(error @ (BucketError::ObjectNotFound { .. } | BucketError::BucketNotFound { .. })) => {
+                    Ok(Presence::Missing(error.to_string()))
+                }
+                Err(error @ BucketError::Damaged { .. }) => Ok(Presence::Altered(error.to_string())),
+                Err(error) => Err(problem(&error)),
             }
-            Err(error @ BucketError::Damaged { .. }) => Ok(Presence::Altered(error.to_string())),
-            Err(error) => Err(problem(&error)),
-        }
+        };
+        self.wait_for(found).await
     }
 }
 
@@ -113,10 +148,11 @@ mod tests {
             .expect("a location");
             bucket_of(&location)
         };
-        let refused = S3BucketClient.probe(&location(None), &keys).await.expect_err("a stranger");
+        let client = S3BucketClient::new(SlowCalls::for_workers(8));
+        let refused = client.probe(&location(None), &keys).await.expect_err("a stranger");
         assert_eq!(refused.reason, "LocationUnavailable", "{refused:?}");
         let trusted = location(Some(AUTHORITY));
-        S3BucketClient.probe(&trusted, &keys).await.expect("a probe");
-        assert_eq!(S3BucketClient.latest_backup(&trusted, &keys, "none").await, Ok(None));
+        client.probe(&trusted, &keys).await.expect("a probe");
+        assert_eq!(client.latest_backup(&trusted, &keys, "none").await, Ok(None));
     }
 }

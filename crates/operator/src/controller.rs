@@ -371,11 +371,12 @@ mod tests {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
         });
         let client = Client::new(nowhere, "shop");
+        let slow = crate::slow_calls::SlowCalls::for_workers(8);
         Context {
             events: crate::events::Events::new(client.clone(), None),
             client,
-            servers: Arc::new(crate::server_client::HttpServerClient::default()),
-            buckets: Arc::new(crate::bucket_client::S3BucketClient),
+            servers: Arc::new(crate::server_client::HttpServerClient::new(slow.clone())),
+            buckets: Arc::new(crate::bucket_client::S3BucketClient::new(slow)),
             defaults: crate::reconcile::validate::Defaults {
                 server_image: "server:1".into(),
                 image_pull_policy: None,

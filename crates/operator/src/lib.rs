@@ -46,5 +46,6 @@ pub mod pipeline;
 pub mod reconcile;
 pub mod restart_gate;
 pub mod server_client;
+pub mod slow_calls;
 mod spread;
 pub mod telemetry;

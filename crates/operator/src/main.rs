@@ -22,6 +22,7 @@ use holdfast_operator::lease::{Candidate, LeaseError};
 use holdfast_operator::metrics::Metrics;
 use holdfast_operator::restart_gate::RestartGate;
 use holdfast_operator::server_client::HttpServerClient;
+use holdfast_operator::slow_calls::SlowCalls;
 use holdfast_operator::telemetry;
 use kube::client::ClientBuilder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -213,11 +214,12 @@ async fn work(
     tracing::info!(identity = config.identity, "leading");
     metrics.set_leader(true);
 
+    let slow = SlowCalls::for_workers(config.concurrency);
     let ctx = Context {
         events: Events::new(client.clone(), Some(config.identity.clone())),
         client,
-        servers: Arc::new(HttpServerClient::default()),
-        buckets: Arc::new(S3BucketClient),
+        servers: Arc::new(HttpServerClient::new(slow.clone())),
+        buckets: Arc::new(S3BucketClient::new(slow)),
         defaults: config.defaults.clone(),
         metrics: metrics.clone(),
         restarts: RestartGate::new(config.max_concurrent_restarts),

@@ -21,9 +21,12 @@ use serde::de::DeserializeOwned;
 
 use crate::api::conditions::reason;
 use crate::context::with_causes;
+use crate::slow_calls::SlowCalls;
 
 /// Time to connect; a pod that is there answers within milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for an answer of a server that is well; after it the call is one of the slow ones.
+const SOON: Duration = Duration::from_secs(1);
 /// Time for an answer that needs no disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for an answer that waits for a sync: a stalled disk may take many seconds, and a barrier is worth waiting for.
@@ -162,19 +165,20 @@ pub trait ServerClient: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct HttpServerClient {
     client: Client<HttpConnector, Full<bytes::Bytes>>,
+    slow: SlowCalls,
 }
 
-impl Default for HttpServerClient {
-    fn default() -> Self {
+impl HttpServerClient {
+    /// A client that waits for as many servers that do not answer soon as `slow` allows.
+    #[must_use]
+    pub fn new(slow: SlowCalls) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         // No idle connections: pods come and go, and an address may belong to another pod a moment later.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Self { client }
+        Self { client, slow }
     }
-}
 
-impl HttpServerClient {
     async fn send<T: DeserializeOwned>(
         &self,
         endpoint: &Endpoint,
@@ -217,9 +221,10 @@ impl HttpServerClient {
                 .map_err(|error| unreachable(error.to_string()))?;
             Ok((status, body.to_bytes()))
         };
-        let (status, body) = tokio::time::timeout(timeout, exchange)
-            .await
-            .map_err(|_| unreachable(format!("no answer within {} s", timeout.as_secs())))??;
+        // One text for both: it stands in conditions, and which of the two it is differs from try to try.
+        let late = || unreachable("no answer in time".to_owned());
+        let answered = self.slow.run(SOON, tokio::time::timeout(timeout, exchange)).await;
+        let (status, body) = answered.ok_or_else(late)?.map_err(|_| late())??;
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             return Err(ServerError::Unauthorized { address });
         }
@@ -297,6 +302,23 @@ impl ServerClient for HttpServerClient {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_given_up_soon_while_others_hang() {
+        // The kernel takes the connection, and nobody answers.
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let endpoint = Endpoint { address, token: "t".into() };
+        let client = HttpServerClient::new(SlowCalls::for_workers(2));
+        let begun = std::time::Instant::now();
+        let mut asked = futures::stream::FuturesUnordered::new();
+        asked.push(client.status(&endpoint));
+        asked.push(client.status(&endpoint));
+        let first = futures::StreamExt::next(&mut asked).await.expect("an end").expect_err("no answer");
+        assert!(begun.elapsed() < ANSWER_TIMEOUT / 2, "one of them keeps its worker: {:?}", begun.elapsed());
+        assert_eq!(first.reason(), reason::SERVER_UNREACHABLE);
+        assert!(first.to_string().ends_with("no answer in time"), "{first}");
+    }
 
     #[test]
     fn each_kind_of_server_error_has_a_reason_of_its_own() {
