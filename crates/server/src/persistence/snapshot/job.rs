@@ -304,8 +304,8 @@ fn write(
     let path = &plan.temp_path;
     let write_error = |source| SnapshotJobError::Write { path: path.clone(), source };
     let file = storage.create(path).map_err(write_error)?;
-    let output =
-        Output { storage, file, path, synced_len: 0, leaves_room: plan.leaves_room, measured_len: 0 };
+    let leaves_room = plan.leaves_room;
+    let output = Output { storage, file, path, synced_len: 0, leaves_room, measured_len: 0 };
     let mut writer = RdbWriter::new(output, plan.rdb.clone()).map_err(write_error)?;
     let mut digester = plan.digest.then(Digester::default);
     for chunk in queue {
