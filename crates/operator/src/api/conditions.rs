@@ -21,7 +21,7 @@ pub mod kind {
     pub const CONFIGURATION_WARNING: &str = "ConfigurationWarning";
     /// StoreBackup: ended, and how.
     pub const SUCCEEDED: &str = "Succeeded";
-    /// StoreBackup: can be restored from.
+    /// StoreBackup: can be restored from; false again when its location names another place, or its objects are gone.
     pub const READY_TO_USE: &str = "ReadyToUse";
     /// BackupLocation: a probe could write, read and list, and a conditional put was obeyed.
     pub const AVAILABLE: &str = "Available";
