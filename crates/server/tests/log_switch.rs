@@ -343,7 +343,7 @@ fn a_start_that_is_refused_says_so_in_the_words_of_redis() {
         &["--aof-load-truncated", "no"],
         "Unexpected end of file reading the append only file",
     );
-    check(&segment(b"")[..1], &[], "appendonly.aof.1.incr.aof (");
+    check(&segment(b"")[..1], &[], "appendonly.aof.1.incr.aof is missing (");
     let lines = |text: &'static [u8]| vec![(part("manifest"), text)];
     check(&lines(b""), &[], "Found an empty AOF manifest");
     check(&lines(b"filx a seq 1 type b\n"), &[], "Invalid AOF manifest file format");
