@@ -195,6 +195,29 @@ fn switching_gives_up_what_it_must_and_waits_for_the_rest() {
 }
 
 #[test]
+fn a_wait_for_the_log_ends_when_it_is_switched_off() {
+    let (_folder, dir) = folder();
+    let server = spawn(&dir, &["--appendonly", "yes", "--appendfsync", "no"]);
+    let (mut waiting, mut switching) = (server.client(), server.client());
+    for round in 0..50 {
+        let mut bytes = Vec::new();
+        for words in [format!("SET a {round}"), "WAITAOF 1 0 0".to_owned()] {
+            Client::encode(&words.split(' ').collect::<Vec<_>>(), &mut bytes);
+        }
+        waiting.send_bytes(&bytes).unwrap();
+        assert_eq!(switching.run("CONFIG SET appendonly no"), Reply::ok());
+        assert_eq!(waiting.read_reply().unwrap(), Reply::ok());
+        match waiting.read_reply().expect("the wait ends") {
+            // It came when there was no log any more.
+            Reply::Error(text) => assert!(text.starts_with("ERR WAITAOF"), "{text}"),
+            answer => assert_eq!(answer, Reply::Array(Some(vec![Reply::Int(1), Reply::Int(0)]))),
+        }
+        assert_eq!(switching.run("CONFIG SET appendonly yes"), Reply::ok());
+        switching.wait_for_info("persist_strategy", "no");
+    }
+}
+
+#[test]
 fn what_is_asked_while_data_is_loaded_is_done_afterwards() {
     let (_folder, dir) = folder();
     let server = spawn(&dir, &["--appendonly", "no"]);

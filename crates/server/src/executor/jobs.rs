@@ -293,6 +293,11 @@ impl Executor {
             self.give_up_job("the log is switched off");
         }
         if has_log && let Some(journal) = &mut self.core.journal {
+            journal.sync().map_err(ExecutorError::Storage)?;
+            // Whoever waits until the log is durable has that now. Without a log such a wait would not end.
+            self.answer_waits()?;
+        }
+        if has_log && let Some(journal) = &mut self.core.journal {
             journal.end_log().map_err(ExecutorError::Storage)?;
             let offset = journal.offset();
             tracing::info!(offset, "the log is switched off; its files stay as they are");
