@@ -218,6 +218,24 @@ fn a_wait_for_the_log_ends_when_it_is_switched_off() {
 }
 
 #[test]
+fn a_stop_in_the_same_turn_begins_no_log() {
+    let (_folder, dir) = folder();
+    let mut server = spawn(&dir, &["--appendonly", "no"]);
+    let mut client = server.client();
+    let mut bytes = Vec::new();
+    for words in ["SET a 1", "CONFIG SET appendonly yes", "SHUTDOWN SAVE"] {
+        Client::encode(&words.split(' ').collect::<Vec<_>>(), &mut bytes);
+    }
+    client.send_bytes(&bytes).unwrap();
+    assert!(server.wait().success());
+    let left = std::fs::read_dir(dir.join("appendonlydir")).into_iter().flatten().flatten();
+    let left: Vec<_> = left.map(|file| file.file_name()).collect();
+    assert_eq!(left, Vec::<std::ffi::OsString>::new());
+    let server = spawn(&dir, &["--appendonly", "no"]);
+    assert_eq!(server.client().run("GET a"), Reply::bulk("1"));
+}
+
+#[test]
 fn what_is_asked_while_data_is_loaded_is_done_afterwards() {
     let (_folder, dir) = folder();
     let server = spawn(&dir, &["--appendonly", "no"]);

@@ -406,8 +406,9 @@ impl Executor {
                 return Ok(Err(error));
             }
         }
-        // Asked for in this turn, they would begin at its end.
+        // Asked for in this turn, they would begin at its end. So would a log, and one that is switched off is synced already.
         self.core.job_requests.clear();
+        self.core.log_is_to_be_switched = false;
         tracing::info!("Holdfast is now ready to exit, bye bye...");
         Ok(Ok(()))
     }
