@@ -72,6 +72,36 @@ fn a_log_that_is_switched_on_keeps_what_is_acknowledged_behind_it() {
 }
 
 #[test]
+fn a_log_that_cannot_begin_is_refused_and_nothing_has_changed() {
+    let (_folder, dir) = folder();
+    let server = spawn(&dir, &["--appendonly", "no"]);
+    let mut client = server.client();
+    client.run("SET a 1");
+    let value = |client: &mut Client, name: &str| client.run(&format!("CONFIG GET {name}")).items()[1].text();
+    let hz = value(&mut client, "hz");
+    let in_the_way = dir.join("appendonlydir");
+    std::fs::write(&in_the_way, b"").unwrap();
+    for (words, name) in [
+        ("CONFIG SET appendonly yes", "appendonly"),
+        ("CONFIG SET hz 77 persist-strategy always", "persist-strategy"),
+    ] {
+        let text = error(client.run(words));
+        assert!(text.contains(&format!("'{name}'")) && text.contains("Unable to turn on AOF"), "{text}");
+        assert_eq!((value(&mut client, "appendonly"), value(&mut client, "hz")), ("no".into(), hz.clone()));
+        assert_eq!(client.info("persist_strategy"), "never");
+        assert_eq!(client.info("aof_rewrite_scheduled"), "0");
+    }
+    assert!(server.log_text().contains("appendonlydir"), "{}", server.log_text());
+    assert_eq!(client.run("SAVE"), Reply::ok(), "it goes on without a log");
+    std::fs::remove_file(&in_the_way).unwrap();
+    assert_eq!(client.run("CONFIG SET appendonly yes"), Reply::ok());
+    client.wait_for_info("persist_strategy", "everysec");
+    server.kill();
+    let server = spawn(&dir, &["--appendonly", "yes"]);
+    assert_eq!(server.client().run("GET a"), Reply::bulk("1"));
+}
+
+#[test]
 fn a_log_that_is_switched_off_is_what_a_start_loads_until_there_is_a_newer_snapshot() {
     let (_folder, dir) = folder();
     let server = spawn(&dir, &["--appendonly", "yes"]);

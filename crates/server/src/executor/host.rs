@@ -280,6 +280,17 @@ impl Host for Core {
                  handle the specified number of clients, try with {room}"
             ));
         }
+        if config.log
+            && !self.config.log
+            && let Some(Err(error)) = self.journal.as_ref().map(Journal::try_log)
+        {
+            tracing::warn!(error, "CONFIG SET failed: a log cannot begin");
+            let named = settings.iter().find(|(name, _)| name.eq_ignore_ascii_case(b"persist-strategy"));
+            let name = if named.is_some() { "persist-strategy" } else { "appendonly" };
+            return Err(format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - Unable to turn on AOF. Check server logs."
+            ));
+        }
         // Order matters: nothing behind this may fail.
         let moved = ["port", "bind"].into_iter().find(|name| changed.iter().any(|changed| changed == name));
         if let Some(name) = moved

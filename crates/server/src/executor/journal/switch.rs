@@ -35,6 +35,15 @@ impl Journal {
         Ok(temp_path)
     }
 
+    /// Whether a log could begin now, as far as the disk tells before there is one; the error is why not, as text.
+    pub(crate) fn try_log(&self) -> Result<(), String> {
+        if self.log.is_some() || self.begun.is_some() {
+            return Ok(());
+        }
+        BegunLog::rehearse(&*self.storage, &self.settings.log, &self.settings.owner)
+            .map_err(|error| error_chain(&error))
+    }
+
     /// The base of a log that has begun is written: from now on there is a log, and all of it is durable.
     pub(super) fn log_begins(&mut self, base_len: u64) -> Result<(), String> {
         let Some(begun) = self.begun.take() else { return Err("no log has begun".to_owned()) };
@@ -175,6 +184,42 @@ mod tests {
                     assert!(!after.iter().any(|name| name.ends_with(".retired")), "{place}: {after:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_trial_leaves_nothing_and_fails_as_a_log_would() {
+        for is_off in [false, true] {
+            let disk = MemoryDisk::new();
+            let mut engine = engine(3);
+            let (mut journal, events) =
+                if is_off { journal(&disk, &mut engine) } else { journal_alone(&disk) };
+            journal.end_log().unwrap();
+            let before = parts(&disk);
+            journal.try_log().unwrap();
+            assert_eq!(parts(&disk), before, "after a log: {is_off}");
+            let mut failures = 0;
+            for call in 0.. {
+                let calls = disk.calls();
+                let fault = Fault { call: calls + call, kind: ErrorKind::StorageFull, forever: false };
+                disk.inject(Some(fault));
+                let tried = journal.try_log();
+                if disk.calls() <= calls + call {
+                    assert_eq!(tried, Ok(()), "call {call}");
+                    break;
+                }
+                assert!(tried.is_err(), "call {call}, after a log: {is_off}");
+                failures += 1;
+            }
+            assert!(failures > 3, "{failures}");
+            disk.inject(None);
+            begin(&mut journal, &mut engine).unwrap();
+            let begun = parts(&disk);
+            journal.try_log().unwrap();
+            assert_eq!(parts(&disk), begun, "one that has begun is left alone");
+            assert!(finish(&mut journal, &mut engine, &events));
+            journal.try_log().unwrap();
+            assert!(journal.log_is_live());
         }
     }
 

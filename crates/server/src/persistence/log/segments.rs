@@ -455,27 +455,26 @@ impl BegunLog {
         owner: Owner,
         start: SegmentStart,
     ) -> Result<Self, LogFilesError> {
-        create_log_directory(storage, &paths)?;
-        let previous = read_manifest(storage, paths.manifest())?;
-        remove_begun(storage, &paths, previous.as_ref())?;
-        let (base_seq, segment_seq) = next_seqs(storage, &paths, previous.as_ref())?;
-        let base = LiveFile { name: paths.base_name(base_seq), seq: base_seq, kind: FileKind::Base };
-        let segment =
-            LiveFile { name: paths.segment_name(segment_seq), seq: segment_seq, kind: FileKind::Incremental };
-        let begun = Manifest {
-            owner: Some(owner.clone()),
-            base: Some(base),
-            incrementals: vec![segment.clone()],
-            history: Vec::new(),
-        };
-        let path = paths.retired_manifest();
         // Order matters: a segment with commands that nothing names means that a manifest was lost.
-        replace_file(storage, &path, &begun.encode())
-            .map_err(|source| LogFilesError::WriteManifest { path, source })?;
+        let Announced { previous, base_seq, segment } = announce(storage, &paths, &owner)?;
         let writer = create_segment(storage, &paths, &owner, &segment, start)?;
         let temp_path = paths.temp_base();
-        let rewrite = Rewrite { segment_seq, base_seq, offset: start.offset, temp_path };
+        let rewrite = Rewrite { segment_seq: segment.seq, base_seq, offset: start.offset, temp_path };
         Ok(Self { paths, owner, segment, writer, rewrite, previous, failure: None })
+    }
+
+    /// Does what a log begins with, and takes it back: whoever asks for a log is told at once when there cannot be one. None may
+    /// have begun.
+    ///
+    /// # Errors
+    /// [`LogFilesError`]; what was live is live.
+    pub(crate) fn rehearse(
+        storage: &dyn Storage,
+        paths: &LogPaths,
+        owner: &Owner,
+    ) -> Result<(), LogFilesError> {
+        let Announced { previous, .. } = announce(storage, paths, owner)?;
+        remove_begun(storage, paths, previous.as_ref())
     }
 
     /// Where the base is to be written and synced.
@@ -545,6 +544,35 @@ impl BegunLog {
         drop(writer);
         discard_begun(storage, &paths, previous.as_ref());
     }
+}
+
+/// Files of a log that are named as ones that may go.
+struct Announced {
+    /// The log on disk.
+    previous: Option<Manifest>,
+    base_seq: u64,
+    segment: LiveFile,
+}
+
+/// Writes durably which files of a log to come may go, and removes those of one that has not become live.
+fn announce(storage: &dyn Storage, paths: &LogPaths, owner: &Owner) -> Result<Announced, LogFilesError> {
+    create_log_directory(storage, paths)?;
+    let previous = read_manifest(storage, paths.manifest())?;
+    remove_begun(storage, paths, previous.as_ref())?;
+    let (base_seq, segment_seq) = next_seqs(storage, paths, previous.as_ref())?;
+    let base = LiveFile { name: paths.base_name(base_seq), seq: base_seq, kind: FileKind::Base };
+    let segment =
+        LiveFile { name: paths.segment_name(segment_seq), seq: segment_seq, kind: FileKind::Incremental };
+    let begun = Manifest {
+        owner: Some(owner.clone()),
+        base: Some(base),
+        incrementals: vec![segment.clone()],
+        history: Vec::new(),
+    };
+    let path = paths.retired_manifest();
+    replace_file(storage, &path, &begun.encode())
+        .map_err(|source| LogFilesError::WriteManifest { path, source })?;
+    Ok(Announced { previous, base_seq, segment })
 }
 
 /// As [`remove_begun`]; what stays is removed at the next try, or at the next start.
