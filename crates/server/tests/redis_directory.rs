@@ -500,6 +500,48 @@ fn a_redis_that_has_rewritten_its_log_does_not_win_over_a_snapshot_that_it_never
     }
 }
 
+/// A log that was switched off stays, and Redis with `appendonly yes` goes on with it whatever we have saved since.
+#[test]
+fn what_redis_appends_to_a_log_that_was_switched_off_does_not_win_over_a_newer_snapshot() {
+    let root = tempfile::tempdir().unwrap();
+    for saves in [true, false] {
+        let dir = root.path().join(format!("saves-{saves}"));
+        let server = Server::spawn(&dir, &["--persist-strategy", "always", "--save", ""]);
+        let mut client = server.client();
+        client.run("SET logged 1");
+        client.run("SAVE");
+        client.run("SET logged 2");
+        assert_eq!(client.run("CONFIG SET appendonly no"), Reply::ok());
+        if saves {
+            client.run("SET saved 1");
+            assert_eq!(client.run("SAVE"), Reply::ok());
+        }
+        server.kill();
+        // More bytes than the log lacks of the snapshot.
+        let theirs = "x".repeat(1_000);
+        redis_executes(&dir, "yes", &[&format!("SET theirs {theirs}")]);
+        if !saves {
+            let expected = strings(&[("logged", "2"), ("theirs", &*theirs)]);
+            we_read(&dir, "always", &expected, "the log has everything that the snapshot has");
+            continue;
+        }
+        for strategy in ["always", "never"] {
+            let expected = ["dump.rdb", "appendonlydir", "another server", "holdfast-identity.json"];
+            we_refuse(&dir, strategy, &expected);
+        }
+        let other = root.path().join("other");
+        copy(&dir, &other);
+        for dir in [&dir, &other] {
+            std::fs::remove_file(dir.join("holdfast-identity.json")).unwrap();
+        }
+        std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+        we_read(&dir, "never", &strings(&[("logged", "2"), ("saved", "1")]), "the log was moved away");
+        std::fs::remove_file(other.join("dump.rdb")).unwrap();
+        let expected = strings(&[("logged", "2"), ("theirs", &*theirs)]);
+        we_read(&other, "always", &expected, "the snapshot was moved away");
+    }
+}
+
 /// Of a first life that was cut short the identity knows no offset. That another server has gone on from it is known all
 /// the same.
 #[test]

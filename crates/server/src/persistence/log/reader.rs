@@ -181,6 +181,8 @@ pub struct SegmentSummary {
     pub frames: u64,
     /// Commands without a frame.
     pub(crate) foreign_commands: u64,
+    /// Stream offset after our last frame, in a segment with our header; else that of the end.
+    pub(crate) own_end_offset: u64,
     /// Time of the last frame, in milliseconds since the Unix epoch.
     pub(crate) last_time_ms: Option<u64>,
     /// Its end.
@@ -207,6 +209,7 @@ pub fn read_segment(
         header: header.map(|(header, _)| header),
         frames: 0,
         foreign_commands: 0,
+        own_end_offset: 0,
         last_time_ms: None,
         tail: Tail::Clean,
         tail_holds_commands: false,
@@ -214,6 +217,7 @@ pub fn read_segment(
     if let Some(seed) = summary.header.as_ref().map(|header| header.seed) {
         read_frames(&mut window, file_len, seed, expectation, &mut summary, visitor)?;
     }
+    let frames_end_offset = summary.end_offset;
     let stopped = expectation.stop_at == Some(summary.end_offset);
     if summary.tail == Tail::Clean && stopped && !window.is_at_end()? {
         summary.tail = Tail::Stopped { position: window.position };
@@ -221,6 +225,7 @@ pub fn read_segment(
     if summary.tail == Tail::Clean && !window.is_at_end()? {
         read_commands(&mut window, file_len, expectation, &mut summary, visitor)?;
     }
+    summary.own_end_offset = if summary.header.is_some() { frames_end_offset } else { summary.end_offset };
     Ok(summary)
 }
 
@@ -689,6 +694,8 @@ mod tests {
         assert_eq!(commands, ["SET a 1", "SET b 2"]);
         let summary = result.unwrap();
         assert_eq!((summary.foreign_commands, summary.last_crc, summary.tail), (1, None, Tail::Clean));
+        let foreign_len = command("SET b 2").len() as u64;
+        assert_eq!(summary.own_end_offset, summary.end_offset - foreign_len);
         file.extend(command("MULTI"));
         file.extend(command("SET c 3"));
         let (_, result) = read(&file, &expectation());

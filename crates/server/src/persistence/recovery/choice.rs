@@ -84,12 +84,21 @@ impl Recovery<'_> {
                 if epoch != owner.epoch {
                     return Ok(if epoch > owner.epoch { Source::Snapshot } else { Source::Log });
                 }
-                let summary = self.scan_last_segment(live)?;
-                Ok(if summary.is_none_or(|summary| offset <= summary.end_offset) {
-                    Source::Log
-                } else {
-                    Source::Snapshot
-                })
+                let Some(summary) = self.scan_last_segment(live)? else { return Ok(Source::Log) };
+                // In a first life the snapshot of a takeover that was cut short has no greater epoch: it holds all of the log.
+                let is_of_takeover = offset == summary.end_offset && self.last_known_offset() == 0;
+                if offset <= summary.own_end_offset || is_of_takeover {
+                    return Ok(Source::Log);
+                }
+                if summary.foreign_commands > 0 {
+                    // Their bytes may count up to the snapshot and beyond, and nothing of that is in it.
+                    return Err(RecoverError::GoneOnBeside {
+                        snapshot: self.snapshot_path(),
+                        log: self.options.log.directory.clone(),
+                        identity: self.identity_path(),
+                    });
+                }
+                Ok(Source::Snapshot)
             }
             // From before the Store was made, whatever the clocks say.
             _ if !self.is_own(snapshot) && self.is_kin(snapshot) => Ok(Source::Log),

@@ -329,6 +329,20 @@ pub enum RecoverError {
         /// When the snapshot was made.
         snapshot_s: u64,
     },
+    /// Another server has gone on from our log, which ended before our snapshot.
+    #[error(
+        "another server has written to the log in {log:?}, which ends before snapshot {snapshot:?} of this server: each of them \
+         has data that the other lacks. Keep a copy of the directory, move {identity:?} away, and with it the log directory to \
+         start from the snapshot, or the snapshot to start from the log"
+    )]
+    GoneOnBeside {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The log directory.
+        log: PathBuf,
+        /// The identity file.
+        identity: PathBuf,
+    },
     /// The offset to stop at is not there.
     #[error("the files in {dir:?} end at stream offset {found}, before offset {wanted} that was asked for")]
     OffsetMissing {
