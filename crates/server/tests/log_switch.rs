@@ -248,6 +248,31 @@ fn a_wait_for_the_log_ends_when_it_is_switched_off() {
 }
 
 #[test]
+fn that_there_is_a_log_is_noted_as_soon_as_the_volume_takes_it() {
+    let (_folder, dir) = folder();
+    let server = spawn(&dir, &["--appendonly", "no"]);
+    let mut client = server.client();
+    client.run("SET a 1");
+    let has_log = || {
+        let identity = std::fs::read_to_string(dir.join("holdfast-identity.json")).unwrap();
+        identity.contains("\"hasLog\":true")
+    };
+    // The identity is written there before it is renamed.
+    let in_the_way = dir.join("temp-holdfast-identity.json");
+    std::fs::create_dir(&in_the_way).unwrap();
+    assert_eq!(client.run("CONFIG SET appendonly yes"), Reply::ok());
+    client.wait_for_info("persist_strategy", "everysec");
+    assert!(!has_log(), "the test has lost its aim");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    wait_for("nothing was noted", has_log);
+    server.kill();
+    std::fs::remove_dir_all(dir.join("appendonlydir")).unwrap();
+    let mut server = spawn(&dir, &["--appendonly", "yes"]);
+    assert_eq!(server.wait().code(), Some(3), "{}", server.log_text());
+    assert!(server.log_text().contains("missing"), "{}", server.log_text());
+}
+
+#[test]
 fn a_stop_in_the_same_turn_begins_no_log() {
     let (_folder, dir) = folder();
     let mut server = spawn(&dir, &["--appendonly", "no"]);

@@ -22,6 +22,8 @@ pub(super) struct Desk {
     pub(super) bridge: Bridge,
     pub(super) barrier: BarrierDesk,
     pub(super) identity: Option<Identity>,
+    /// The identity says something that could not be written yet.
+    pub(super) owes_identity: bool,
     pub(super) decision: Option<DecisionReport>,
     /// Backups that wait for their snapshot; the first one's may be running.
     cuts: VecDeque<(PathBuf, Reply<CutFile>)>,
@@ -34,6 +36,7 @@ impl Desk {
             bridge,
             barrier: BarrierDesk::default(),
             identity: None,
+            owes_identity: false,
             decision,
             cuts: VecDeque::new(),
             cut_is_running: false,
@@ -226,7 +229,9 @@ impl Executor {
             return Ok(());
         };
         let (offset, durable) = (journal.offset(), journal.durable_offset());
-        stamp(&**journal.storage(), &journal.settings().dir, identity, offset, durable)
+        stamp(&**journal.storage(), &journal.settings().dir, identity, offset, durable)?;
+        self.desk.owes_identity = false;
+        Ok(())
     }
 
     fn answer_cut(&mut self, answer: Result<CutFile, Refusal>) {

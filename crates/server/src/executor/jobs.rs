@@ -10,7 +10,6 @@ use crate::command::{DebugRequest, ShutdownOptions};
 use crate::engine::Engine;
 use crate::metrics::Job;
 use crate::persistence::directives::{Event as PointEvent, WarningKind};
-use crate::persistence::identity::stamp;
 use crate::persistence::policy::save_due;
 
 /// Jobs that wait for the running one, or for a barrier: one of each kind, however often it was asked for. The snapshot of a
@@ -306,15 +305,21 @@ impl Executor {
         Ok(())
     }
 
-    /// Notes on the volume whether there is a log.
+    /// Notes on the volume whether there is a log, so that it is missed if it is gone at a start.
     fn note_log(&mut self, has_log: bool) {
-        let (Some(journal), Some(identity)) = (&self.core.journal, &mut self.desk.identity) else { return };
+        let Some(identity) = &mut self.desk.identity else { return };
         identity.has_log = Some(has_log);
-        let (offset, durable_offset) = (journal.offset(), journal.durable_offset());
-        let dir = &journal.settings().dir;
-        // It says as much as it said before, and is written again at the next barrier and at the stop.
-        if let Err(error) = stamp(&**journal.storage(), dir, identity, offset, durable_offset) {
-            tracing::error!(%error, has_log, "failed to note whether there is a log");
+        self.desk.owes_identity = true;
+        if let Err(error) = self.stamp_identity() {
+            tracing::error!(%error, has_log, "failed to note whether there is a log; it is tried again");
+        }
+    }
+
+    /// Writes what could not be noted yet.
+    pub(super) fn write_owed_identity(&mut self) {
+        let is_held = self.core.journal.as_ref().is_none_or(Journal::files_are_held);
+        if self.desk.owes_identity && !is_held && self.stamp_identity().is_ok() {
+            tracing::info!("it is noted whether there is a log");
         }
     }
 

@@ -38,6 +38,7 @@ impl Executor {
         self.core.sample(&self.engine, now);
         self.core.watch_volume(now);
         self.expire_barrier(moment())?;
+        self.write_owed_identity();
         self.start_due_jobs()?;
         Ok(())
     }
