@@ -77,6 +77,10 @@ impl Journal {
         self.saved_offset = log.durable_offset();
         self.schedule = SyncSchedule::default();
         self.unsaved = SyncSchedule::default();
+        if matches!(self.running_job(), Some((JobKind::Save, _))) {
+            // What changes from here on is not in it.
+            self.unsaved.started();
+        }
         Ok(())
     }
 }
@@ -256,6 +260,24 @@ mod tests {
         drop(events.recv());
         begin(&mut journal, &mut engine).unwrap();
         assert!(finish(&mut journal, &mut engine, &events));
+    }
+
+    #[test]
+    fn a_snapshot_that_was_cut_while_there_was_a_log_saves_nothing_that_came_behind_it() {
+        let disk = MemoryDisk::new();
+        let mut engine = engine(1_000);
+        let (mut journal, events) = journal(&disk, &mut engine);
+        change(&mut journal);
+        journal.start_job(JobRequest::Save, &mut engine, &mut EffectBuffer::new(), 2).unwrap().unwrap();
+        change(&mut journal);
+        journal.end_log().unwrap();
+        let end = journal.offset();
+        assert_eq!(journal.unsynced_age(), Duration::ZERO, "all of the log is durable");
+        assert!(finish(&mut journal, &mut engine, &events));
+        assert_eq!(journal.durable_offset(), end, "it reaches less far than the log");
+        assert!(journal.offset() > end);
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(journal.unsynced_age() > Duration::ZERO);
     }
 
     #[test]
