@@ -80,7 +80,12 @@ impl Executor {
             });
         }
         if before && self.commit_point("persist-before-fork")?.is_err() {
-            return Ok(Err("the persistence point before it (persist-before-fork) failed".to_owned()));
+            let error = "the persistence point before it (persist-before-fork) failed".to_owned();
+            return Ok(Err(match &mut self.core.journal {
+                // For a save it counts that the snapshot has failed which the point is.
+                Some(journal) if request != JobRequest::Save => journal.not_started(&request, error),
+                _ => error,
+            }));
         }
         let Some(journal) = &mut self.core.journal else { return Ok(Err("nothing is persisted".to_owned())) };
         journal.commit(&mut self.effects, unix_ms(), false).map_err(ExecutorError::Storage)?;

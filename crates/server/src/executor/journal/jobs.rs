@@ -223,7 +223,7 @@ impl Journal {
     }
 
     /// A job could not be started: it is tried again after a pause, which grows with every failure. Returns the error.
-    fn not_started(&mut self, request: &JobRequest, error: String) -> String {
+    pub(crate) fn not_started(&mut self, request: &JobRequest, error: String) -> String {
         let now = self.now();
         match request {
             JobRequest::Save => {
