@@ -20,7 +20,7 @@ use holdfast_server::error_chain::error_chain;
 use holdfast_server::executor::Event;
 use holdfast_server::executor::LoadProgress;
 use holdfast_server::executor::inbox::{InboxSender, inbox};
-use holdfast_server::executor::journal::{JobRequest, Journal, JournalEvent};
+use holdfast_server::executor::journal::{JobKind, JobRequest, Journal, JournalEvent};
 use holdfast_server::gate::{Gate, Refused};
 use holdfast_server::load::load;
 use holdfast_server::persistence::identity::stamp;
@@ -256,9 +256,12 @@ impl<'w> World<'w> {
         };
         let Machine { engine, journal, .. } = self.machine();
         let ended = journal.snapshot_written(id, result, engine);
-        let worked = ended.map_err(|error| Stopped(error.to_string()))?.is_some_and(|job| job.result.is_ok());
+        let ended = ended.map_err(|error| Stopped(error.to_string()))?.filter(|job| job.result.is_ok());
         self.note_durable();
-        Ok(worked)
+        if ended.as_ref().is_some_and(|job| matches!(job.kind, JobKind::Save)) {
+            self.promise_snapshot();
+        }
+        Ok(ended.is_some())
     }
 
     /// A whole background job.
@@ -271,7 +274,18 @@ impl<'w> World<'w> {
         let Machine { engine, journal, .. } = self.machine();
         journal.save_now(engine, 9).map_err(Stopped)?;
         self.note_durable();
+        self.promise_snapshot();
         Ok(())
+    }
+
+    /// Without a log the identity says how far a snapshot reaches. As the executor does it: that it cannot is no failure.
+    fn promise_snapshot(&mut self) {
+        let disk = self.disk.clone();
+        let dir = self.config.dir.clone();
+        let Machine { journal, identity, .. } = self.machine();
+        if !journal.log_is_live() {
+            let _ = stamp(&disk, &dir, identity, journal.offset(), journal.durable_offset());
+        }
     }
 
     /// Makes everything durable, as a barrier does, and stamps the identity.
