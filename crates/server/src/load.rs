@@ -286,10 +286,12 @@ fn open_log(
             Log::resume(storage, settings.log.clone(), settings.owner.clone(), position.clone(), end)
                 .map(Some)
                 .map_err(|error| {
+                    let text = error_chain(&error);
                     if matches!(error, LogFilesError::Sync { .. }) {
                         distrust(storage, &settings.dir);
+                        return LoadFailure::NotSynced(text);
                     }
-                    LoadFailure::Prepare(error_chain(&error))
+                    LoadFailure::Prepare(text)
                 })
         }
         _ => created(engine),

@@ -491,28 +491,10 @@ impl Process {
                     |error| Trouble::Refused(hold(reason::STORAGE_FAILED, error), exit_code::STORAGE),
                 )
             }
-            Err(ExecutorError::Load(LoadFailure::Prepare(error))) => {
-                let message = format!(
-                    "{error}. The data was read whole and nothing of it is lost, but the volume cannot be written: make room on \
-                     it, or mend it"
-                );
-                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), exit_code::STORAGE))
-            }
-            Err(ExecutorError::Load(LoadFailure::Recover(error))) if error.is_storage() => {
-                let message = format!(
-                    "{}. Nothing was changed, and this says nothing against the data; make room on the volume, or mend it",
-                    error_chain(&error)
-                );
-                Err(Trouble::Refused(hold(reason::STORAGE_FAILED, message), exit_code::STORAGE))
-            }
-            Err(ExecutorError::Load(error)) => {
-                let mut message = error_chain(&error);
-                let is_of_snapshot = matches!(error, LoadFailure::Recover(RecoverError::Snapshot { .. }));
-                if is_of_snapshot && self.config.on_refusal == OnRefusal::Exit {
-                    // The last words of Redis, which people look for in logs.
-                    message.push_str(". Terminating server after rdb file reading failure.");
-                }
-                Err(Trouble::Refused(hold(reason::DATA_DAMAGED, message), exit_code::REFUSED))
+            Err(ExecutorError::Load(failure)) => {
+                let (reason, message, code) =
+                    explain_load(&failure, self.config.on_refusal == OnRefusal::Exit);
+                Err(Trouble::Refused(hold(reason, message), code))
             }
             Err(error @ ExecutorError::Storage(_)) => {
                 self.metrics.storage_failed();
@@ -562,6 +544,41 @@ impl Process {
     }
 }
 
+/// A load that failed, for people: reason, message and exit code. `exits`: these are the last words of the process.
+fn explain_load(failure: &LoadFailure, exits: bool) -> (&'static str, String, u8) {
+    let error = error_chain(failure);
+    let (reason, remedy, code) = match failure {
+        LoadFailure::Prepare(_) => (
+            reason::STORAGE_FAILED,
+            ". The data was read whole and nothing of it is lost, but the volume cannot be written: make room on it, or mend it",
+            exit_code::STORAGE,
+        ),
+        LoadFailure::NotSynced(_) => (
+            reason::STORAGE_FAILED,
+            ". The data was read whole, and this machine must not go down before a start has worked: mend the volume, or make \
+             room on it",
+            exit_code::STORAGE,
+        ),
+        LoadFailure::Recover(cause) if cause.may_have_changed() => (
+            reason::STORAGE_FAILED,
+            ". The data was read whole; repairs have begun, and the next start goes on with them: make room on the volume, or \
+             mend it",
+            exit_code::STORAGE,
+        ),
+        LoadFailure::Recover(cause) if cause.is_storage() => (
+            reason::STORAGE_FAILED,
+            ". Nothing was changed, and this says nothing against the data; make room on the volume, or mend it",
+            exit_code::STORAGE,
+        ),
+        // The last words of Redis, which people look for in logs.
+        LoadFailure::Recover(RecoverError::Snapshot { .. }) if exits => {
+            (reason::DATA_DAMAGED, ". Terminating server after rdb file reading failure.", exit_code::REFUSED)
+        }
+        LoadFailure::Recover(_) => (reason::DATA_DAMAGED, "", exit_code::REFUSED),
+    };
+    (reason, error + remedy, code)
+}
+
 /// Why a held server goes on.
 enum Waited {
     /// A stop was asked for.
@@ -607,4 +624,36 @@ pub fn restore(config: &Config) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_failed_load_says_what_is_true_of_the_files() {
+        const WORDS: [&str; 4] =
+            ["Nothing was changed", "nothing of it is lost", "repairs have begun", "must not go down"];
+        let check = |failure: LoadFailure, expected: (&str, u8), word: Option<&str>| {
+            let (reason, message, code) = explain_load(&failure, true);
+            assert_eq!((reason, code), expected, "{message}");
+            let said: Vec<_> = WORDS.into_iter().filter(|words| message.contains(words)).collect();
+            assert_eq!(said, Vec::from_iter(word), "{message}");
+        };
+        let (storage, damaged) =
+            ((reason::STORAGE_FAILED, exit_code::STORAGE), (reason::DATA_DAMAGED, exit_code::REFUSED));
+        let path = || PathBuf::from("/data/dump.rdb");
+        let no_room = || std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let open = RecoverError::Storage { action: "open", path: path(), source: no_room() };
+        check(open.into(), storage, Some("Nothing was changed"));
+        let not_cut = RecoverError::NotCut { path: path(), source: no_room() };
+        check(not_cut.into(), storage, Some("repairs have begun"));
+        let remove = RecoverError::Storage { action: "remove", path: path(), source: no_room() };
+        check(remove.in_tidying().into(), storage, Some("repairs have begun"));
+        check(LoadFailure::Prepare("no room".to_owned()), storage, Some("nothing of it is lost"));
+        check(LoadFailure::NotSynced("in memory alone".to_owned()), storage, Some("must not go down"));
+        check(RecoverError::FileMissing { path: path() }.into(), damaged, None);
+    }
 }

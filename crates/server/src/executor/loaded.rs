@@ -29,6 +29,20 @@ pub enum LoadFailure {
     /// A file could not be written.
     #[error("{0}")]
     Prepare(String),
+    /// What was read cannot be made durable: some of it may be in memory alone.
+    #[error("{0}")]
+    NotSynced(String),
+}
+
+impl LoadFailure {
+    /// Whether files on disk may have been changed before it failed.
+    #[must_use]
+    pub fn may_have_changed(&self) -> bool {
+        match self {
+            Self::Recover(error) => error.may_have_changed(),
+            Self::Prepare(_) | Self::NotSynced(_) => true,
+        }
+    }
 }
 
 /// How far a load has come; shared with the loader.

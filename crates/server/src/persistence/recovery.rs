@@ -208,10 +208,13 @@ pub(crate) fn recover(
     }
     recovered.retired = strays.take_retired();
     if !options.read_only {
-        if let Some(log) = &passed_over {
-            recovery.set_log_aside(log)?;
-        }
-        recovery.tidy(&strays)?;
+        let tidy = || {
+            if let Some(log) = &passed_over {
+                recovery.set_log_aside(log)?;
+            }
+            recovery.tidy(&strays)
+        };
+        tidy().map_err(RecoverError::in_tidying)?;
     }
     Ok(recovered)
 }

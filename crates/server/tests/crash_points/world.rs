@@ -145,6 +145,7 @@ impl<'w> World<'w> {
         let lock = gate.lock().map_err(|report| refused(report.into()))?;
         let progress = RestoreProgress::default();
         let passed = block_on(gate.pass(None, &progress)).map_err(refused)?;
+        let before = self.disk.files();
         let loaded = load(
             &storage,
             &self.config,
@@ -153,7 +154,14 @@ impl<'w> World<'w> {
             &LoadProgress::default(),
             self.wires.sender.clone(),
         )
-        .map_err(|error| Stopped(error_chain(&error)))?;
+        .map_err(|error| {
+            let error_text = error_chain(&error);
+            // A machine that went down in a call changes nothing back.
+            if !error.may_have_changed() && !self.disk.crashed() {
+                assert_eq!(self.disk.files(), before, "it says that nothing was changed: {error_text}");
+            }
+            Stopped(error_text)
+        })?;
         self.machine = Some(Machine {
             engine: loaded.engine,
             journal: loaded.journal.expect("something is persisted"),

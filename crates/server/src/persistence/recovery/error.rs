@@ -20,9 +20,22 @@ impl RecoverError {
         }
         false
     }
+
+    /// Whether files on disk may have been changed before it failed: all of them were found to be well then.
+    pub(crate) fn may_have_changed(&self) -> bool {
+        matches!(self, Self::NotCut { .. } | Self::NotTidied { .. })
+    }
+
+    /// The error of a step that follows changes.
+    pub(crate) fn in_tidying(self) -> Self {
+        match self {
+            Self::Storage { action, path, source } => Self::NotTidied { action, path, source },
+            other => other,
+        }
+    }
 }
 
-/// Why the data could not be recovered. Nothing has been changed on disk.
+/// Why the data could not be recovered. Nothing has been changed on disk, but see [`RecoverError::may_have_changed`].
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// A directory or file cannot be listed, read, cut or removed.
@@ -184,6 +197,16 @@ pub enum RecoverError {
     #[error("failed to cut the torn tail off {path:?}; the next start rewrites all data")]
     NotCut {
         /// The segment.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// What is not live cannot be removed or renamed, or some of it: behind the cut of a torn tail, and one file after the other.
+    #[error("failed to {action} {path:?}, which is not live")]
+    NotTidied {
+        /// A verb.
+        action: &'static str,
+        /// The object.
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
