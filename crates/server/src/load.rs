@@ -1,6 +1,6 @@
 //! From the data directory to a served dataset: recovery into the engine, then the journal behind it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,17 +19,16 @@ use crate::executor::journal::{Journal, JournalSettings, create_log};
 use crate::executor::{Event, LoadFailure, LoadProgress, Loaded, engine_options};
 use crate::persistence::aside::{Replaceable, is_kin};
 use crate::persistence::directives::Event as PointEvent;
+use crate::persistence::distrust::{distrust, is_distrusted, trust};
 use crate::persistence::identity::stamp;
 use crate::persistence::log::reader::ApplyError;
 use crate::persistence::log::segments::{Log, LogFilesError, LogPaths};
 use crate::persistence::log::writer::SegmentEnd;
 use crate::persistence::manifest::Owner;
-use crate::persistence::recovery::{
-    Interrupted, RecoverError, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
-};
+use crate::persistence::recovery::{Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover};
 use crate::persistence::snapshot::SnapshotAux;
 use crate::protocol::Request;
-use crate::storage::{SIDE_PREFIX, Storage};
+use crate::storage::Storage;
 
 /// Feeds what recovery reads to the engine, through the same door as clients.
 struct Target<'a> {
@@ -102,6 +101,21 @@ pub(crate) fn journal_settings(config: &Config, owner: Owner) -> JournalSettings
 pub fn load(
     storage: &Arc<dyn Storage>,
     config: &Config,
+    identity: Identity,
+    stop_at: Option<u64>,
+    progress: &LoadProgress,
+    events: InboxSender<Event>,
+) -> Result<Loaded, LoadFailure> {
+    load_files(storage, config, identity, stop_at, progress, events).inspect_err(|failure| {
+        if failure.leaves_doubt() {
+            distrust(&**storage, &config.dir);
+        }
+    })
+}
+
+fn load_files(
+    storage: &Arc<dyn Storage>,
+    config: &Config,
     mut identity: Identity,
     stop_at: Option<u64>,
     progress: &LoadProgress,
@@ -126,12 +140,7 @@ pub fn load(
         read_only: false,
         drop_expired_at_ms: i64::try_from(unix_ms()).ok(),
     };
-    let (mut engine, recovered) =
-        recover_into(&**storage, config, &options, progress).inspect_err(|failure| {
-            if matches!(failure, LoadFailure::Recover(RecoverError::NotCut { .. })) {
-                distrust(&**storage, &config.dir);
-            }
-        })?;
+    let (mut engine, recovered) = recover_into(&**storage, config, &options, progress)?;
     progress.expired.store(recovered.keys_expired, Ordering::Relaxed);
     let unclean = !identity.clean_shutdown && recovered.source != Source::Nothing;
     let is_foreign_since = recovered.foreign && has_lived(&identity, recovered.snapshot.as_ref());
@@ -213,8 +222,7 @@ pub fn load(
         remove_retired(&**storage, journal.settings(), is_retired).map_err(prepare)?;
     }
     if is_distrusted {
-        let path = distrust_mark(&config.dir);
-        storage.remove(&path).map_err(|error| prepare(format!("failed to remove {path:?}: {error}")))?;
+        trust(&**storage, &config.dir).map_err(prepare)?;
     }
     let cut_bytes = recovered.cut.as_ref().map_or(0, |cut| cut.len);
     Ok(Loaded { engine, journal: Some(journal), identity: Some(identity), cut_bytes })
@@ -287,11 +295,10 @@ fn open_log(
                 .map(Some)
                 .map_err(|error| {
                     let text = error_chain(&error);
-                    if matches!(error, LogFilesError::Sync { .. }) {
-                        distrust(storage, &settings.dir);
-                        return LoadFailure::NotSynced(text);
+                    match error {
+                        LogFilesError::Sync { .. } => LoadFailure::NotSynced(text),
+                        _ => LoadFailure::Prepare(text),
                     }
-                    LoadFailure::Prepare(text)
                 })
         }
         _ => created(engine),
@@ -328,31 +335,6 @@ fn remove_retired(
     storage.remove(&retired).map_err(|error| failed(&retired, error))?;
     tracing::info!("the files of a log that is not live were removed");
     Ok(())
-}
-
-/// Says of the log in a data directory that a write or sync of it has failed.
-fn distrust_mark(dir: &Path) -> PathBuf {
-    dir.join(format!("{SIDE_PREFIX}storage-failed"))
-}
-
-fn is_distrusted(storage: &dyn Storage, dir: &Path) -> bool {
-    storage.open_read(&distrust_mark(dir)).is_ok()
-}
-
-/// Remembers that a write or sync of the log has failed, so that the next load writes everything anew.
-///
-/// After a failed sync the page cache may hold, as if they were written, bytes that never reach the disk: a process that
-/// starts on the same machine reads them, and no sync of the same file makes them durable. The mark need not be durable
-/// itself, because a machine that went down has no such cache.
-pub fn distrust(storage: &dyn Storage, dir: &Path) {
-    let path = distrust_mark(dir);
-    if let Err(error) = storage.create(&path) {
-        tracing::error!(
-            ?path,
-            %error,
-            "failed to note that the storage failed: restart the machine, not only the server, before it is used again"
-        );
-    }
 }
 
 fn report(recovered: &Recovered, unclean: bool) {

@@ -4,6 +4,7 @@ pub(crate) mod aside;
 pub(crate) mod barrier;
 pub mod digest;
 pub mod directives;
+pub mod distrust;
 pub mod identity;
 pub mod log;
 pub mod manifest;

@@ -31,10 +31,11 @@ use crate::executor::{
 };
 use crate::exit_code;
 use crate::gate::{Gate, Passed, Refused, hold};
-use crate::load::{distrust, load, reload};
+use crate::load::{load, reload};
 use crate::metrics::Metrics;
 use crate::network::descriptors;
 use crate::network::listener::listen_for_clients;
+use crate::persistence::distrust::distrust;
 use crate::persistence::identity::stamp;
 use crate::persistence::policy::SyncMode;
 use crate::persistence::recovery::RecoverError;

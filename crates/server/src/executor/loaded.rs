@@ -7,6 +7,7 @@ use holdfast_contract::identity::Identity;
 use super::journal::Journal;
 use crate::config::Config;
 use crate::engine::{Engine, EngineOptions, HashSeed};
+use crate::persistence::recovery::RecoverError;
 
 /// The dataset, ready to be served.
 pub struct Loaded {
@@ -25,7 +26,7 @@ pub struct Loaded {
 pub enum LoadFailure {
     /// The files were refused.
     #[error(transparent)]
-    Recover(#[from] crate::persistence::recovery::RecoverError),
+    Recover(#[from] RecoverError),
     /// A file could not be written.
     #[error("{0}")]
     Prepare(String),
@@ -42,6 +43,11 @@ impl LoadFailure {
             Self::Recover(error) => error.may_have_changed(),
             Self::Prepare(_) | Self::NotSynced(_) => true,
         }
+    }
+
+    /// Whether what a later start reads may be in memory alone.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::NotSynced(_) | Self::Recover(RecoverError::NotCut { .. }))
     }
 }
 

@@ -8,7 +8,7 @@
 use std::io::ErrorKind;
 
 use holdfast_server::executor::journal::JobRequest;
-use holdfast_server::load::distrust;
+use holdfast_server::persistence::distrust::distrust;
 use holdfast_server::storage::memory::{Fault, MemoryDisk, UnsyncedBytes, UnsyncedNames};
 
 use crate::explore::come_back;
