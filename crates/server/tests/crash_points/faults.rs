@@ -34,6 +34,20 @@ fn live(world: &mut World<'_>) -> Step {
     world.stop()
 }
 
+/// A life in which the log is switched off, and on again.
+fn switch(world: &mut World<'_>) -> Step {
+    world.write(&["SET a 1", "SET b 2"])?;
+    world.switch_log_off()?;
+    world.write(&["SET a 3", "DEL b"])?;
+    let written = world.switch_log_on();
+    world.write(&["MULTI", "SET b 4", "INCR n", "EXEC"])?;
+    if world.settle(written?)? {
+        world.log_is_on(true)?;
+    }
+    world.write(&["SET c 5"])?;
+    world.stop()
+}
+
 impl World<'_> {
     /// A job that failed leaves a server that goes on; one whose journal failed does not, and the next write says so.
     fn machine_goes_on(&mut self, refused: Stopped) -> Step {
@@ -50,7 +64,7 @@ struct Checked {
     states: u64,
 }
 
-fn check(strategy: &str, kind: ErrorKind, forever: bool) -> Checked {
+fn check(strategy: &str, life: fn(&mut World<'_>) -> Step, kind: ErrorKind, forever: bool) -> Checked {
     let wires = Wires::new();
     let mut checked = Checked { faults: 0, states: 0 };
     for call in 0.. {
@@ -62,7 +76,7 @@ fn check(strategy: &str, kind: ErrorKind, forever: bool) -> Checked {
         let calls = world.disk.calls();
         world.disk.inject(Some(Fault { call: calls + call, kind, forever }));
         let place = format!("{strategy}: {kind:?} at call {call}, forever {forever}");
-        let result = live(&mut world);
+        let result = life(&mut world);
         if world.disk.calls() <= calls + call {
             assert!(result.is_ok(), "{place}: {result:?}");
             return checked;
@@ -200,10 +214,23 @@ fn nothing_is_acknowledged_after_a_failed_write_or_sync_and_nothing_acknowledged
     for strategy in ["always", "everysec", "never"] {
         for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
             for forever in [false, true] {
-                let checked = check(strategy, kind, forever);
+                let checked = check(strategy, live, kind, forever);
                 faults += checked.faults;
                 states += checked.states;
             }
+        }
+    }
+    say!("{faults} failing calls, {states} disks started from");
+}
+
+#[test]
+fn a_switch_of_the_log_that_fails_leaves_what_was_there_before() {
+    let (mut faults, mut states) = (0, 0);
+    for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+        for forever in [false, true] {
+            let checked = check("always", switch, kind, forever);
+            faults += checked.faults;
+            states += checked.states;
         }
     }
     say!("{faults} failing calls, {states} disks started from");

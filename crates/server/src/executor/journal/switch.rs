@@ -168,6 +168,7 @@ mod tests {
                 let (mut journal, events) =
                     if is_off { journal(&disk, &mut engine) } else { journal_alone(&disk) };
                 journal.end_log().unwrap();
+                let durable = journal.durable_offset();
                 let calls = disk.calls();
                 let fault = Fault { call: calls + call, kind: ErrorKind::StorageFull, forever: false };
                 disk.inject(Some(fault));
@@ -181,6 +182,7 @@ mod tests {
                 assert_eq!(worked, journal.log_is_live(), "{place}");
                 disk.inject(None);
                 if !worked {
+                    assert_eq!(journal.durable_offset(), durable, "{place}: nothing more is promised");
                     assert!(journal.running_job().is_none() && !engine.snapshot_active(), "{place}");
                     begin(&mut journal, &mut engine).unwrap();
                     assert!(finish(&mut journal, &mut engine, &events), "{place}");
