@@ -271,11 +271,9 @@ async fn what_a_killed_upload_has_left_is_removed_once_it_is_old() {
     const AGE_MIN: Duration = Duration::from_secs(8 * 86_400);
     let gateway = Gateway::start();
     let bucket = gateway.open("p");
-    let base = |store: &str, offset| {
-        format!("{}/{BASE_FILE}", backup_path(store, "20260101T000000Z", 1, offset))
-    };
-    let [whole, left, young, foreign] =
-        [base(STORE, 1), base(STORE, 2), base(STORE, 3), base("another", 4)];
+    let base =
+        |store: &str, offset| format!("{}/{BASE_FILE}", backup_path(store, "20260101T000000Z", 1, offset));
+    let [whole, left, young, foreign] = [base(STORE, 1), base(STORE, 2), base(STORE, 3), base("another", 4)];
     let notes = format!("{STORE}/backups/notes/{BASE_FILE}");
     for (path, days) in [(&whole, 9), (&left, 9), (&young, 7), (&foreign, 9), (&notes, 9)] {
         put(&bucket, path, b"data").await.unwrap();

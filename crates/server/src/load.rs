@@ -25,7 +25,9 @@ use crate::persistence::log::reader::ApplyError;
 use crate::persistence::log::segments::{Log, LogFilesError, LogPaths};
 use crate::persistence::log::writer::SegmentEnd;
 use crate::persistence::manifest::Owner;
-use crate::persistence::recovery::{Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover};
+use crate::persistence::recovery::{
+    Interrupted, Recovered, RecoveryOptions, RecoveryTarget, Source, recover,
+};
 use crate::persistence::snapshot::SnapshotAux;
 use crate::protocol::Request;
 use crate::storage::Storage;

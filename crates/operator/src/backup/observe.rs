@@ -108,12 +108,14 @@ async fn observe_presence(
     let secret = &location.spec.credentials_secret_ref.name;
     match ctx.secret_data(&valid.namespace, secret).await? {
         Ok(credentials) => {
-            let found =
-                ctx.buckets.find_backup(&place.within(bucket_of(location)), &credentials, path).await;
+            let found = ctx.buckets.find_backup(&place.within(bucket_of(location)), &credentials, path).await;
             match found {
                 Ok(presence) => facts.presence = Some(presence),
                 Err(problem) => {
-                    tracing::debug!(problem = problem.message, "bucket did not say whether it has the backup");
+                    tracing::debug!(
+                        problem = problem.message,
+                        "bucket did not say whether it has the backup"
+                    );
                 }
             }
         }

@@ -366,7 +366,8 @@ fn uploads(text: &mut String) {
     scene.facts.next_check = Some(Duration::from_secs(6 * 3600));
     scene.facts.presence = Some(Presence::There(2048));
     scene.look("from time to time it is looked for in the bucket", text);
-    scene.facts.presence = Some(Presence::Missing("no object \"manifest.json\" in bucket \"archive\"".into()));
+    scene.facts.presence =
+        Some(Presence::Missing("no object \"manifest.json\" in bucket \"archive\"".into()));
     scene.look("what is not there any more cannot be restored from", text);
     scene.look("which is news once", text);
     scene.facts.presence = None;

@@ -132,7 +132,8 @@ impl Drop for SocketFile {
 /// Locks the directory of a socket against other servers that open theirs; the lock ends with the file. Best effort: there is
 /// none where the directory cannot be read, or where somebody else holds the lock for longer than [`LOCK_WAIT_MAX`].
 fn lock_directory(path: &Path) -> Option<File> {
-    let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path.parent()?).ok()?;
+    let directory =
+        OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path.parent()?).ok()?;
     let deadline = Instant::now() + LOCK_WAIT_MAX;
     loop {
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
