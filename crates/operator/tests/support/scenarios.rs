@@ -399,6 +399,7 @@ fn bootstraps(text: &mut String) {
     scene.facts.source = SourceFact::Backup(Box::new(unusable("BackupMissing")));
     let lost = scene.with_location();
     lost.describe("the backup is not in its bucket any more", text);
+    let mut scene = identified(from_backup);
     scene.facts.source = SourceFact::Backup(Box::new(done_backup()));
     let scene = scene.with_location().settle();
     let record =
