@@ -324,7 +324,7 @@ fn a_flush_ends_a_snapshot_and_is_saved_where_there_are_rules() {
     client.run("CONFIG SET rdb-key-save-delay 0");
     client.run("SET a 1");
     assert_eq!(client.run("SAVE"), Reply::ok());
-    client.run("CONFIG SET save 3600 1");
+    assert_eq!(client.command(&["CONFIG", "SET", "save", "3600 1"]), Reply::ok());
     assert_eq!(client.run("FLUSHALL"), Reply::ok());
     assert_eq!(client.info("rdb_changes_since_last_save"), "0");
     server.kill();

@@ -643,5 +643,7 @@ fn metrics_count_every_snapshot_and_every_barrier_that_ran_out() {
         barrier.expired
     });
     assert_eq!(metric("holdfast_barriers_expired_total"), "1");
+    // A signal to stop is periodic work as well.
+    assert_eq!(client.run("DEBUG PAUSE-CRON 0"), Reply::ok());
     assert!(pod.stop().success());
 }

@@ -600,6 +600,8 @@ fn remove_begun(
     let is_live = |file: &LiveFile| {
         live.is_some_and(|live| live.base.iter().chain(&live.incrementals).any(|it| it.name == file.name))
     };
+    // A base that was written whole before its log was given up.
+    remove(paths.temp_base())?;
     for file in
         begun.base.iter().chain(&begun.incrementals).chain(&begun.history).filter(|file| !is_live(file))
     {
