@@ -172,8 +172,9 @@ impl<'w> World<'w> {
         Ok(())
     }
 
+    /// Whether a log, if there is one or one begins, is without our lines.
     pub(crate) fn has_commands_alone(&self) -> bool {
-        self.config.log && !self.config.aof_annotations
+        !self.config.aof_annotations
     }
 
     pub(crate) fn set_log(&mut self, log: Log) {

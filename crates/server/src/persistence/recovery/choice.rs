@@ -90,7 +90,8 @@ impl Recovery<'_> {
                 if offset <= summary.own_end_offset || is_of_takeover {
                     return Ok(Source::Log);
                 }
-                if summary.foreign_commands > 0 {
+                // A segment without our header does not tell who wrote a command.
+                if summary.header.is_some() && summary.foreign_commands > 0 {
                     // Their bytes may count up to the snapshot and beyond, and nothing of that is in it.
                     return Err(RecoverError::GoneOnBeside {
                         snapshot: self.snapshot_path(),
