@@ -13,8 +13,10 @@ use std::fmt::Write as _;
 
 /// Longest manifest that is read, in bytes: room for thousands of segments.
 pub(crate) const MANIFEST_LEN_MAX: u64 = 1 << 20;
-/// Longest line, in bytes: the longest name of a file, of which each byte may be escaped, and room for the rest.
-const LINE_LEN_MAX: usize = 255 * 4 + 80;
+/// Longest name of a file, in bytes (`NAME_MAX` of Linux).
+const NAME_LEN_MAX: usize = 255;
+/// Longest line, in bytes: the longest name, of which each byte may be escaped, and room for the rest.
+const LINE_LEN_MAX: usize = NAME_LEN_MAX * 4 + 80;
 const COMMENT_PREFIX: &str = "#holdfast ";
 /// The comment of a log whose segments have our lines.
 const COMMENT_VERSION: &str = "1";
@@ -109,6 +111,12 @@ pub enum ManifestError {
         line: usize,
         /// The name.
         name: String,
+    },
+    /// A name that no file can have.
+    #[error("line {line} names a file with more than {NAME_LEN_MAX} bytes, and no file has so long a name")]
+    NameTooLong {
+        /// From 1.
+        line: usize,
     },
     /// Two bases.
     #[error("Found duplicate base file information: line {line} names a second base, {name:?}")]
@@ -258,6 +266,9 @@ fn decode_line(text: &str, line: usize) -> Result<LiveFile, ManifestError> {
     if name.is_empty() || name.contains('/') || name.contains('\0') || name == "." || name == ".." {
         return Err(ManifestError::Path { line, name });
     }
+    if name.len() > NAME_LEN_MAX {
+        return Err(ManifestError::NameTooLong { line });
+    }
     Ok(LiveFile { name, seq, kind })
 }
 
@@ -393,6 +404,13 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_name_is_read_back_whatever_its_bytes() {
+        let base = LiveFile { name: "\u{1}".repeat(255), seq: u64::MAX, kind: FileKind::Base };
+        let manifest = Manifest { base: Some(base), ..Manifest::default() };
+        assert_eq!(Manifest::decode(&manifest.encode()), Ok(manifest));
+    }
+
+    #[test]
     fn bad_lines_are_named() {
         let check = |text: &str, expected: ManifestError| {
             assert_eq!(Manifest::decode(text.as_bytes()), Err(expected), "{text:?}");
@@ -406,6 +424,7 @@ mod tests {
         check("file a seq 1 type b\n\nfile b seq 1 type i\n", line(2, ""));
         check("file a seq 1 type q", ManifestError::Kind { line: 1, kind: "q".into() });
         check(&format!("file {} seq 1 type b", "a".repeat(2_000)), ManifestError::LineTooLong { line: 1 });
+        check(&format!("file {} seq 1 type b", "a".repeat(256)), ManifestError::NameTooLong { line: 1 });
         check("file ../a seq 1 type b", ManifestError::Path { line: 1, name: "../a".into() });
         check(
             "file a seq 1 type b\nfile b seq 2 type b",
