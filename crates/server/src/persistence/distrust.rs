@@ -2,7 +2,7 @@
 //!
 //! After a failed sync the page cache may hold, as if they were written, bytes that never reach the disk: a process that
 //! starts on the same machine reads them, and no sync of the same file makes them durable. So the next load writes everything
-//! anew, and then trusts the files again. The mark need not be durable itself, because a machine that went down has no such
+//! again, and trusts the files from then on. The mark need not be durable itself, because a machine that went down has no such
 //! cache.
 
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn mark(dir: &Path) -> PathBuf {
     dir.join(format!("{SIDE_PREFIX}storage-failed"))
 }
 
-/// Remembers that a write or sync has failed, so that the next load of `dir` writes everything anew.
+/// Remembers that a write or sync has failed, so that the next load of `dir` writes everything again.
 pub fn distrust(storage: &dyn Storage, dir: &Path) {
     let path = mark(dir);
     if let Err(error) = storage.create(&path) {
@@ -30,7 +30,7 @@ pub(crate) fn is_distrusted(storage: &dyn Storage, dir: &Path) -> bool {
     storage.open_read(&mark(dir)).is_ok()
 }
 
-/// Everything in `dir` was written anew.
+/// Everything in `dir` was written again.
 ///
 /// # Errors
 /// Why the mark cannot be removed, as text.
