@@ -1,9 +1,11 @@
-//! A node that dies: nothing is forced while it may come back, and the Store moves as soon as somebody says that it is gone.
+//! A node that dies, and the operator with it: the operator is started elsewhere, nothing is forced while the node may come back,
+//! and the Store moves as soon as somebody says that it is gone.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use holdfast_e2e::cluster::repository;
+use holdfast_e2e::install::{OPERATOR_LABEL, OPERATOR_NAMESPACE};
 use holdfast_e2e::scenario::{Reach, Scenario, run};
 use holdfast_e2e::wait::{LONG, throughout, until};
 use holdfast_e2e::{dataset, install};
@@ -29,6 +31,7 @@ async fn a_dead_node_gives_its_store_away_once_it_is_marked_so() -> Result<()> {
         s.ready_store("orders", "{persistence: {strategy: Always}}").await?;
         let expected = dataset::fill(&mut s.redis("orders").await?, 300).await?;
         let dead = s.node("orders").await?;
+        bring_operator_to(s, &dead).await?;
         node("kill", &dead).await?;
         let outcome = moves(s, &dead).await;
         node("start", &dead).await?;
@@ -40,6 +43,20 @@ async fn a_dead_node_gives_its_store_away_once_it_is_marked_so() -> Result<()> {
         dataset::compare(&expected, &dataset::read(&mut s.redis("orders").await?).await?)
     })
     .await
+}
+
+async fn bring_operator_to(s: &Scenario, node: &str) -> Result<()> {
+    let others = format!("kubernetes.io/hostname!={node}");
+    s.cluster.tool("kubectl", &["cordon", "--selector", &others]).await?;
+    let restart =
+        ["rollout", "restart", "deployment", "--namespace", OPERATOR_NAMESPACE, "--selector", OPERATOR_LABEL];
+    let outcome = async {
+        s.cluster.tool("kubectl", &restart).await?;
+        install::ready(&s.client).await
+    }
+    .await;
+    s.cluster.tool("kubectl", &["uncordon", "--selector", &others]).await?;
+    outcome
 }
 
 async fn moves(s: &Scenario, dead: &str) -> Result<()> {
